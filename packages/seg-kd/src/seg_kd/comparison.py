@@ -1,0 +1,336 @@
+"""Run a recipe: teacher, calibration, plan, every missing run, second calibration."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from repro_shared.evidence.provenance import provenance
+from repro_shared.evidence.records import (
+    RunRecord,
+    path_for,
+    read_record,
+    recipe_hash,
+    resolved_config,
+    write_record,
+)
+from repro_shared.metrics.segmentation import SegmentationScores
+from repro_shared.runtime.files import atomic_write_text, ensure_output_dir, sha256_file
+from repro_shared.runtime.progress import say
+from repro_shared.timing.calibrate import Calibration, calibrate
+
+from seg_kd import METHOD_VERSION, adapter, teachers
+from seg_kd.data import InMemory, open_split
+from seg_kd.evaluation import evaluate
+from seg_kd.objectives import PLAIN, Objective
+from seg_kd.plan import Arm, Plan, arms, fits, make_plan, plan_path, read_plan, write_plan
+from seg_kd.recipes.base import Data, Model, Optimiser, Recipe
+from seg_kd.training import Job, Outcome, start, train
+
+TEACHER_ARM = "teacher"
+DISTRIBUTIONS = ("seg-kd", "mmengine", "mmcv-lite", "onedl-mmsegmentation", "torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class SetKey:
+    """What all runs of one comparison share; its hash is the records' recipe hash.
+
+    Attributes:
+        ratios: the plan's costs relative to the reference; with the budget in an arm's name they
+            give its iterations.
+        teacher_sha256: of the teacher's file.
+    """
+
+    recipe: str
+    scale: str
+    data: Data
+    student: Model
+    optimiser: Optimiser
+    objectives: tuple[Objective, ...]
+    ratios: dict[str, float]
+    teacher_sha256: str
+
+
+@dataclass
+class Session:
+    """An open recipe: data in memory, teacher loaded, folders checked.
+
+    Attributes:
+        recipe, out: what runs and where it writes.
+        train, test: images and label maps.
+        teacher: frozen.
+        teacher_sha256: of its file.
+    """
+
+    recipe: Recipe
+    out: Path
+    train: InMemory
+    test: InMemory
+    teacher: nn.Module
+    teacher_sha256: str
+
+
+def open_session(recipe: Recipe, out: Path, folder: str | None, retrain: bool = False) -> Session:
+    """Check the output folder and the data, then load the teacher or make it.
+
+    Args:
+        recipe: what to run.
+        out: output folder.
+        folder: the data set's folder, for recipes that need one.
+        retrain: make the teacher again even if a committed one exists.
+
+    Raises:
+        UserError: unusable output folder, data or teacher file.
+    """
+    ensure_output_dir(out)
+    train_split = open_split(recipe.data, folder, "train")
+    test_split = open_split(recipe.data, folder, "test")
+    weights = teachers.weights_path(recipe, out, retrain)
+    if not weights.is_file():
+        train_teacher(recipe, out, train_split, test_split, weights)
+    teacher = teachers.load_teacher(recipe, weights)
+    return Session(recipe, out, train_split, test_split, teacher, sha256_file(weights))
+
+
+def train_teacher(
+    recipe: Recipe, out: Path, source: InMemory, test: InMemory, weights: Path
+) -> RunRecord:
+    """Train the teacher by its own recipe; write its weights (float16) and its record."""
+    spec, key = recipe.teacher, teachers.TeacherKey(recipe.data, recipe.teacher)
+    say(f"{recipe.name}: training the teacher, {spec.iterations} iterations")
+    job = Job(
+        student_config=adapter.model_config(spec.model, len(recipe.data.classes), recipe.data.crop),
+        data=recipe.data,
+        source=source,
+        optimiser=spec.optimiser,
+        iterations=spec.iterations,
+        seed=spec.seed,
+        objective=PLAIN,
+        teacher=None,
+        directory=work_directory(recipe, out, TEACHER_ARM, spec.seed),
+        imagenet=spec.model.imagenet,
+        checkpoint_interval=checkpoint_interval(spec.iterations),
+        workers=recipe.workers,
+        label=f"{recipe.name} teacher",
+        identity=recipe_hash(key),
+    )
+    started = datetime.now(UTC)
+    origin = provenance(DISTRIBUTIONS, __file__)
+    outcome = train(job)
+    sha256 = teachers.save_half(outcome.student, weights)
+    # Scored as it will be used: after rounding to float16.
+    scores = evaluate(teachers.load_teacher(recipe, weights), test, len(recipe.data.classes))
+    record = RunRecord(
+        recipe=recipe.name,
+        recipe_hash=recipe_hash(key),
+        recipe_config=resolved_config(key),
+        arm=TEACHER_ARM,
+        seed=spec.seed,
+        data_name=recipe.data.name,
+        data_fingerprint=data_fingerprint(source, test),
+        metrics=metrics(recipe, scores, spec.iterations),
+        notes=f"weights sha256 {sha256}",
+        **common(outcome, origin, started),
+    )
+    write_record(out, record)
+    atomic_write_text(weights.with_suffix(".json"), record.model_dump_json(indent=2) + "\n")
+    shutil.rmtree(job.directory, ignore_errors=True)
+    return record
+
+
+def plan_for(session: Session, recalibrate: bool = False) -> Plan:
+    """The plan of an earlier call, or a new one from a fresh calibration.
+
+    A plan of other budgets, objectives or scale, and any plan under `recalibrate`, is set aside
+    with the runs made under it; a new set begins.
+    """
+    path = plan_path(session.out, session.recipe.name)
+    plan = read_plan(path)
+    if plan is not None and (recalibrate or not fits(plan, session.recipe)):
+        set_aside(session, plan, path)
+        plan = None
+    if plan is None:
+        plan = make_plan(session.recipe, calibrate_recipe(session))
+        write_plan(path, plan)
+    return plan
+
+
+def set_aside(session: Session, plan: Plan, path: Path) -> None:
+    """Move a plan and its runs below `superseded/`; nothing is deleted."""
+    old = session.out / "superseded" / f"{session.recipe.name}-{plan.identity[:12]}"
+    for folder in ("records", "work"):
+        current = session.out / folder / session.recipe.name
+        for arm in sorted(current.iterdir()) if current.is_dir() else ():
+            if arm.name != TEACHER_ARM:
+                target = old / folder / arm.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(target, ignore_errors=True)
+                arm.replace(target)
+    old.mkdir(parents=True, exist_ok=True)
+    path.replace(old / "plan.json")
+
+
+def calibrate_recipe(session: Session) -> Calibration:
+    """Interleaved cost of whole training steps, one live trainer an objective.
+
+    Returns:
+        Seconds of every timed step (data, teacher, student, loss, backward, optimiser).
+    """
+    steps: dict[str, Callable[[], None]] = {}
+    say(f"{session.recipe.name}: calibrating the objectives' step costs")
+    with tempfile.TemporaryDirectory() as folder:
+        for objective in session.recipe.objectives:
+            # The schedule is long enough that no timed step lies beyond its end.
+            job = student_job(session, Arm(objective, "time", 0, 10**6), 0, "calibration")
+            job = replace(job, checkpoint_interval=0, directory=Path(folder) / objective.name)
+            steps[objective.name] = start(job).step
+        return calibrate(steps, warmup=5, rounds=session.recipe.calibration_rounds)
+
+
+def run_missing(
+    session: Session, plan: Plan, seeds: tuple[int, ...], controls: bool = False
+) -> None:
+    """Run what has no finished record yet; killed runs go on from their checkpoint."""
+    todo = arms(session.recipe, plan, controls)
+    for seed in seeds:
+        for number, arm in enumerate(todo, 1):
+            path = path_for(session.out, session.recipe.name, arm.name, seed)
+            if not finished(path, recipe_hash(set_key(session, plan)), session):
+                say(
+                    f"{session.recipe.name} seed {seed}, run {number} of {len(todo)}: "
+                    f"{arm.name}, {arm.iterations} iterations"
+                )
+                run_student(session, plan, arm, seed)
+
+
+def set_key(session: Session, plan: Plan) -> SetKey:
+    """The identity of a comparison's runs."""
+    recipe = session.recipe
+    return SetKey(
+        recipe.name,
+        recipe.scale,
+        recipe.data,
+        recipe.student,
+        recipe.optimiser,
+        recipe.objectives,
+        plan.ratios,
+        session.teacher_sha256,
+    )
+
+
+def student_job(session: Session, arm: Arm, seed: int, identity: str) -> Job:
+    """The training job of one arm and seed."""
+    recipe = session.recipe
+    teacher: nn.Module | None = None
+    if arm.objective.needs_teacher:
+        teacher = session.teacher
+        if arm.untrained_teacher:
+            teacher = teachers.untrained_teacher(recipe)
+    classes = len(recipe.data.classes)
+    return Job(
+        student_config=adapter.model_config(recipe.student, classes, recipe.data.crop),
+        data=recipe.data,
+        source=session.train,
+        optimiser=recipe.optimiser,
+        iterations=arm.iterations,
+        seed=seed,
+        objective=arm.objective,
+        teacher=teacher,
+        directory=work_directory(recipe, session.out, arm.name, seed),
+        checkpoint_interval=checkpoint_interval(arm.iterations),
+        workers=recipe.workers,
+        label=f"{arm.name} seed {seed}",
+        identity=f"{identity}/{arm.name}/{seed}",
+    )
+
+
+def run_student(session: Session, plan: Plan, arm: Arm, seed: int) -> RunRecord:
+    """Train one student, score it on the test split, write its weights and its record."""
+    recipe, key = session.recipe, set_key(session, plan)
+    job = student_job(session, arm, seed, recipe_hash(key))
+    started, origin = datetime.now(UTC), provenance(DISTRIBUTIONS, __file__)
+    outcome = train(job)
+    scores = evaluate(outcome.student, session.test, len(recipe.data.classes))
+    record = RunRecord(
+        recipe=recipe.name,
+        recipe_hash=recipe_hash(key),
+        recipe_config=resolved_config(key),
+        arm=arm.name,
+        seed=seed,
+        data_name=recipe.data.name,
+        data_fingerprint=data_fingerprint(session.train, session.test),
+        metrics=metrics(recipe, scores, arm.iterations),
+        **common(outcome, origin, started),
+    )
+    teachers.save_plain(outcome.student, job.directory / "student.safetensors")
+    write_record(session.out, record)
+    shutil.rmtree(job.directory / "checkpoints", ignore_errors=True)
+    return record
+
+
+def finish(session: Session, plan: Plan) -> Plan:
+    """Calibrate a second time and keep it in the plan file."""
+    plan = replace(plan, last=calibrate_recipe(session).to_dict())
+    write_plan(plan_path(session.out, session.recipe.name), plan)
+    return plan
+
+
+def finished(path: Path, key: str, session: Session) -> bool:
+    """Whether the record at `path` is complete, of this set, this method and these data."""
+    if not path.is_file():
+        return False
+    record = read_record(path)
+    return (
+        record.status == "complete"
+        and record.recipe_hash == key
+        and record.method_version == METHOD_VERSION
+        and record.data_fingerprint == data_fingerprint(session.train, session.test)
+    )
+
+
+def metrics(recipe: Recipe, scores: SegmentationScores, iterations: int) -> dict[str, float]:
+    """mIoU and the IoU of each class that occurs, in percent, and the iterations run."""
+    named = zip(recipe.data.classes, scores.iou, strict=True)
+    return {
+        "miou": float(scores.miou),
+        "pixel_accuracy": float(scores.pixel_accuracy),
+        "iterations": float(iterations),
+        **{f"iou/{name}": float(value) for name, value in named if value == value},
+    }
+
+
+def common(outcome: Outcome, origin: dict[str, Any], started: datetime) -> dict[str, Any]:
+    """The fields of a record that every finished training fills alike."""
+    return {
+        "method_version": METHOD_VERSION,
+        "curve": outcome.curve,
+        "seconds": outcome.seconds,
+        "samples_seen": outcome.samples,
+        "peak_memory_mb": outcome.peak_memory_mb,
+        "provenance": origin,
+        "started": started,
+        "finished": datetime.now(UTC),
+        "status": "complete",
+    }
+
+
+def data_fingerprint(source: InMemory, test: InMemory) -> str:
+    """Of training and test images together."""
+    return f"{source.fingerprint[:32]}+{test.fingerprint[:32]}"
+
+
+def work_directory(recipe: Recipe, out: Path, arm: str, seed: int) -> Path:
+    """Checkpoints and, in the end, weights of one run; not evidence, safe to delete."""
+    return out / "work" / recipe.name / arm / f"seed-{seed}"
+
+
+def checkpoint_interval(iterations: int) -> int:
+    """About ten checkpoints a run, none more often than every 50 iterations."""
+    return max(50, iterations // 10)

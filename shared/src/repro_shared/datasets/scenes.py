@@ -1,0 +1,326 @@
+"""Composed digit scenes: MNIST digits painted on photographs, with exact labels (ours).
+
+A scene is a pure function of (config, split, seed, index): order, worker count and restarts do not
+matter. Digits and photographs are split into train, val and test before anything is composed.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repro_shared.datasets.composing import (
+    OPAQUE,
+    Float,
+    Photograph,
+    cut_fragment,
+    digit_images,
+    digit_pools,
+    gaussian_noise,
+    grow,
+    paint,
+    photograph_scales,
+    warp_digit,
+)
+from repro_shared.datasets.photographs import SPLITS, Split, photographs
+from repro_shared.runtime.errors import UserError
+
+CLASSES = ("background", *(f"digit {digit}" for digit in range(10)))
+IGNORE = 255
+
+# Raised when a change alters the scenes of an unchanged configuration.
+SCENES_VERSION = 1
+
+# From the most to the least frequent digit when classes are imbalanced: a fixed permutation, so
+# that rare classes are the same in every split and seed, and not the ones with the largest index.
+CLASS_ORDER = (7, 2, 5, 0, 9, 3, 1, 8, 6, 4)
+
+_PLACEMENT_TRIES = 12
+_NO_PATTERN: Float = np.zeros((1, 1, 3), np.float32)
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What the scenes look like, and how hard they are.
+
+    Hard for a small network: small digits, `min_contrast` at 0.1, `texture` at 0.2, `occlusion` at
+    0.6, `clutter` at 12, `class_imbalance` at 1.
+    """
+
+    size: int = 96
+    """Side of the square image, in pixels."""
+    min_digits: int = 2
+    max_digits: int = 5
+    """Digits per scene, both ends included; a digit that finds no admissible place is left out."""
+    min_scale: float = 18
+    max_scale: float = 40
+    """Longer side of a digit's ink before rotation, in pixels."""
+    rotation: float = 15
+    """Largest rotation to either side, in degrees."""
+    shear: float = 0.15
+    """Largest horizontal shear to either side, as shift per unit of height."""
+    class_imbalance: float = 0.0
+    """Zipf exponent: the digit of rank r in `CLASS_ORDER` has weight r ** -class_imbalance."""
+    occlusion: float = 0.3
+    """Largest fraction of a digit's own pixels that later digits, together, may cover; 0 to 1."""
+    min_contrast: float = 0.3
+    max_contrast: float = 0.8
+    """Difference of ink to what it covers: mean colour, largest over RGB, fraction of full range."""
+    colour: float = 1.0
+    """1: ink differs in any direction of colour space; 0: in lightness only, which is harder."""
+    texture: float = 0.0
+    """Standard deviation of a photograph's pattern on the ink, as a fraction of the full range."""
+    clutter: int = 0
+    """Pieces cut out of digits, beneath the digits, labelled background. They are never longer than
+    0.6 * `min_scale`, so that none is a whole digit (a short stroke of a 4 would be a 1)."""
+    noise: float = 0.02
+    """Standard deviation of Gaussian pixel noise, as a fraction of the full range."""
+    ignore_border: int = 0
+    """Width of the band of background around digits that is labelled 255, in pixels. It lies outside
+    the digits only: strokes of 2 or 3 pixels would have no inside left."""
+    min_visible: int = 12
+    """Digits with fewer visible pixels are no instances; what is left of them is labelled 255."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be composed, naming the field."""
+        checks = {
+            "size must be an integer of at least 16": self.size == int(self.size) >= 16,
+            "min_digits must be 1 to max_digits": 1 <= self.min_digits <= self.max_digits <= 200,
+            "min_scale must be 8 to max_scale": 8 <= self.min_scale <= self.max_scale,
+            "max_scale must be at most 0.7 * size": self.max_scale <= 0.7 * self.size,
+            "rotation must be 0 to 45 degrees": 0 <= self.rotation <= 45,
+            "shear must be 0 to 0.5": 0 <= self.shear <= 0.5,
+            "class_imbalance must be 0 to 10": 0 <= self.class_imbalance <= 10,
+            "occlusion must be 0 to 1": 0 <= self.occlusion <= 1,
+            "min_contrast must be 0 to max_contrast, at most 1": (
+                0 <= self.min_contrast <= self.max_contrast <= 1
+            ),
+            "colour must be 0 to 1": 0 <= self.colour <= 1,
+            "texture must be 0 to 1": 0 <= self.texture <= 1,
+            "clutter must be 0 to 1000": 0 <= self.clutter <= 1000,
+            "noise must be 0 to 1": 0 <= self.noise <= 1,
+            "ignore_border must be 0 to 16 pixels": 0 <= self.ignore_border <= 16,
+            "min_visible must be at least 1 pixel": self.min_visible >= 1,
+        }
+        for rule, holds in checks.items():
+            if not holds:
+                raise UserError(f"SceneConfig: {rule}, got {getattr(self, rule.split()[0])}")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One composed scene; K instances, in the order in which they were painted."""
+
+    image: NDArray[np.uint8]
+    """RGB, (H, W, 3)."""
+    label_map: NDArray[np.uint8]
+    """(H, W): 0 background, 1 + d for digit d, 255 ignored."""
+    instance_masks: NDArray[np.bool_]
+    """Visible pixels of each instance, (K, H, W); disjoint."""
+    boxes: NDArray[np.float32]
+    """Box of each visible part in pixel edges, (K, 4): x1, y1, x2, y2 with x2, y2 exclusive."""
+    classes: NDArray[np.uint8]
+    """Label of each instance, (K,): 1 + d, an index into `CLASSES`."""
+
+
+class DigitScenes(Sequence[Scene]):
+    """A data set of composed scenes, made when they are asked for.
+
+    Args:
+        config: What the scenes look like.
+        split: "train", "val" or "test": which digits and photographs they are made of.
+        length: Number of scenes.
+        seed: Which set of scenes; scene i of a longer set is the same.
+
+    Raises:
+        UserError: Unknown split, or a negative length.
+    """
+
+    def __init__(self, config: SceneConfig, split: Split, length: int, seed: int = 0) -> None:
+        if split not in SPLITS:
+            raise UserError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+        if length < 0:
+            raise UserError(f"number of scenes must be at least 0, got {length}")
+        self.config = config
+        self.split: Split = split
+        self.length = length
+        self.seed = seed
+        self._entropy = list(hashlib.sha256(self._key().encode()).digest())
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> Scene: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Scene]: ...
+    def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
+        """Compose scene `index`; a slice gives a list of scenes."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.length))]
+        if not -self.length <= index < self.length:
+            raise IndexError(f"scene {index} of {self.length}")
+        rng = np.random.default_rng([*self._entropy, int(index) % self.length])
+        return compose(self.config, self.split, rng)
+
+    def fingerprint(self) -> str:
+        """Sha256 of what the scenes depend on and of the first four scenes themselves.
+
+        The scenes stand in for numpy and Pillow: neither promises the same random stream or the
+        same resampling for ever, and different pixels must not pass as the same data.
+        """
+        digest = hashlib.sha256(f"{self._key()} length {self.length}".encode())
+        for digits in digit_images(self.split):
+            digest.update(repr(digits.shape).encode() + digits.tobytes())
+        for name, picture in photographs(self.split).items():
+            digest.update(f"{name} {picture.shape}".encode() + picture.tobytes())
+        for scene in self[:4]:
+            digest.update(scene.image.tobytes() + scene.label_map.tobytes())
+        return digest.hexdigest()
+
+    def _key(self) -> str:
+        # Fields at their default are left out, so that a field added later changes no old scene.
+        changed = {
+            field.name: float(getattr(self.config, field.name))
+            for field in dataclasses.fields(self.config)
+            if getattr(self.config, field.name) != field.default
+        }
+        return json.dumps([SCENES_VERSION, changed, self.split, self.seed], sort_keys=True)
+
+
+def compose(config: SceneConfig, split: Split, rng: np.random.Generator) -> Scene:
+    """Compose one scene out of the digits and photographs of a split."""
+    painter = _Painter(config, split, rng)
+    for stroke in painter.draw_strokes(config.clutter):
+        alpha = cut_fragment(stroke.alpha, 0.6 * config.min_scale - 1, stroke.where)
+        painter.ink(alpha, stroke, *painter.random_place(alpha))
+
+    owner = np.zeros((config.size, config.size), np.int16)  # 0 background, k the k-th digit
+    areas = np.zeros(1, np.int64)
+    visible = np.zeros(1, np.int64)
+    digits: list[int] = []
+    count = int(rng.integers(config.min_digits, config.max_digits + 1))
+    for stroke in painter.draw_strokes(count):
+        inked = stroke.alpha > OPAQUE
+        for _ in range(_PLACEMENT_TRIES):
+            top, left = painter.random_place(stroke.alpha)
+            region = owner[top : top + inked.shape[0], left : left + inked.shape[1]]
+            covered = np.bincount(region[inked], minlength=len(areas))
+            covered[0] = 0
+            remaining = visible - covered
+            # Digits that lose nothing now keep what rounding of the bound has left them.
+            if np.all((covered == 0) | (remaining >= (1 - config.occlusion) * areas)):
+                digits.append(stroke.digit)
+                region[inked] = len(digits)
+                area = np.count_nonzero(inked)
+                areas, visible = np.append(areas, area), np.append(remaining, area)
+                painter.ink(stroke.alpha, stroke, top, left)
+                break
+    return _annotate(painter.finish(), owner, visible[1:], np.array(digits, np.uint8), config)
+
+
+@dataclass(frozen=True)
+class _Stroke:
+    digit: int
+    alpha: Float
+    shift: tuple[float, float, float]
+    where: float
+
+
+class _Painter:
+    """Canvas and random numbers of one scene."""
+
+    def __init__(self, config: SceneConfig, split: Split, rng: np.random.Generator) -> None:
+        self.config = config
+        self.rng = rng
+        self.pools = digit_pools(split)
+        self.photographs = photograph_scales(split, config.size)
+        # A tint, in multiples of 1/256, so that few photographs go further.
+        tint = np.rint(rng.uniform(0.7, 1.0, 3) * 256).astype(np.float32) / 256
+        photograph, window = self.crop(config.size, config.size)
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        self.canvas: Float = photograph.colours[window][:, mirror] * tint
+
+    def draw_strokes(self, count: int) -> list[_Stroke]:
+        """Draw digits with class, shape and colour; all random numbers at once, for speed."""
+        config = self.config
+        weights = np.cumsum(np.arange(1, 11, dtype=np.float64) ** -config.class_imbalance)
+        draws = self.rng.random((count, 10))
+        ranks = np.searchsorted(weights / weights[-1], draws[:, 0], side="right").clip(0, 9)
+        lowest = np.array([config.min_scale, -config.rotation, -config.shear, config.min_contrast])
+        highest = np.array([config.max_scale, config.rotation, config.shear, config.max_contrast])
+        shapes = lowest + draws[:, 1:5] * (highest - lowest)
+        directions = 2 * draws[:, 7:10] - 1
+        gray = directions[:, :1]
+        directions = gray + config.colour * (directions - gray)
+        shifts = directions / np.abs(directions).max(axis=1, keepdims=True) * shapes[:, 3:] * 255
+        strokes = []
+        for i in range(count):
+            digit = CLASS_ORDER[ranks[i]]
+            pool = self.pools[digit]
+            scale, rotation, shear, _ = shapes[i].tolist()
+            alpha = warp_digit(pool[int(draws[i, 5] * len(pool))], scale, rotation, shear)
+            # Only a digit of nearly full size, warped to the limit, could exceed the scene.
+            alpha = alpha[: config.size, : config.size]
+            red, green, blue = shifts[i].tolist()
+            strokes.append(_Stroke(digit, alpha, (red, green, blue), float(draws[i, 6])))
+        return strokes
+
+    def random_place(self, alpha: Float) -> tuple[int, int]:
+        """Top and left of a place within the scene."""
+        size, (height, width) = self.config.size, alpha.shape
+        down, right = self.rng.random(2).tolist()
+        return int(down * (size - height + 1)), int(right * (size - width + 1))
+
+    def crop(self, height: int, width: int) -> tuple[Photograph, tuple[slice, slice]]:
+        """A random photograph at a random scale, and where to crop it."""
+        which, scale, down, right = self.rng.random(4).tolist()
+        scales = self.photographs[int(which * len(self.photographs))]
+        photograph = scales[int(scale * len(scales))]
+        top = int(down * (photograph.colours.shape[0] - height + 1))
+        left = int(right * (photograph.colours.shape[1] - width + 1))
+        return photograph, (slice(top, top + height), slice(left, left + width))
+
+    def ink(self, alpha: Float, stroke: _Stroke, top: int, left: int) -> None:
+        """Paint a stroke with its colour and a photograph's pattern."""
+        height, width = alpha.shape
+        pattern = _NO_PATTERN
+        if self.config.texture:
+            photograph, window = self.crop(height, width)
+            pattern = photograph.pattern[window] * np.float32(255 * self.config.texture)
+        paint(self.canvas[top : top + height, left : left + width], alpha, stroke.shift, pattern)
+
+    def finish(self) -> NDArray[np.uint8]:
+        """The canvas with noise, as an 8-bit image."""
+        if self.config.noise:
+            noise = gaussian_noise(self.canvas.shape, self.rng)
+            self.canvas += noise * np.float32(255 * self.config.noise)
+        return np.rint(self.canvas).clip(0, 255).astype(np.uint8)
+
+
+def _annotate(
+    image: NDArray[np.uint8],
+    owner: NDArray[np.int16],
+    visible: NDArray[np.int64],
+    digits: NDArray[np.uint8],
+    config: SceneConfig,
+) -> Scene:
+    kept = np.flatnonzero(visible >= config.min_visible)
+    # Position 0 is the background; digits that are hardly visible stay at "ignore".
+    labels = np.full(len(digits) + 1, IGNORE, np.uint8)
+    labels[0] = 0
+    labels[kept + 1] = digits[kept] + 1
+    label_map = labels[owner]
+    if config.ignore_border:
+        label_map[grow(owner > 0, config.ignore_border) & (owner == 0)] = IGNORE
+    masks = owner[None] == kept[:, None, None] + 1
+    boxes = np.zeros((len(kept), 4), np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return Scene(image, label_map, masks, boxes, labels[kept + 1])
