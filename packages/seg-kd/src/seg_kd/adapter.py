@@ -3,8 +3,8 @@
 mmseg takes seconds to import, so `framework()` does it on first use, after arguments and data have
 been checked. Facts worked around here: `onedl-mmsegmentation` shares its import name with
 mmsegmentation; `Config` inheritance by package name needs pkg_resources, which current setuptools
-dropped, so configs are given as files; SyncBN must be reverted outside DDP; pretrained weights named
-in a config would be downloaded, so they are removed.
+dropped, so configs are given as files; SyncBN must be reverted outside DDP; pretrained weights
+named in a config would be downloaded, so they are removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
-
 from seg_kd.recipes.base import Data, Model
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -97,7 +96,8 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
             "num_stages": 4,
             "out_indices": (0, 1, 2, 3),
             "dilations": (1, 1, 2, 4),
-            "strides": (1, 2, 1, 1),
+            # Stride 8 is PSPNet's; at 4 the second stage keeps the stem's resolution.
+            "strides": (1, 2 if model.output_stride == 8 else 1, 1, 1),
             "norm_cfg": norm,
             "norm_eval": False,
             "style": "pytorch",
@@ -113,9 +113,10 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
             "pretrained": False,
             "output_stride": model.output_stride,
         }
-        widths = timm.create_model(
+        probe: Any = timm.create_model(
             model.backbone, features_only=True, output_stride=model.output_stride
-        ).feature_info.channels()
+        )
+        widths = probe.feature_info.channels()
     head = {
         "num_classes": num_classes,
         "norm_cfg": norm,
@@ -123,7 +124,7 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
         "dropout_ratio": 0.1,
     }
     # The mean is over labelled pixels (avg_non_ignore): crops of small images are often padded, and
-    # mmseg's default would let the padding shrink the loss. The model zoo's recipes keep the default.
+    # mmseg's default would let the padding shrink the loss. The model zoo keeps the default.
     loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, "avg_non_ignore": True}
     return {
         "type": "EncoderDecoder",
@@ -210,15 +211,15 @@ def _without_downloads(node: Any) -> None:
     pretrained = node.get("pretrained")
     if pretrained and not (isinstance(pretrained, str) and Path(pretrained).is_file()):
         node["pretrained"] = False if node.get("type") == "TIMMBackbone" else None
-    init = node.get("init_cfg")
-    if isinstance(init, dict) and init.get("type") == "Pretrained":
-        if not Path(str(init.get("checkpoint"))).is_file():
-            node["init_cfg"] = None
+    init = node.get("init_cfg") or {}
+    downloads = isinstance(init, dict) and init.get("type") == "Pretrained"
+    if downloads and not Path(str(init["checkpoint"])).is_file():
+        node["init_cfg"] = None
     for child in node.values():
         _without_downloads(child)
 
 
-def build_model(config: dict[str, Any], distributed: bool = False) -> nn.Module:
+def build_model(config: dict[str, Any], distributed: bool = False) -> Any:
     """Build and initialise an mmseg segmentor; draws from torch's global generator."""
     framework()
     from mmengine.config import ConfigDict
@@ -253,9 +254,9 @@ def captured_feature(head: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def feature_channels(model: nn.Module, layer: str) -> int:
+def feature_channels(model: Any, layer: str) -> int:
     """Channels of the distilled feature: `pre-classifier`, or `c4` (the head's input)."""
-    head: Any = model.decode_head
+    head = model.decode_head
     return int(head.channels if layer == "pre-classifier" else _c4_channels(head))
 
 
@@ -281,7 +282,7 @@ def training_transform(data: Data) -> Callable[[dict[str, Any]], dict[str, Any]]
 
     low, high = data.resize_range
     steps: list[Any] = [
-        RandomCrop(crop_size=data.crop, cat_max_ratio=0.75),
+        RandomCrop(crop_size=data.crop, cat_max_ratio=data.largest_class),
         RandomFlip(prob=data.flip),
     ]
     if data.photometric:
@@ -289,9 +290,10 @@ def training_transform(data: Data) -> Callable[[dict[str, Any]], dict[str, Any]]
     rest = Compose([*steps, PackSegInputs()])
 
     def transform(results: dict[str, Any]) -> dict[str, Any]:
-        # mmseg's RandomResize wants one target size for all images; the factor alone is what we mean.
-        scaled = resize(results, float(np.random.uniform(low, high)))
-        return rest(scaled)  # type: ignore[no-any-return]
+        # mmseg's RandomResize wants one target size for all images; only the factor is meant here.
+        # The global generator is what the other transforms draw from; `Views` seeds it.
+        scaled = resize(results, float(np.random.uniform(low, high)))  # noqa: NPY002
+        return rest(scaled)
 
     return transform
 
@@ -310,7 +312,7 @@ def test_transform() -> Callable[[dict[str, Any]], dict[str, Any]]:
     framework()
     from mmseg.datasets.transforms import PackSegInputs
 
-    return PackSegInputs()  # type: ignore[no-any-return]
+    return PackSegInputs()
 
 
 def collate(samples: list[dict[str, Any]]) -> Any:

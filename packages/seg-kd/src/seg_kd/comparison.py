@@ -25,7 +25,6 @@ from repro_shared.metrics.segmentation import SegmentationScores
 from repro_shared.runtime.files import atomic_write_text, ensure_output_dir, sha256_file
 from repro_shared.runtime.progress import say
 from repro_shared.timing.calibrate import Calibration, calibrate
-
 from seg_kd import METHOD_VERSION, adapter, teachers
 from seg_kd.data import InMemory, open_split
 from seg_kd.evaluation import evaluate
@@ -196,9 +195,13 @@ def calibrate_recipe(session: Session) -> Calibration:
 
 def run_missing(
     session: Session, plan: Plan, seeds: tuple[int, ...], controls: bool = False
-) -> None:
-    """Run what has no finished record yet; killed runs go on from their checkpoint."""
-    todo = arms(session.recipe, plan, controls)
+) -> int:
+    """Run what has no finished record yet; killed runs go on from their checkpoint.
+
+    Returns:
+        How many runs were made.
+    """
+    todo, made = arms(session.recipe, plan, controls), 0
     for seed in seeds:
         for number, arm in enumerate(todo, 1):
             path = path_for(session.out, session.recipe.name, arm.name, seed)
@@ -208,6 +211,8 @@ def run_missing(
                     f"{arm.name}, {arm.iterations} iterations"
                 )
                 run_student(session, plan, arm, seed)
+                made += 1
+    return made
 
 
 def set_key(session: Session, plan: Plan) -> SetKey:

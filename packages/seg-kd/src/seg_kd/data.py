@@ -1,8 +1,8 @@
 """Training and test views of a segmentation set: per-position random seeds, no framework imports.
 
 The transforms are mmseg's own; they draw from numpy's global generator, so each view seeds it from
-(run seed, position in the stream) and puts it back afterwards. A view is then a pure function of its
-position, whatever the number of workers and however often the run was interrupted.
+(run seed, position in the stream) and puts it back afterwards. A view is then a pure function of
+its position, whatever the number of workers and however often the run was interrupted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from repro_shared.datasets.label_maps import LabelMapFolder
+from repro_shared.datasets.photographs import SPLITS, Split
 from repro_shared.datasets.scenes import DigitScenes
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed, isolated_rng
 from repro_shared.runtime.sampler import ResumableSampler
-
 from seg_kd.recipes.base import Data
 
 Sample = tuple[np.ndarray, np.ndarray]
@@ -47,16 +48,14 @@ def open_split(data: Data, folder: str | None, split: str) -> InMemory:
         UserError: a folder set without a folder, or a folder that the reader refuses.
     """
     if data.scenes is not None:
-        name, length = (
-            ("train", data.train_length) if split == "train" else ("test", data.test_length)
-        )
-        scenes = DigitScenes(data.scenes, name, length, data.seed)
+        training = split == "train"
+        length = data.train_length if training else data.test_length
+        name = data.train_split if training else data.test_split
+        scenes = DigitScenes(data.scenes, scene_split(name), length, data.seed)
         samples = [(s.image, s.label_map) for s in (scenes[i] for i in range(length))]
         return InMemory(samples, scenes.fingerprint())
     if folder is None:
         raise UserError(f"{data.name} is not shipped: give its folder with --data DIR")
-    from repro_shared.datasets.label_maps import LabelMapFolder
-
     held_out = bool(data.hold_out)
     source_split = data.test_split if split == "test" and not held_out else data.train_split
     files = LabelMapFolder(folder, source_split, len(data.classes), data.ignore_values)
@@ -65,6 +64,18 @@ def open_split(data: Data, folder: str | None, split: str) -> InMemory:
         files = files.subset(lambda name: name.startswith(data.hold_out) == keep_held_out)
     files.check()
     return InMemory([files[i] for i in range(len(files))], files.fingerprint())
+
+
+def scene_split(name: str) -> Split:
+    """The split of digits and photographs called `name`.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise UserError(f"digit scenes have no split {name!r}: choose {', '.join(SPLITS)}")
 
 
 class Views(Dataset[dict[str, Any]]):

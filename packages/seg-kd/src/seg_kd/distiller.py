@@ -13,7 +13,6 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
-
 from seg_kd import adapter
 from seg_kd.losses import (
     FeatureProjector,
@@ -33,9 +32,7 @@ class Distiller(BaseModel):
         objective: what is distilled, with its weights.
     """
 
-    def __init__(
-        self, student: nn.Module, teacher: nn.Module | None, objective: Objective
-    ) -> None:
+    def __init__(self, student: Any, teacher: Any, objective: Objective) -> None:
         super().__init__(data_preprocessor=student.data_preprocessor)
         self.student = student
         self.objective = objective
@@ -123,8 +120,8 @@ class Distiller(BaseModel):
 
 def _heads(
     model: Any, inputs: Tensor, objective: Objective
-) -> tuple[Tensor | None, Tensor, tuple[Tensor, ...]]:
-    """Distilled feature (or None), logits (B, K, h, w) and backbone stages of one forward."""
+) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
+    """Distilled feature (None without a feature term), logits (B, K, h, w) and backbone stages of one forward."""
     stages = model.extract_feat(inputs)
     if not objective.feature_weight:
         return None, model.decode_head(stages), stages

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from repro_shared.metrics.segmentation import SegmentationScores, confusion_matrix, scores
-
 from seg_kd import adapter
 from seg_kd.data import InMemory, as_results
 
 
 def evaluate(
-    model: nn.Module, source: InMemory, num_classes: int, batch_size: int = 16
+    model: Any, source: InMemory, num_classes: int, batch_size: int = 16
 ) -> SegmentationScores:
     """mIoU of `model` over `source`, from one confusion matrix over all labelled pixels.
 
@@ -31,7 +29,7 @@ def evaluate(
     with torch.inference_mode():
         for batch in _same_size_batches(source, batch_size):
             items = [transform(as_results(*source[i])) for i in batch]
-            predicted: Any = model.test_step(adapter.collate(items))
+            predicted = model.test_step(adapter.collate(items))
             for index, sample in zip(batch, predicted, strict=True):
                 prediction = sample.pred_sem_seg.data[0].cpu().numpy()
                 total += np.asarray(confusion_matrix(prediction, source[index][1], num_classes))

@@ -18,7 +18,6 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json
 from repro_shared.timing.budget import plan_iterations
 from repro_shared.timing.calibrate import Calibration, drift
-
 from seg_kd.objectives import LOGIT, Objective
 from seg_kd.recipes.base import Recipe
 
@@ -51,9 +50,7 @@ class Arm:
         return arm_name(self.objective.name, self.match, self.budget, self.untrained_teacher)
 
 
-def arm_name(
-    objective: str, match: Match, budget: int, untrained_teacher: bool = False
-) -> str:
+def arm_name(objective: str, match: Match, budget: int, untrained_teacher: bool = False) -> str:
     """`<objective>-<match>-<budget>`; the control is `<objective>-untrained-teacher-...`.
 
     The reference runs `budget` iterations under either match: one arm, named for time.
@@ -111,8 +108,7 @@ def make_plan(recipe: Recipe, calibration: Calibration) -> Plan:
         for objective in recipe.objectives
     }
     iterations = {
-        str(budget): plan_iterations(ratios, REFERENCE, budget)
-        for budget in budgets(recipe)
+        str(budget): plan_iterations(ratios, REFERENCE, budget) for budget in budgets(recipe)
     }
     return Plan(recipe.name, recipe.scale, ratios, iterations, calibration.to_dict())
 

@@ -1,7 +1,8 @@
-"""The teacher: trained by its own recipe, kept as float16 safetensors beside the record of its run."""
+"""The teacher: trained by its own recipe, kept in float16 beside the record of its run."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, sha256_file
-
 from seg_kd import adapter
 from seg_kd.recipes.base import Data, Recipe, Teacher
 
@@ -54,6 +54,13 @@ def save_plain(model: nn.Module, path: Path) -> str:
     return sha256_file(path)
 
 
+def save_torch(model: nn.Module, path: Path) -> None:
+    """Write {"state_dict": ...} as mmseg's `load_checkpoint` reads it; tensors only."""
+    buffer = io.BytesIO()
+    torch.save({"state_dict": dict(model.state_dict())}, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
 def load_teacher(recipe: Recipe, path: Path) -> nn.Module:
     """The frozen teacher in float32, evaluation mode.
 
@@ -73,9 +80,7 @@ def untrained_teacher(recipe: Recipe) -> nn.Module:
     """The teacher's architecture with its seeded random initialisation."""
     from repro_shared.runtime.rng import isolated_rng
 
-    config = adapter.model_config(
-        recipe.teacher.model, len(recipe.data.classes), recipe.data.crop
-    )
+    config = adapter.model_config(recipe.teacher.model, len(recipe.data.classes), recipe.data.crop)
     with isolated_rng(recipe.teacher.seed):
         return adapter.build_model(config).eval().requires_grad_(False)
 

@@ -24,7 +24,6 @@ from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import capture_rng, derive_seed, restore_rng, seed_everything
-
 from seg_kd import adapter
 from seg_kd.data import InMemory, Views, training_loader
 from seg_kd.distiller import Distiller
@@ -77,7 +76,8 @@ class Outcome:
 
     Attributes:
         student: the trained segmentor, in evaluation mode.
-        seconds: wall-clock seconds inside training steps (data, forward, loss, backward, optimiser).
+        seconds: wall-clock seconds inside training steps (data, forward, loss, backward,
+            optimiser).
         curve: mean losses every few iterations: {"iteration", "<loss part>", ...}.
         samples: images seen.
         peak_memory_mb: largest memory so far: of the process, or of the CUDA device.
@@ -91,7 +91,7 @@ class Outcome:
 
 
 @LOOPS.register_module()
-class ExactLoop(IterBasedTrainLoop):  # type: ignore[misc]
+class ExactLoop(IterBasedTrainLoop):
     """IterBasedTrainLoop that checkpoints atomically and resumes to the same bytes (CPU).
 
     Args:
@@ -129,18 +129,17 @@ class ExactLoop(IterBasedTrainLoop):  # type: ignore[misc]
         """Train from the checkpoint, if any, to `max_iters`."""
         self.begin()
         if self.paused:
-            return self.runner.model  # type: ignore[no-any-return]
+            return self.runner.model
         with Progress(self.max_iters, self.label, start=self.iter) as progress:
             while self.iter < self.max_iters:
                 self.step()
-                if self.store and self.interval and self.iter % self.interval == 0:
-                    if get_rank() == 0:
-                        self.store.save(self.iter, self.snapshot())
+                if self.store and self.iter % self.interval == 0 and get_rank() == 0:
+                    self.store.save(self.iter, self.snapshot())
                 last = self.curve[-1] if self.curve else {}
                 progress.update(self.iter, loss=last.get("loss", float("nan")))
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
-        return self.runner.model  # type: ignore[no-any-return]
+        return self.runner.model
 
     def begin(self) -> None:
         """Hooks of the beginning, then the checkpoint's state (random states last)."""
@@ -206,8 +205,8 @@ class ExactLoop(IterBasedTrainLoop):  # type: ignore[misc]
         restore_rng(state["random"])
 
 
-def _module(model: nn.Module) -> nn.Module:
-    return model.module if hasattr(model, "module") else model  # type: ignore[return-value]
+def _module(model: Any) -> Any:
+    return model.module if hasattr(model, "module") else model
 
 
 def make_runner(job: Job, paused: bool = False) -> Runner:
@@ -314,7 +313,7 @@ def start(job: Job) -> ExactLoop:
     """A loop that stands before its next iteration; call its `step`."""
     runner = make_runner(job, paused=True)
     runner.train()
-    return runner.train_loop  # type: ignore[return-value]
+    return runner.train_loop
 
 
 def train(job: Job) -> Outcome:
@@ -325,7 +324,7 @@ def train(job: Job) -> Outcome:
     """
     runner = make_runner(job)
     runner.train()
-    loop: ExactLoop = runner.train_loop  # type: ignore[assignment]
+    loop: ExactLoop = runner.train_loop
     shutil.rmtree(job.directory / "mmengine", ignore_errors=True)
     return Outcome(
         _module(runner.model).student.eval(),

@@ -65,7 +65,11 @@ def digit_pools(split: Split) -> tuple[tuple[Digit, ...], ...]:
 
 
 def _prepare_digit(pixels: NDArray[np.uint8]) -> Digit:
-    original = Image.fromarray(pixels)
+    # MNIST centres the mass; warping needs the box centred, or it would cut digits off.
+    ink = Image.fromarray(pixels)
+    ink = ink.crop(ink.getbbox())
+    original = Image.new("L", (_SIDE, _SIDE))
+    original.paste(ink, ((_SIDE - ink.width) // 2, (_SIDE - ink.height) // 2))
     double = original.resize((2 * _SIDE, 2 * _SIDE), Image.Resampling.BICUBIC)
     return Digit(double, original, original.reduce(2))
 
@@ -103,8 +107,8 @@ def warp_digit(digit: Digit, scale: float, rotation: float, shear: float) -> Flo
     Args:
         digit: As `digit_pools` gives it.
         scale: Longer side of the upright digit's ink, in pixels of the scene.
-        rotation: Degrees.
-        shear: Horizontal shift per unit of height.
+        rotation: Degrees, clockwise.
+        shear: Shift to the right per unit of height, before rotation.
 
     Returns:
         Opacity of the ink, float32 (h, w), 0 to 1 with maximum 1, cut to the box of the ink.
@@ -124,12 +128,14 @@ def warp_digit(digit: Digit, scale: float, rotation: float, shear: float) -> Flo
     left, top, right, bottom = warped.getbbox() or (0, 0, side, side)
     ink = np.frombuffer(warped.tobytes(), np.uint8).reshape(side, side)[top:bottom, left:right]
     # Thin strokes fade when scaled down: full opacity at the darkest point keeps contrast known.
-    return _opacities(int(ink.max()))[ink]
+    alpha: Float = _opacities(int(ink.max()))[ink]
+    return alpha
 
 
 @lru_cache(maxsize=256)
 def _opacities(darkest: int) -> Float:
-    return np.rint(np.arange(256) * (255 / max(darkest, 1))).astype(np.float32) / np.float32(255)
+    opacities: Float = np.rint(np.arange(256) * (255 / max(darkest, 1))).astype(np.float32)
+    return opacities / np.float32(255)
 
 
 def cut_fragment(alpha: Float, diameter: float, where: float) -> Float:
@@ -149,7 +155,8 @@ def cut_fragment(alpha: Float, diameter: float, where: float) -> Float:
     top, left = max(0, row - reach), max(0, column - reach)
     piece = alpha[top : row + reach + 1, left : column + reach + 1]
     down, right = top - row + reach, left - column + reach
-    return piece * _disc(diameter)[down : down + piece.shape[0], right : right + piece.shape[1]]
+    window: Float = _disc(diameter)[down : down + piece.shape[0], right : right + piece.shape[1]]
+    return piece * window
 
 
 @lru_cache(maxsize=64)
@@ -157,8 +164,8 @@ def _disc(diameter: float) -> Float:
     reach = math.ceil(diameter / 2)
     squares = np.arange(-reach, reach + 1, dtype=np.float64) ** 2
     distance = np.sqrt(squares[:, None] + squares[None, :])
-    # Multiples of 1/256: the product with an opacity is then the same on every processor.
-    return (np.rint((diameter / 2 + 0.5 - distance).clip(0, 1) * 256) / 256).astype(np.float32)
+    disc: Float = (diameter / 2 + 0.5 - distance).clip(0, 1).astype(np.float32)
+    return disc
 
 
 def paint(region: Float, alpha: Float, shift: tuple[float, float, float], pattern: Float) -> None:
@@ -184,17 +191,19 @@ def paint(region: Float, alpha: Float, shift: tuple[float, float, float], patter
 def gaussian_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Float:
     """Normal deviates from a table of 4,096 quantiles: standard deviation 1, at most 3.7.
 
-    Four times as fast as the generator's own, and the same on every processor.
+    Twice as fast as the generator's own, and the same on every processor.
     """
     bits = np.frombuffer(rng.bytes(2 * math.prod(shape)), "<u2").reshape(shape)
-    return _normal_quantiles()[bits >> 4]
+    noise: Float = _normal_quantiles()[bits >> 4]
+    return noise
 
 
 @lru_cache(maxsize=1)
 def _normal_quantiles() -> Float:
     normal = NormalDist()
     quantiles = [normal.inv_cdf((i + 0.5) / 4096) for i in range(4096)]
-    return (np.rint(np.array(quantiles) * 1024) / 1024).astype(np.float32)
+    rounded: Float = (np.rint(np.array(quantiles) * 1024) / 1024).astype(np.float32)
+    return rounded
 
 
 def grow(mask: Bool, pixels: int) -> Bool:

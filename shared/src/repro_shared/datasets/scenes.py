@@ -14,19 +14,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from repro_shared.datasets.composing import (
-    OPAQUE,
-    Float,
-    Photograph,
-    cut_fragment,
-    digit_images,
-    digit_pools,
-    gaussian_noise,
-    grow,
-    paint,
-    photograph_scales,
-    warp_digit,
-)
+from repro_shared.datasets.composing import OPAQUE, cut_fragment, digit_images, grow
+from repro_shared.datasets.fingerprint import fingerprint_arrays
+from repro_shared.datasets.painter import Painter
 from repro_shared.datasets.photographs import SPLITS, Split, photographs
 from repro_shared.runtime.errors import UserError
 
@@ -36,12 +26,7 @@ IGNORE = 255
 # Raised when a change alters the scenes of an unchanged configuration.
 SCENES_VERSION = 1
 
-# From the most to the least frequent digit when classes are imbalanced: a fixed permutation, so
-# that rare classes are the same in every split and seed, and not the ones with the largest index.
-CLASS_ORDER = (7, 2, 5, 0, 9, 3, 1, 8, 6, 4)
-
 _PLACEMENT_TRIES = 12
-_NO_PATTERN: Float = np.zeros((1, 1, 3), np.float32)
 
 
 @dataclass(frozen=True)
@@ -65,12 +50,12 @@ class SceneConfig:
     shear: float = 0.15
     """Largest horizontal shear to either side, as shift per unit of height."""
     class_imbalance: float = 0.0
-    """Zipf exponent: the digit of rank r in `CLASS_ORDER` has weight r ** -class_imbalance."""
+    """Zipf exponent a: the digit of rank r in `painter.CLASS_ORDER` has weight r ** -a."""
     occlusion: float = 0.3
     """Largest fraction of a digit's own pixels that later digits, together, may cover; 0 to 1."""
     min_contrast: float = 0.3
     max_contrast: float = 0.8
-    """Difference of ink to what it covers: mean colour, largest over RGB, fraction of full range."""
+    """Difference of the ink's mean colour to what it covers: largest over RGB, fraction of 255."""
     colour: float = 1.0
     """1: ink differs in any direction of colour space; 0: in lightness only, which is harder."""
     texture: float = 0.0
@@ -81,8 +66,8 @@ class SceneConfig:
     noise: float = 0.02
     """Standard deviation of Gaussian pixel noise, as a fraction of the full range."""
     ignore_border: int = 0
-    """Width of the band of background around digits that is labelled 255, in pixels. It lies outside
-    the digits only: strokes of 2 or 3 pixels would have no inside left."""
+    """Width of the band of background around digits that is labelled 255, in pixels. It lies
+    outside the digits only: strokes of 2 or 3 pixels would have no inside left."""
     min_visible: int = 12
     """Digits with fewer visible pixels are no instances; what is left of them is labelled 255."""
 
@@ -131,6 +116,8 @@ class Scene:
 class DigitScenes(Sequence[Scene]):
     """A data set of composed scenes, made when they are asked for.
 
+    A scene costs a millisecond or more each time; `list(scenes)` keeps them where memory allows.
+
     Args:
         config: What the scenes look like.
         split: "train", "val" or "test": which digits and photographs they are made of.
@@ -174,14 +161,13 @@ class DigitScenes(Sequence[Scene]):
         The scenes stand in for numpy and Pillow: neither promises the same random stream or the
         same resampling for ever, and different pixels must not pass as the same data.
         """
-        digest = hashlib.sha256(f"{self._key()} length {self.length}".encode())
-        for digits in digit_images(self.split):
-            digest.update(repr(digits.shape).encode() + digits.tobytes())
-        for name, picture in photographs(self.split).items():
-            digest.update(f"{name} {picture.shape}".encode() + picture.tobytes())
-        for scene in self[:4]:
-            digest.update(scene.image.tobytes() + scene.label_map.tobytes())
-        return digest.hexdigest()
+        arrays: dict[str, NDArray[np.uint8]] = photographs(self.split)
+        for digit, images in enumerate(digit_images(self.split)):
+            arrays[f"digit {digit}"] = images
+        for i, scene in enumerate(self[:4]):
+            arrays |= {f"image {i}": scene.image, f"label map {i}": scene.label_map}
+        key = f"{self._key()} length {self.length} {fingerprint_arrays(arrays)}"
+        return hashlib.sha256(key.encode()).hexdigest()
 
     def _key(self) -> str:
         # Fields at their default are left out, so that a field added later changes no old scene.
@@ -195,7 +181,7 @@ class DigitScenes(Sequence[Scene]):
 
 def compose(config: SceneConfig, split: Split, rng: np.random.Generator) -> Scene:
     """Compose one scene out of the digits and photographs of a split."""
-    painter = _Painter(config, split, rng)
+    painter = Painter(config, split, rng)
     for stroke in painter.draw_strokes(config.clutter):
         alpha = cut_fragment(stroke.alpha, 0.6 * config.min_scale - 1, stroke.where)
         painter.ink(alpha, stroke, *painter.random_place(alpha))
@@ -222,85 +208,6 @@ def compose(config: SceneConfig, split: Split, rng: np.random.Generator) -> Scen
                 painter.ink(stroke.alpha, stroke, top, left)
                 break
     return _annotate(painter.finish(), owner, visible[1:], np.array(digits, np.uint8), config)
-
-
-@dataclass(frozen=True)
-class _Stroke:
-    digit: int
-    alpha: Float
-    shift: tuple[float, float, float]
-    where: float
-
-
-class _Painter:
-    """Canvas and random numbers of one scene."""
-
-    def __init__(self, config: SceneConfig, split: Split, rng: np.random.Generator) -> None:
-        self.config = config
-        self.rng = rng
-        self.pools = digit_pools(split)
-        self.photographs = photograph_scales(split, config.size)
-        # A tint, in multiples of 1/256, so that few photographs go further.
-        tint = np.rint(rng.uniform(0.7, 1.0, 3) * 256).astype(np.float32) / 256
-        photograph, window = self.crop(config.size, config.size)
-        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        self.canvas: Float = photograph.colours[window][:, mirror] * tint
-
-    def draw_strokes(self, count: int) -> list[_Stroke]:
-        """Draw digits with class, shape and colour; all random numbers at once, for speed."""
-        config = self.config
-        weights = np.cumsum(np.arange(1, 11, dtype=np.float64) ** -config.class_imbalance)
-        draws = self.rng.random((count, 10))
-        ranks = np.searchsorted(weights / weights[-1], draws[:, 0], side="right").clip(0, 9)
-        lowest = np.array([config.min_scale, -config.rotation, -config.shear, config.min_contrast])
-        highest = np.array([config.max_scale, config.rotation, config.shear, config.max_contrast])
-        shapes = lowest + draws[:, 1:5] * (highest - lowest)
-        directions = 2 * draws[:, 7:10] - 1
-        gray = directions[:, :1]
-        directions = gray + config.colour * (directions - gray)
-        shifts = directions / np.abs(directions).max(axis=1, keepdims=True) * shapes[:, 3:] * 255
-        strokes = []
-        for i in range(count):
-            digit = CLASS_ORDER[ranks[i]]
-            pool = self.pools[digit]
-            scale, rotation, shear, _ = shapes[i].tolist()
-            alpha = warp_digit(pool[int(draws[i, 5] * len(pool))], scale, rotation, shear)
-            # Only a digit of nearly full size, warped to the limit, could exceed the scene.
-            alpha = alpha[: config.size, : config.size]
-            red, green, blue = shifts[i].tolist()
-            strokes.append(_Stroke(digit, alpha, (red, green, blue), float(draws[i, 6])))
-        return strokes
-
-    def random_place(self, alpha: Float) -> tuple[int, int]:
-        """Top and left of a place within the scene."""
-        size, (height, width) = self.config.size, alpha.shape
-        down, right = self.rng.random(2).tolist()
-        return int(down * (size - height + 1)), int(right * (size - width + 1))
-
-    def crop(self, height: int, width: int) -> tuple[Photograph, tuple[slice, slice]]:
-        """A random photograph at a random scale, and where to crop it."""
-        which, scale, down, right = self.rng.random(4).tolist()
-        scales = self.photographs[int(which * len(self.photographs))]
-        photograph = scales[int(scale * len(scales))]
-        top = int(down * (photograph.colours.shape[0] - height + 1))
-        left = int(right * (photograph.colours.shape[1] - width + 1))
-        return photograph, (slice(top, top + height), slice(left, left + width))
-
-    def ink(self, alpha: Float, stroke: _Stroke, top: int, left: int) -> None:
-        """Paint a stroke with its colour and a photograph's pattern."""
-        height, width = alpha.shape
-        pattern = _NO_PATTERN
-        if self.config.texture:
-            photograph, window = self.crop(height, width)
-            pattern = photograph.pattern[window] * np.float32(255 * self.config.texture)
-        paint(self.canvas[top : top + height, left : left + width], alpha, stroke.shift, pattern)
-
-    def finish(self) -> NDArray[np.uint8]:
-        """The canvas with noise, as an 8-bit image."""
-        if self.config.noise:
-            noise = gaussian_noise(self.canvas.shape, self.rng)
-            self.canvas += noise * np.float32(255 * self.config.noise)
-        return np.rint(self.canvas).clip(0, 255).astype(np.uint8)
 
 
 def _annotate(

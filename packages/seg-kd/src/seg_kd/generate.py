@@ -1,0 +1,90 @@
+"""`seg-kd report`: every generated file from the committed records, written or compared."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from repro_shared.evidence.blocks import refresh, stale
+from repro_shared.evidence.measured import measured_text
+from repro_shared.evidence.tables import Table
+from repro_shared.runtime.files import atomic_write_text
+from seg_kd.recipes import FUNCTIONS, find_recipe
+from seg_kd.report import TABLES, Results, load_results, measurements, suffix, write_report
+
+PACKAGE = Path(__file__).parents[2]
+
+
+def generate(out: Path, check: bool) -> list[str]:
+    """Make the generated files of an output folder anew.
+
+    For the committed results these include `tables/measured.csv` of the package and the README's
+    block. PNG files are written and not compared.
+
+    Args:
+        out: output folder with `records/` and `plans/`.
+        check: compare only.
+
+    Returns:
+        With `check`, names of files that differ; else nothing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # The comparison reads the committed numbers, so it is made from a copy.
+        found, tables = _results(out), []
+        for results in found:
+            tables += write_report(results, Path(folder))
+        wrong = [] if not check else _differences(Path(folder), out)
+        if not check:
+            for made in sorted(Path(folder).rglob("*")):
+                if made.is_file():
+                    target = out / made.relative_to(folder)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(made, target)
+    if out.resolve() == (PACKAGE / "results").resolve():
+        wrong += _package_files(found, tables, check)
+    return wrong
+
+
+def _results(out: Path) -> list[Results]:
+    recipes = [find_recipe(name, "paper" if "cpu" not in s else "cpu")
+               for name, (_, s) in FUNCTIONS.items()]  # fmt: skip
+    return [r for r in (load_results(recipe, out) for recipe in recipes) if r is not None]
+
+
+def _differences(made: Path, out: Path) -> list[str]:
+    names = {p.relative_to(made) for p in made.rglob("*") if p.suffix in (".md", ".csv", ".svg")}
+    old = {p.relative_to(out) for kind in ("tables", "figures") for p in (out / kind).glob("*")
+           if p.suffix in (".md", ".csv", ".svg")}  # fmt: skip
+    return [
+        str(name)
+        for name in sorted(names | old)
+        if name not in names
+        or name not in old
+        or (made / name).read_bytes() != (out / name).read_bytes()
+    ]
+
+
+def _package_files(found: list[Results], tables: list[Table], check: bool) -> list[str]:
+    text = measured_text(measurements(found))
+    path, readme = TABLES / "measured.csv", PACKAGE / "README.md"
+    blocks = {"results": results_block(found, tables)}
+    if not check:
+        atomic_write_text(path, text)
+        refresh(readme, blocks)
+        return []
+    wrong = [] if path.is_file() and path.read_text() == text else ["tables/measured.csv"]
+    return wrong + (["README.md"] if stale(readme, blocks) else [])
+
+
+def results_block(found: list[Results], tables: list[Table]) -> str:
+    """The README's results: figures, verdicts and main tables, or that there are none."""
+    if not found:
+        return "No evidence has been committed yet.\n"
+    parts = []
+    for results in found:
+        name = suffix(results.recipe)
+        parts.append(f"![{results.recipe.name}](results/figures/equal-time-{name}.png)\n")
+        wanted = (f"verdicts-{name}", f"equal-time-{name}", f"equal-iterations-{name}")
+        parts += [t.to_markdown() for t in tables if t.id.startswith(wanted)]
+    return "\n".join(parts)

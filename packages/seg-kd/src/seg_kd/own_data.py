@@ -1,0 +1,369 @@
+"""`seg-kd train`, `distill`, `evaluate`, `calibrate` on the user's own images, configs and weights.
+
+Images and label maps lie in one folder: `images/<split>/*` and `labels/<split>/<same name>.png`,
+labels as class indices. Models are mmseg config files with a `model`, or the names `pspnet_r18` and
+`pspnet_r101`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
+from seg_kd.data import InMemory, open_split
+from seg_kd.objectives import OBJECTIVES, PLAIN, Objective
+from seg_kd.recipes.base import Data, Model, Optimiser
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seg_kd.training import Job
+
+BUILT_IN = {
+    "pspnet_r18": Model(),
+    "pspnet_r101": Model(depth=101, head_channels=512, auxiliary_channels=256),
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """The user's data and how training views are drawn.
+
+    Attributes:
+        data: folder with images/<split> and labels/<split>.
+        num_classes: number of classes; label values 0 .. num_classes - 1.
+        ignore: label values that count as unlabelled besides 255.
+        train_split: name of the training split.
+        val_split: name of the evaluation split.
+        crop: training crop, height and width in pixels.
+        flip: probability of a horizontal flip.
+        workers: data-loading processes.
+    """
+
+    data: str
+    num_classes: int
+    ignore: tuple[int, ...] = ()
+    train_split: str = "train"
+    val_split: str = "val"
+    crop: tuple[int, int] = (512, 512)
+    flip: float = 0.5
+    workers: int = 0
+
+    def spec(self) -> Data:
+        """The same as a recipe's data.
+
+        Raises:
+            UserError: fewer than two classes, or an empty crop.
+        """
+        if self.num_classes < 2 or self.num_classes > 254:
+            raise UserError(f"--num-classes must be 2 to 254, got {self.num_classes}")
+        if min(self.crop) < 16:
+            raise UserError(f"--crop must be at least 16 x 16 pixels, got {self.crop}")
+        return Data(
+            name=Path(self.data).name or "data",
+            classes=tuple(f"class {index}" for index in range(self.num_classes)),
+            ignore_values=(*self.ignore, 255),
+            train_split=self.train_split,
+            test_split=self.val_split,
+            crop=self.crop,
+            flip=self.flip,
+        )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length and optimiser.
+
+    Attributes:
+        iterations: of the complete polynomial schedule; or give budget_seconds.
+        budget_seconds: wall-clock budget; turned into iterations by timing this machine first.
+        batch_size: images per iteration.
+        learning_rate: at the first iteration.
+        weight_decay: of SGD.
+        amp: mixed precision (CUDA).
+        seed: initialisation, order, augmentation, dropout.
+    """
+
+    iterations: int | None = None
+    budget_seconds: float | None = None
+    batch_size: int = 8
+    learning_rate: float = 0.01
+    weight_decay: float = 5e-4
+    amp: bool = False
+    seed: int = 0
+
+    def optimiser(self) -> Optimiser:
+        """The same as a recipe's optimiser."""
+        if self.batch_size < 2:
+            raise UserError("--batch-size must be at least 2 (batch norm)")
+        return Optimiser(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            amp=self.amp,
+        )
+
+
+Flat = tyro.conf.OmitArgPrefixes
+
+
+def train(
+    images: Annotated[Images, Flat],
+    schedule: Annotated[Schedule, Flat],
+    *,
+    model: str = "pspnet_r18",
+    weights: str | None = None,
+    out: str = "runs/train",
+    device: str = "cpu",
+) -> None:
+    """Train a segmentation model on a label-map folder: plain cross-entropy.
+
+    Args:
+        images: the data.
+        schedule: length and optimiser.
+        model: mmseg config file, or pspnet_r18 or pspnet_r101.
+        weights: state_dict to start from.
+        out: output folder: model.safetensors, model.pth, scores.json.
+        device: cpu or cuda.
+    """
+    _train(images, schedule, model, weights, PLAIN, None, None, out, device)
+
+
+def distill(
+    images: Annotated[Images, Flat],
+    schedule: Annotated[Schedule, Flat],
+    *,
+    teacher: str,
+    teacher_weights: str,
+    student: str = "pspnet_r18",
+    student_weights: str | None = None,
+    objective: str = "feature+logit",
+    logit_weight: float | None = None,
+    feature_weight: float | None = None,
+    temperature: float | None = None,
+    out: str = "runs/distill",
+    device: str = "cpu",
+) -> None:
+    """Distil a trained teacher into a student on a label-map folder.
+
+    Args:
+        images: the data.
+        schedule: length and optimiser.
+        teacher: mmseg config file of the teacher, or a built-in name.
+        teacher_weights: its state_dict (.safetensors or .pth, tensors only).
+        student: mmseg config file of the student, or a built-in name.
+        student_weights: state_dict to start from.
+        objective: logit, feature or feature+logit.
+        logit_weight: instead of the objective's own.
+        feature_weight: instead of the objective's own.
+        temperature: of the logit term, instead of 1.
+        out: output folder: model.safetensors, model.pth, scores.json.
+        device: cpu or cuda.
+    """
+    if objective not in OBJECTIVES:
+        raise UserError(f"unknown objective {objective!r}: choose {', '.join(OBJECTIVES)}")
+    chosen = OBJECTIVES[objective]
+    chosen = replace(
+        chosen,
+        logit_weight=chosen.logit_weight if logit_weight is None else logit_weight,
+        feature_weight=chosen.feature_weight if feature_weight is None else feature_weight,
+        temperature=chosen.temperature if temperature is None else temperature,
+    )
+    if not chosen.needs_teacher:
+        raise UserError(f"objective {objective!r} has no distillation term: use `seg-kd train`")
+    _train(
+        images, schedule, student, student_weights, chosen, teacher, teacher_weights, out, device
+    )
+
+
+def evaluate(
+    images: Annotated[Images, Flat],
+    *,
+    model: str,
+    weights: str,
+    device: str = "cpu",
+) -> None:
+    """Score a model on the evaluation split: mIoU and the IoU of each class.
+
+    Args:
+        images: the data.
+        model: mmseg config file, or pspnet_r18 or pspnet_r101.
+        weights: its state_dict.
+        device: cpu or cuda.
+    """
+    spec = images.spec()
+    test = open_split(spec, images.data, "test")
+    network = _load(model, weights, spec, device)
+    print(json.dumps(_scores(network, test, spec), indent=2))
+
+
+def calibrate(
+    images: Annotated[Images, Flat],
+    schedule: Annotated[Schedule, Flat],
+    *,
+    teacher: str,
+    teacher_weights: str,
+    student: str = "pspnet_r18",
+    rounds: int = 30,
+    device: str = "cpu",
+) -> None:
+    """Print what a training step of each objective costs here, interleaved, and equal-time lengths.
+
+    Args:
+        images: the data.
+        schedule: iterations of logit distillation that set the budget.
+        teacher: mmseg config file of the teacher, or a built-in name.
+        teacher_weights: its state_dict.
+        student: mmseg config file of the student, or a built-in name.
+        rounds: timed rounds.
+        device: cpu or cuda.
+    """
+    import tempfile
+
+    spec, optimiser = images.spec(), schedule.optimiser()
+    source = open_split(spec, images.data, "train")
+    network = _load(teacher, teacher_weights, spec, device)
+    from repro_shared.timing.budget import plan_iterations
+    from repro_shared.timing.calibrate import calibrate as measure
+    from seg_kd.training import start
+
+    with tempfile.TemporaryDirectory() as folder:
+        steps = {
+            name: start(
+                _job(source, spec, optimiser, 10**6, schedule.seed, student, None, each,
+                     network if each.needs_teacher else None, Path(folder) / name, images.workers)
+            ).step
+            for name, each in OBJECTIVES.items()
+        }  # fmt: skip
+        result = measure(steps, rounds=rounds)
+    ratios = result.ratios("logit")
+    lengths = plan_iterations(ratios, "logit", schedule.iterations or 1000)
+    for name, ratio in ratios.items():
+        low, high = result.spread(name, "logit")
+        print(f"{name:14s} {1000 * result.median(name):9.1f} ms  {ratio:.3f} x logit "
+              f"[{low:.3f}, {high:.3f}]  {lengths[name]} iterations")  # fmt: skip
+
+
+def _train(
+    images: Images,
+    schedule: Schedule,
+    student: str,
+    student_weights: str | None,
+    objective: Objective,
+    teacher: str | None,
+    teacher_weights: str | None,
+    out: str,
+    device: str,
+) -> None:
+    if (schedule.iterations is None) == (schedule.budget_seconds is None):
+        raise UserError("give either --iterations or --budget-seconds")
+    spec, optimiser = images.spec(), schedule.optimiser()
+    folder = ensure_output_dir(out)
+    source, test = open_split(spec, images.data, "train"), open_split(spec, images.data, "test")
+    network = None
+    if teacher is not None and teacher_weights is not None:
+        network = _load(teacher, teacher_weights, spec, device)
+    from seg_kd import adapter, teachers
+    from seg_kd.training import train as run
+
+    adapter.set_device(device)
+    job = _job(source, spec, optimiser, schedule.iterations or 0, schedule.seed, student,
+               student_weights, objective, network, folder, images.workers)  # fmt: skip
+    if schedule.budget_seconds is not None:
+        job = replace(job, iterations=_affordable(job, schedule.budget_seconds))
+    if job.iterations < 1:
+        raise UserError(f"--iterations must be at least 1, got {job.iterations}")
+    job = replace(job, checkpoint_interval=max(50, job.iterations // 10),
+                  identity=f"{spec} {optimiser} {objective} {schedule.seed} {job.student_config}",
+                  label=f"{objective.name} training")  # fmt: skip
+    outcome = run(job)
+    teachers.save_plain(outcome.student, folder / "model.safetensors")
+    teachers.save_torch(outcome.student, folder / "model.pth")
+    scores = _scores(outcome.student, test, spec)
+    scores |= {"iterations": job.iterations, "seconds": outcome.seconds}
+    atomic_write_json(folder / "scores.json", scores)
+    print(json.dumps(scores, indent=2))
+
+
+def _affordable(job: Job, seconds: float) -> int:
+    """Iterations that fit a budget, from the median of 15 steps after 5."""
+    import tempfile
+
+    from repro_shared.timing.budget import iterations_for_budget
+    from repro_shared.timing.calibrate import calibrate as measure
+    from seg_kd.training import start
+
+    with tempfile.TemporaryDirectory() as folder:
+        step = start(replace(job, iterations=10**6, directory=Path(folder))).step
+        return iterations_for_budget(seconds, measure({"step": step}, rounds=15).median("step"))
+
+
+def _job(
+    source: InMemory,
+    spec: Data,
+    optimiser: Optimiser,
+    iterations: int,
+    seed: int,
+    student: str,
+    student_weights: str | None,
+    objective: Objective,
+    teacher: nn.Module | None,
+    directory: Path,
+    workers: int,
+) -> Job:
+    from seg_kd import teachers
+    from seg_kd.training import Job
+
+    return Job(
+        student_config=_config(student, spec),
+        data=spec,
+        source=source,
+        optimiser=optimiser,
+        iterations=iterations,
+        seed=seed,
+        objective=objective,
+        teacher=teacher,
+        directory=directory,
+        student_weights=teachers.read_weights(student_weights) if student_weights else None,
+        workers=workers,
+    )
+
+
+def _config(name: str, spec: Data) -> dict[str, Any]:
+    from seg_kd import adapter
+
+    if name in BUILT_IN:
+        return adapter.model_config(BUILT_IN[name], len(spec.classes), spec.crop)
+    if not name.endswith(".py"):
+        raise UserError(f"model {name!r} is neither an mmseg config (.py) nor "
+                        f"{' nor '.join(BUILT_IN)}")  # fmt: skip
+    return adapter.read_model_config(name, len(spec.classes), spec.crop)
+
+
+def _load(name: str, weights: str, spec: Data, device: str) -> nn.Module:
+    from seg_kd import adapter, teachers
+
+    state = teachers.read_weights(weights)
+    adapter.set_device(device)
+    model = adapter.build_model(_config(name, spec))
+    teachers.load_strictly(model, state, weights)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _scores(model: nn.Module, test: InMemory, spec: Data) -> dict[str, Any]:
+    from seg_kd.evaluation import evaluate as score
+
+    result = score(model, test, len(spec.classes))
+    return {
+        "miou": round(float(result.miou), 4),
+        "pixel_accuracy": round(float(result.pixel_accuracy), 4),
+        "iou": [None if v != v else round(float(v), 4) for v in result.iou],
+        "absent_classes": list(result.absent),
+        "images": len(test),
+    }

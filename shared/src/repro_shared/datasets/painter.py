@@ -1,0 +1,114 @@
+"""The canvas of one composed scene, and the random numbers that fill it (ours)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repro_shared.datasets.composing import (
+    Float,
+    Photograph,
+    digit_pools,
+    gaussian_noise,
+    paint,
+    photograph_scales,
+    warp_digit,
+)
+from repro_shared.datasets.photographs import Split
+
+if TYPE_CHECKING:
+    from repro_shared.datasets.scenes import SceneConfig
+
+# From the most to the least frequent digit when classes are imbalanced: a fixed permutation, so
+# that rare classes are the same in every split and seed, and not the ones with the largest index.
+CLASS_ORDER = (7, 2, 5, 0, 9, 3, 1, 8, 6, 4)
+
+_NO_PATTERN: Float = np.zeros((1, 1, 3), np.float32)
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One digit, or the digit that a piece is cut out of, before it has a place."""
+
+    digit: int
+    alpha: Float
+    """Opacity, (h, w), cut to its box."""
+    shift: tuple[float, float, float]
+    """Colour difference to what it covers, see `paint`."""
+    where: float
+    """0 to 1: where a piece is cut out, see `cut_fragment`."""
+
+
+class Painter:
+    """Canvas and random numbers of one scene."""
+
+    def __init__(self, config: SceneConfig, split: Split, rng: np.random.Generator) -> None:
+        self.config = config
+        self.rng = rng
+        self.pools = digit_pools(split)
+        self.photographs = photograph_scales(split, config.size)
+        # A tint, in multiples of 1/256, so that few photographs go further.
+        tint: Float = (np.rint(rng.uniform(0.7, 1.0, 3) * 256) / 256).astype(np.float32)
+        photograph, window = self.crop(config.size, config.size)
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        self.canvas = photograph.colours[window][:, mirror].astype(np.float32) * tint
+
+    def draw_strokes(self, count: int) -> list[Stroke]:
+        """Draw digits with class, shape and colour; all random numbers at once, for speed."""
+        config = self.config
+        weights = np.cumsum(np.arange(1, 11, dtype=np.float64) ** -config.class_imbalance)
+        draws = self.rng.random((count, 10))
+        ranks = np.searchsorted(weights / weights[-1], draws[:, 0], side="right").clip(0, 9)
+        lowest = np.array([config.min_scale, -config.rotation, -config.shear, config.min_contrast])
+        highest = np.array([config.max_scale, config.rotation, config.shear, config.max_contrast])
+        shapes = lowest + draws[:, 1:5] * (highest - lowest)
+        directions = 2 * draws[:, 7:10] - 1
+        gray = directions[:, :1]
+        directions = gray + config.colour * (directions - gray)
+        shifts = directions / np.abs(directions).max(axis=1, keepdims=True) * shapes[:, 3:] * 255
+        strokes = []
+        for i in range(count):
+            digit = CLASS_ORDER[ranks[i]]
+            pool = self.pools[digit]
+            scale, rotation, shear, _ = shapes[i].tolist()
+            alpha = warp_digit(pool[int(draws[i, 5] * len(pool))], scale, rotation, shear)
+            # Only a digit of nearly full size, warped to the limit, could exceed the scene.
+            alpha = alpha[: config.size, : config.size]
+            red, green, blue = shifts[i].tolist()
+            strokes.append(Stroke(digit, alpha, (red, green, blue), float(draws[i, 6])))
+        return strokes
+
+    def random_place(self, alpha: Float) -> tuple[int, int]:
+        """Top and left of a place within the scene."""
+        size, (height, width) = self.config.size, alpha.shape
+        down, right = self.rng.random(2).tolist()
+        return int(down * (size - height + 1)), int(right * (size - width + 1))
+
+    def crop(self, height: int, width: int) -> tuple[Photograph, tuple[slice, slice]]:
+        """A random photograph at a random scale, and where to crop it."""
+        which, scale, down, right = self.rng.random(4).tolist()
+        scales = self.photographs[int(which * len(self.photographs))]
+        photograph = scales[int(scale * len(scales))]
+        top = int(down * (photograph.colours.shape[0] - height + 1))
+        left = int(right * (photograph.colours.shape[1] - width + 1))
+        return photograph, (slice(top, top + height), slice(left, left + width))
+
+    def ink(self, alpha: Float, stroke: Stroke, top: int, left: int) -> None:
+        """Paint a stroke with its colour and a photograph's pattern."""
+        height, width = alpha.shape
+        pattern = _NO_PATTERN
+        if self.config.texture:
+            photograph, window = self.crop(height, width)
+            pattern = photograph.pattern[window] * np.float32(255 * self.config.texture)
+        paint(self.canvas[top : top + height, left : left + width], alpha, stroke.shift, pattern)
+
+    def finish(self) -> NDArray[np.uint8]:
+        """The canvas with noise, as an 8-bit image."""
+        if self.config.noise:
+            noise = gaussian_noise(self.canvas.shape, self.rng)
+            self.canvas += noise * np.float32(255 * self.config.noise)
+        image: NDArray[np.uint8] = np.rint(self.canvas).clip(0, 255).astype(np.uint8)
+        return image

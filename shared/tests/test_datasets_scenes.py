@@ -1,0 +1,459 @@
+"""Composed scenes: reproducible, consistent, and with the properties that the parameters name."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import itertools
+import pickle
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repro_shared.datasets.composing import (
+    OPAQUE,
+    cut_fragment,
+    digit_images,
+    digit_pools,
+    gaussian_noise,
+    grow,
+    paint,
+    warp_digit,
+)
+from repro_shared.datasets.contact_sheet import contact_sheet
+from repro_shared.datasets.painter import CLASS_ORDER, Painter
+from repro_shared.datasets.photographs import SPLITS
+from repro_shared.datasets.scenes import CLASSES, DigitScenes, Scene, SceneConfig
+from repro_shared.runtime.errors import UserError
+
+HARD = SceneConfig(
+    size=80,
+    min_digits=4,
+    max_digits=9,
+    min_scale=12,
+    max_scale=24,
+    class_imbalance=1.0,
+    occlusion=0.6,
+    min_contrast=0.1,
+    max_contrast=0.4,
+    colour=0.3,
+    texture=0.15,
+    clutter=8,
+    noise=0.04,
+    ignore_border=1,
+)
+
+
+def digest(scenes: list[Scene]) -> str:
+    arrays = [array for scene in scenes for array in dataclasses.astuple(scene)]
+    return hashlib.sha256(
+        b"".join(a.tobytes() + repr(a.shape).encode() for a in arrays)
+    ).hexdigest()
+
+
+# --- reproducible -----------------------------------------------------------------------------
+
+
+def test_a_scene_does_not_depend_on_order_or_process() -> None:
+    scenes = DigitScenes(HARD, "train", 6, seed=3)
+    forwards = [scenes[i] for i in range(6)]
+    backwards = [scenes[i] for i in reversed(range(6))][::-1]
+    assert digest(forwards) == digest(backwards) == digest(list(scenes)) == digest(scenes[:])
+    program = (
+        "import sys, pickle; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "import test_datasets_scenes as t;"
+        "s = t.DigitScenes(t.HARD, 'train', 6, seed=3);"
+        "s[4]; print(t.digest([s[i] for i in (5, 4, 3, 2, 1, 0)][::-1]), s.fingerprint())"
+    )
+    folder = __file__.rpartition("/")[0]
+    other = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, check=True
+    )
+    assert other.stdout.split() == [digest(forwards), scenes.fingerprint()]
+
+
+def test_scenes_leave_the_global_generators_alone() -> None:
+    np.random.seed(0)  # noqa: NPY002
+    before = pickle.dumps(np.random.get_state())  # noqa: NPY002
+    DigitScenes(HARD, "train", 1)[0]
+    assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
+
+
+def test_every_part_of_the_key_changes_the_scenes() -> None:
+    variants = [
+        DigitScenes(SceneConfig(), "train", 9, seed=0),
+        DigitScenes(SceneConfig(), "val", 9, seed=0),
+        DigitScenes(SceneConfig(), "train", 9, seed=1),
+        DigitScenes(SceneConfig(noise=0.03), "train", 9, seed=0),
+    ]
+    assert len({digest([v[0]]) for v in variants}) == len({v.fingerprint() for v in variants}) == 4
+    assert digest([variants[0][0]]) != digest([variants[0][1]])
+    longer = DigitScenes(SceneConfig(), "train", 10, seed=0)
+    assert digest(longer[:9]) == digest(variants[0][:])
+    assert longer.fingerprint() != variants[0].fingerprint()
+    # 18 and 18.0 are one configuration.
+    same = DigitScenes(SceneConfig(min_scale=18.0, rotation=15.0), "train", 9, seed=0)
+    assert same.fingerprint() == variants[0].fingerprint()
+
+
+def test_golden_scenes() -> None:
+    """Raise `SCENES_VERSION` when this changes on purpose: published numbers depend on it."""
+    versions = {"numpy": "2.4", "pillow": "13.0", "mlxtend": "0.25", "scikit-image": "0.26"}
+    for name, version in versions.items():
+        if not importlib.metadata.version(name).startswith(f"{version}."):
+            pytest.skip(f"golden values were made with {name} {version}")
+    if platform.machine() != "x86_64":
+        pytest.skip("golden values were made on x86_64")
+    assert (
+        digest(DigitScenes(SceneConfig(), "train", 3)[:])
+        == "1a06f2f5227d218fecdc228cf2630a8f728e59d00c65f8445fea4d4a795bc263"
+    )
+    assert (
+        digest(DigitScenes(HARD, "test", 3, seed=7)[:])
+        == "403d472e6a855cf6bf027348d066e3b3887b28418bdc45c793722faba788eb2d"
+    )
+
+
+def test_sequence() -> None:
+    scenes = DigitScenes(SceneConfig(), "val", 3)
+    assert len(scenes) == len(list(scenes)) == 3
+    assert digest([scenes[-1]]) == digest([scenes[2]]) == digest([scenes[np.int64(2)]])
+    assert len(scenes[1:]) == 2
+    for index in (3, -4):
+        with pytest.raises(IndexError):
+            scenes[index]
+    assert digest([pickle.loads(pickle.dumps(scenes))[1]]) == digest([scenes[1]])
+    assert len(pickle.dumps(scenes)) < 2000  # spawned workers load the sources themselves
+
+
+# --- consistent -------------------------------------------------------------------------------
+
+
+def test_splits_share_no_digit() -> None:
+    pools = {split: [d.tobytes() for p in digit_images(split) for d in p] for split in SPLITS}
+    assert {split: len(pool) for split, pool in pools.items()} == {
+        "train": 3000,
+        "val": 1000,
+        "test": 1000,
+    }
+    for first, second in itertools.combinations(SPLITS, 2):
+        assert not set(pools[first]) & set(pools[second])
+    assert [len(pool) for pool in digit_images("val")] == [100] * 10
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    size=st.integers(24, 70),
+    digits=st.tuples(st.integers(1, 4), st.integers(0, 6)),
+    scales=st.tuples(st.floats(8, 15), st.floats(0, 1)),
+    occlusion=st.sampled_from([0.0, 0.4, 1.0]),
+    ignore_border=st.integers(0, 3),
+    min_visible=st.sampled_from([1, 12, 40]),
+    extremes=st.booleans(),
+)
+def test_labels_masks_boxes_and_classes_agree(
+    size: int,
+    digits: tuple[int, int],
+    scales: tuple[float, float],
+    occlusion: float,
+    ignore_border: int,
+    min_visible: int,
+    extremes: bool,
+) -> None:
+    config = SceneConfig(
+        size=size,
+        min_digits=digits[0],
+        max_digits=sum(digits),
+        min_scale=scales[0],
+        max_scale=scales[0] + scales[1] * (0.7 * size - scales[0]),
+        rotation=45 if extremes else 10,
+        shear=0.5 if extremes else 0.1,
+        occlusion=occlusion,
+        ignore_border=ignore_border,
+        min_visible=min_visible,
+        clutter=2,
+    )
+    for scene in DigitScenes(config, "val", 3):
+        count = len(scene.classes)
+        assert scene.image.shape == (size, size, 3)
+        assert scene.label_map.shape == (size, size)
+        assert scene.instance_masks.shape == (count, size, size)
+        assert scene.boxes.shape == (count, 4)
+        dtypes = [a.dtype.name for a in dataclasses.astuple(scene)]
+        assert dtypes == ["uint8", "uint8", "bool", "float32", "uint8"]
+
+        assert scene.instance_masks.sum(axis=0).max(initial=0) <= 1  # disjoint
+        expected = np.zeros((size, size), int)
+        for mask, label in zip(scene.instance_masks, scene.classes, strict=True):
+            assert mask.sum() >= min_visible
+            assert 1 <= label < len(CLASSES)
+            expected[mask] = label
+        labelled = scene.label_map != 255
+        np.testing.assert_array_equal(scene.label_map[labelled], expected[labelled])
+        assert labelled[expected > 0].all()  # only background and dropped digits are ignored
+        for mask, (left, top, right, bottom) in zip(
+            scene.instance_masks, scene.boxes.astype(int), strict=True
+        ):
+            inside = mask[top:bottom, left:right]
+            assert inside.sum() == mask.sum()
+            assert inside[[0, -1]].any(axis=1).all()
+            assert inside[:, [0, -1]].any(axis=0).all()
+
+
+def test_hardly_visible_digits_are_dropped_and_ignored() -> None:
+    crowded = dataclasses.replace(HARD, occlusion=1.0, ignore_border=0, min_visible=1)
+    strict = dataclasses.replace(crowded, min_visible=60)
+    dropped = 0
+    for i in range(10):
+        # The same strokes: `min_visible` is only used after painting.
+        all_digits, few = (
+            _compose(config, "train", np.random.default_rng(i)) for config in (crowded, strict)
+        )
+        kept = all_digits.instance_masks.sum(axis=(1, 2)) >= 60
+        np.testing.assert_array_equal(few.classes, all_digits.classes[kept])
+        np.testing.assert_array_equal(
+            few.label_map == 255, all_digits.instance_masks[~kept].any(axis=0)
+        )
+        dropped += int((~kept).sum())
+    assert dropped > 3
+
+
+def _compose(config: SceneConfig, split: str, rng: np.random.Generator) -> Scene:
+    from repro_shared.datasets.scenes import compose
+
+    return compose(config, split, rng)  # type: ignore[arg-type]
+
+
+# --- what the parameters say ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("occlusion", [0.0, 0.25, 0.6])
+def test_occlusion_is_bounded_and_reached(
+    occlusion: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against an independent painting of the recorded strokes, in order, over each other."""
+    painted: list[tuple[np.ndarray, int, int]] = []
+    original = Painter.ink
+
+    def record(self: Painter, alpha: np.ndarray, stroke: object, top: int, left: int) -> None:
+        painted.append((alpha, top, left))
+        original(self, alpha, stroke, top, left)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Painter, "ink", record)
+    config = SceneConfig(
+        size=64, min_digits=8, max_digits=8, min_scale=14, max_scale=22, occlusion=occlusion,
+        min_visible=1,
+    )  # fmt: skip
+    worst = 0.0
+    for i in range(25):
+        painted.clear()
+        scene = DigitScenes(config, "train", 25)[i]
+        owner = np.full((64, 64), -1)
+        for k, (alpha, top, left) in enumerate(painted):
+            owner[top : top + alpha.shape[0], left : left + alpha.shape[1]][alpha > 0.5] = k
+        visible = [int((owner == k).sum()) for k in range(len(painted))]
+        covered = [1 - v / (a > 0.5).sum() for v, (a, _, _) in zip(visible, painted, strict=True)]
+        assert max(covered) <= occlusion + 1e-9
+        worst = max(worst, *covered)
+        masks = [owner == k for k in range(len(painted)) if visible[k]]
+        np.testing.assert_array_equal(scene.instance_masks, masks)
+    assert worst >= 0.8 * occlusion
+
+
+def test_imbalance_follows_zipf_in_a_fixed_class_order() -> None:
+    assert sorted(CLASS_ORDER) == list(range(10))
+    for exponent in (0.0, 1.0):
+        config = SceneConfig(class_imbalance=exponent)
+        painter = Painter(config, "train", np.random.default_rng(0))
+        drawn = np.bincount([s.digit for s in painter.draw_strokes(3000)], minlength=10)
+        weights = np.arange(1, 11) ** -exponent
+        expected = 3000 * weights / weights.sum()
+        deviations = (drawn[list(CLASS_ORDER)] - expected) / np.sqrt(expected)
+        assert np.abs(deviations).max() < 3.5
+
+
+def test_imbalance_shows_in_the_scenes() -> None:
+    config = dataclasses.replace(HARD, class_imbalance=2.0, clutter=0)
+    classes = np.concatenate([s.classes for s in DigitScenes(config, "test", 40)]) - 1
+    counts = np.bincount(classes, minlength=10)
+    assert counts.argmax() == CLASS_ORDER[0]
+    assert counts[CLASS_ORDER[0]] > 0.4 * counts.sum()
+
+
+def test_contrast_is_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    alpha = (rng.random((12, 12)) > 0.3).astype(np.float32)
+    inked = alpha > OPAQUE
+    for level in (5.0, 120.0, 250.0):
+        region = np.clip(rng.normal(level, 3, (12, 12, 3)), 0, 255).astype(np.float32)
+        before = region[inked].mean(axis=0)
+        paint(region, alpha, (40.0, -20.0, 0.0), np.zeros((1, 1, 3), np.float32))
+        after = region[inked].mean(axis=0)
+        np.testing.assert_allclose(np.abs(after - before), [40, 20, 0], atol=0.51)
+        assert (region[~inked] >= 0).all()
+        assert region.min() >= 0
+        assert region.max() <= 255
+
+
+@pytest.mark.parametrize("colour", [0.0, 1.0])
+def test_shifts_keep_to_the_contrast_range_and_colour(colour: float) -> None:
+    config = SceneConfig(min_contrast=0.2, max_contrast=0.4, colour=colour)
+    strokes = Painter(config, "train", np.random.default_rng(0)).draw_strokes(400)
+    shifts = np.array([s.shift for s in strokes])
+    strength = np.abs(shifts).max(axis=1) / 255
+    assert 0.2 <= strength.min() < 0.22
+    assert 0.38 < strength.max() <= 0.4
+    gray = np.ptp(shifts, axis=1) < 1e-9
+    assert gray.all() if colour == 0 else not gray.any()
+
+
+@pytest.mark.parametrize("scale", [8.0, 10.0, 20.0, 33.0, 60.0])
+def test_warped_digits_have_the_scale(scale: float) -> None:
+    opaque_sides = []
+    for digit in itertools.chain(*(pool[:15] for pool in digit_pools("val"))):
+        alpha = warp_digit(digit, scale, 0, 0)
+        assert alpha.max() == 1
+        # The soft rim of bilinear sampling adds less than two pixels on each side.
+        assert scale - 1 <= max(alpha.shape) <= scale + 4
+        rows, columns = np.nonzero(alpha > OPAQUE)
+        opaque_sides.append(max(np.ptp(rows), np.ptp(columns)) + 1)
+    assert np.median(opaque_sides) == pytest.approx(scale, abs=0.07 * scale)
+
+
+def test_unwarped_digits_are_the_originals() -> None:
+    for pool, images in zip(digit_pools("val"), digit_images("val"), strict=True):
+        for digit, image in zip(pool, images, strict=True):
+            rows, columns = image.any(axis=1).nonzero()[0], image.any(axis=0).nonzero()[0]
+            ink = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            np.testing.assert_allclose(
+                warp_digit(digit, 20, 0, 0), ink / ink.max(), atol=0.5 / 255 + 1e-6
+            )
+
+
+def test_rotation_and_shear_move_ink_as_named() -> None:
+    one = min(digit_pools("train")[1], key=lambda d: abs(_lean(warp_digit(d, 40, 0, 0))))
+    upright = _lean(warp_digit(one, 40, 0, 0))
+    assert _lean(warp_digit(one, 40, 30, 0)) - upright == pytest.approx(30, abs=3)
+    assert _lean(warp_digit(one, 40, -30, 0)) - upright == pytest.approx(-30, abs=3)
+    shear = np.degrees(np.arctan(0.3))
+    assert _lean(warp_digit(one, 40, 0, 0.3)) - upright == pytest.approx(shear, abs=3)
+    # Sheared, then rotated by as much to the other side: upright again.
+    assert _lean(warp_digit(one, 40, -shear, 0.3)) == pytest.approx(upright, abs=3)
+
+
+def _lean(alpha: np.ndarray) -> float:
+    """Angle of the main axis of the ink to the vertical, in degrees, clockwise."""
+    rows, columns = np.nonzero(alpha > OPAQUE)
+    _, vectors = np.linalg.eigh(np.cov(np.stack([rows, columns])))
+    down, right = vectors[:, -1] * np.sign(vectors[0, -1])
+    return float(np.degrees(np.arctan2(-right, down)))
+
+
+def test_fragments_are_shorter_than_any_digit() -> None:
+    rng = np.random.default_rng(0)
+    alpha = warp_digit(digit_pools("train")[1][0], 40, 0, 0)
+    for diameter in (4.2, 7.0, 11.0):
+        for where in rng.random(20):
+            piece = cut_fragment(alpha, diameter, where)
+            rows, columns = np.nonzero(piece > OPAQUE)
+            assert len(rows)
+            assert max(np.ptp(rows), np.ptp(columns)) + 1 <= diameter + 1
+
+
+def test_clutter_is_background_that_changes_pixels() -> None:
+    plain = SceneConfig(noise=0, min_digits=1, max_digits=1, min_scale=30)
+    cluttered = dataclasses.replace(plain, clutter=30)
+    for config, least in ((plain, 0), (cluttered, 200)):
+        rng = np.random.default_rng(5)
+        painter = Painter(config, "train", rng)
+        untouched = np.rint(painter.canvas).astype(np.uint8)
+        scene = _compose(config, "train", np.random.default_rng(5))
+        # The soft rim of a digit is background too: look outside it.
+        away = ~grow(scene.instance_masks.any(axis=0), 3)
+        changed = (untouched != scene.image).any(axis=2) & away
+        assert (scene.label_map[changed] == 0).all()
+        assert changed.sum() >= least
+        assert least or not changed.any()
+
+
+def test_ignore_border_is_a_band_outside_the_digits() -> None:
+    for width in (1, 3):
+        config = SceneConfig(ignore_border=width, min_visible=1)
+        for scene in DigitScenes(config, "train", 5):
+            digits = scene.instance_masks.any(axis=0)
+            rows, columns = np.nonzero(digits)
+            down = np.abs(np.arange(96)[:, None, None] - rows)
+            right = np.abs(np.arange(96)[None, :, None] - columns)
+            near = np.maximum(down, right).min(axis=2) <= width
+            np.testing.assert_array_equal(scene.label_map == 255, near & ~digits)
+
+
+def test_noise() -> None:
+    noise = gaussian_noise((200, 200, 3), np.random.default_rng(0))
+    assert noise.dtype == np.float32
+    assert abs(noise.mean()) < 0.01
+    assert noise.std() == pytest.approx(1, abs=0.01)
+    assert (noise < -1).mean() == pytest.approx(0.1587, abs=0.003)
+    assert (noise > 2).mean() == pytest.approx(0.0228, abs=0.002)
+
+
+def test_texture_puts_a_pattern_on_the_ink() -> None:
+    smooth = SceneConfig(noise=0, min_digits=1, max_digits=1, min_scale=40, max_scale=40)
+    rough = dataclasses.replace(smooth, texture=0.2)
+    spread = {}
+    for config in (smooth, rough):
+        scenes = DigitScenes(config, "train", 12)
+        core = [s.image[s.instance_masks[0] & ~grow(~s.instance_masks[0], 1)] for s in scenes]
+        spread[config] = np.median([pixels.std(axis=0).mean() for pixels in core if len(pixels)])
+    assert spread[rough] > 2 * spread[smooth] + 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 8},
+        {"min_digits": 0},
+        {"min_digits": 6},
+        {"min_scale": 4},
+        {"min_scale": 50},
+        {"max_scale": 90},
+        {"rotation": 90},
+        {"shear": -0.1},
+        {"class_imbalance": -1},
+        {"occlusion": 1.5},
+        {"min_contrast": 0.9},
+        {"max_contrast": 1.2},
+        {"colour": 2},
+        {"texture": -1},
+        {"clutter": -1},
+        {"noise": float("nan")},
+        {"ignore_border": 99},
+        {"min_visible": 0},
+    ],
+)
+def test_bad_configurations_name_the_field(wrong: dict[str, float]) -> None:
+    (field,) = wrong
+    stem = field.split("_")[-1]
+    with pytest.raises(UserError, match=rf"SceneConfig: \w*{stem} must be .*, got"):
+        SceneConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_bad_split_and_length() -> None:
+    with pytest.raises(UserError, match="unknown split 'all'"):
+        DigitScenes(SceneConfig(), "all", 3)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="at least 0, got -1"):
+        DigitScenes(SceneConfig(), "train", -1)
+    assert not len(DigitScenes(SceneConfig(), "train", 0))
+
+
+def test_contact_sheet() -> None:
+    sheet = contact_sheet(DigitScenes(SceneConfig(size=48, max_scale=30), "train", 9), 5, columns=3)
+    assert sheet.shape == (2 * (2 * 48 + 2), 3 * (48 + 2), 3)
+    assert sheet.dtype == np.uint8
+    np.testing.assert_array_equal(
+        sheet[1:49, 1:49], DigitScenes(SceneConfig(size=48, max_scale=30), "train", 9)[0].image
+    )
