@@ -183,6 +183,6 @@ def test_random_kills(killed: tuple[Path, dict[str, object]]) -> None:
     reached = outcome["reached"]
     assert isinstance(reached, list)
     assert reached == sorted(reached)
-    assert reached[-1] > 10
+    assert reached[-1] > 2
     assert isinstance(outcome["torn"], int)
     assert outcome["torn"] >= 5  # enough of them came in the middle of a save

@@ -13,6 +13,7 @@ from repro_shared.evidence.citation import Paper, Repository, cite
 from repro_shared.evidence.claims import Claim, Verdict, judge, verdict_table
 from repro_shared.evidence.measured import (
     COLUMNS,
+    Measured,
     measure,
     measured_text,
     read_measured,
@@ -173,7 +174,6 @@ def test_seeds_and_recipes_that_the_claim_does_not_name_are_ignored() -> None:
 def test_holm_makes_a_family_stricter() -> None:
     # Alone, the interval is 0.02 to 1.98; as one of three it holds zero.
     weak = [1.0, 2.0, 0.0, 1.5, 0.5]
-    weak = [effect + 0.0 for effect in weak]
     assert verdict_of(weak).verdict == "supported"
     noisy = [2.0, -2.0, 1.0, -1.0, 0.5]
     family = [
@@ -245,7 +245,7 @@ def test_verdict_table_says_seeds_data_points_and_the_detectable_effect() -> Non
         verdict_table([claims[0], replace(claims[1], unit="s")], verdicts, "t", "t", "d")
 
 
-def measured_rows(tmp_path: Path | None = None) -> Any:
+def measured_rows() -> list[Measured]:
     claims = [CLAIM, replace(CLAIM, id="unrun", arm="other", statement="-1 is text, = too")]
     records = runs([1.0, 1.2, 0.8, 1.1, 0.9]) + plain_runs()
     return measure(claims, judge(claims, records), records)
@@ -254,7 +254,8 @@ def measured_rows(tmp_path: Path | None = None) -> Any:
 def test_measured_rows_hold_value_effect_and_origin() -> None:
     row, unrun = measured_rows()
     assert row.value == 63.0
-    assert row.value_low < 63.0 < row.value_high
+    # sd = sqrt(9.5 / 4) = 1.5411; 2.77645 * 1.5411 / sqrt(5) = 1.9135.
+    assert (row.value_low, row.value_high) == (61.0865, 64.9135)
     assert row.effect == pytest.approx(1.0)
     assert (row.n, row.seeds, row.verdict) == (5, (0, 1, 2, 3, 4), "supported")
     assert (row.commit, row.date) == ("c" * 12, "2026-11-24")
@@ -304,16 +305,18 @@ REPOSITORY = Repository("repo", "reproductions", "0.1.0", 2026)
 
 def test_citation_of_a_measured_cell() -> None:
     text = cite(CELL, measured_rows()[:1], PAPER, REPOSITORY)
-    assert text == f"""\
+    assert (
+        text
+        == f"""\
 cell       abstract/student/miou/cityscapes
 reported   79.0 percent (mIoU, student on Cityscapes)
 status     abstract: read in the paper's abstract, not in a table
 source     arXiv 2604.25530 (abstract)
 
 claim      feature-beats-plain: Feature distillation beats plain training at equal time
-measured   miou 63.00 [61.07, 64.93] mIoU points for feature on digit scenes
+measured   miou 63.00 [61.09, 64.91] mIoU points for feature on digit scenes
 effect     +1.00 [+0.80, +1.20] mIoU points against plain
-seeds      0 1 2 3 4 (n = 5); brackets: 95 % Student t interval
+seeds      0 1 2 3 4 (n = 5); brackets: 95 % Student t interval, Holm in a family
 verdict    supported
 provenance recipe equal_time (0123456789ab), method version 2, commit {"c" * 12}, 2026-11-24
 
@@ -335,6 +338,7 @@ for the reported value.
   year = {{2026}},
 }}
 """
+    )
 
 
 def test_citation_of_a_cell_that_nobody_measured() -> None:

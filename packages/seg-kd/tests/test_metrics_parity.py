@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from repro_shared.metrics.segmentation import confusion_matrix, scores
 
 

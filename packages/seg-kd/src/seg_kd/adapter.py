@@ -9,6 +9,9 @@ named in a config would be downloaded, so they are removed.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -56,13 +59,16 @@ def framework() -> ModuleType:
     check_distributions()
     from mmengine.logging import MMLogger
 
-    # mmengine logs each initialised parameter, and mmseg a missing optional plug-in, to the
-    # current logger.
+    # mmengine logs every initialised parameter to the current logger.
     MMLogger.get_instance("seg-kd", logger_name="seg-kd", log_level="ERROR")
-    import mmseg
-    from mmseg.utils import register_all_modules
+    # mmseg prints that a plug-in for a data service is missing, and mmcv-lite warns of each
+    # compiled operator that it does without; neither is used here.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mmseg
+        from mmseg.utils import register_all_modules
 
-    register_all_modules(init_default_scope=True)
+        register_all_modules(init_default_scope=True)
     return mmseg
 
 

@@ -121,7 +121,7 @@ class Distiller(BaseModel):
 def _heads(
     model: Any, inputs: Tensor, objective: Objective
 ) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
-    """Distilled feature (None without a feature term), logits (B, K, h, w) and backbone stages of one forward."""
+    """Distilled feature (None without a feature term), logits (B, K, h, w), backbone stages."""
     stages = model.extract_feat(inputs)
     if not objective.feature_weight:
         return None, model.decode_head(stages), stages

@@ -141,8 +141,9 @@ def feature_distillation(
         return F.mse_loss(student, teacher)
     if distance == "smooth-l1":
         return F.smooth_l1_loss(student, teacher)
-    cosine = (_unit_vectors(student) * _unit_vectors(teacher)).sum(dim=1)
-    return 1.0 - cosine.mean()
+    if normalise != "pixel-l2":
+        student, teacher = _unit_vectors(student), _unit_vectors(teacher)
+    return 1.0 - (student * teacher).sum(dim=1).mean()
 
 
 class FeatureProjector(nn.Module):

@@ -46,8 +46,8 @@ class Images:
         workers: data-loading processes.
     """
 
-    data: str
-    num_classes: int
+    data: str = ""
+    num_classes: int = 0
     ignore: tuple[int, ...] = ()
     train_split: str = "train"
     val_split: str = "val"
@@ -61,6 +61,8 @@ class Images:
         Raises:
             UserError: fewer than two classes, or an empty crop.
         """
+        if not self.data:
+            raise UserError("no data: give the folder with --data DIR")
         if self.num_classes < 2 or self.num_classes > 254:
             raise UserError(f"--num-classes must be 2 to 254, got {self.num_classes}")
         if min(self.crop) < 16:
@@ -114,8 +116,8 @@ Flat = tyro.conf.OmitArgPrefixes
 
 
 def train(
-    images: Annotated[Images, Flat],
-    schedule: Annotated[Schedule, Flat],
+    images: Annotated[Images, Flat] = Images(),
+    schedule: Annotated[Schedule, Flat] = Schedule(),
     *,
     model: str = "pspnet_r18",
     weights: str | None = None,
@@ -136,11 +138,11 @@ def train(
 
 
 def distill(
-    images: Annotated[Images, Flat],
-    schedule: Annotated[Schedule, Flat],
+    images: Annotated[Images, Flat] = Images(),
+    schedule: Annotated[Schedule, Flat] = Schedule(),
     *,
-    teacher: str,
-    teacher_weights: str,
+    teacher: str = "",
+    teacher_weights: str = "",
     student: str = "pspnet_r18",
     student_weights: str | None = None,
     objective: str = "feature+logit",
@@ -183,10 +185,10 @@ def distill(
 
 
 def evaluate(
-    images: Annotated[Images, Flat],
+    images: Annotated[Images, Flat] = Images(),
     *,
-    model: str,
-    weights: str,
+    model: str = "pspnet_r18",
+    weights: str = "",
     device: str = "cpu",
 ) -> None:
     """Score a model on the evaluation split: mIoU and the IoU of each class.
@@ -204,11 +206,11 @@ def evaluate(
 
 
 def calibrate(
-    images: Annotated[Images, Flat],
-    schedule: Annotated[Schedule, Flat],
+    images: Annotated[Images, Flat] = Images(),
+    schedule: Annotated[Schedule, Flat] = Schedule(),
     *,
-    teacher: str,
-    teacher_weights: str,
+    teacher: str = "",
+    teacher_weights: str = "",
     student: str = "pspnet_r18",
     rounds: int = 30,
     device: str = "cpu",
@@ -338,6 +340,8 @@ def _job(
 def _config(name: str, spec: Data) -> dict[str, Any]:
     from seg_kd import adapter
 
+    if not name:
+        raise UserError("no teacher: give --teacher CONFIG.py and --teacher-weights FILE")
     if name in BUILT_IN:
         return adapter.model_config(BUILT_IN[name], len(spec.classes), spec.crop)
     if not name.endswith(".py"):

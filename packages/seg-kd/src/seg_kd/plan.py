@@ -186,4 +186,5 @@ def read_plan(path: Path) -> Plan | None:
 
 def write_plan(path: Path, plan: Plan) -> None:
     """Write atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_json(path, asdict(plan))

@@ -6,6 +6,7 @@ checkpoints hold pickled objects; the loop below replaces both and nothing else.
 
 from __future__ import annotations
 
+import itertools
 import resource
 import shutil
 import sys
@@ -29,6 +30,8 @@ from seg_kd.data import InMemory, Views, training_loader
 from seg_kd.distiller import Distiller
 from seg_kd.objectives import Objective
 from seg_kd.recipes.base import Data, Optimiser
+
+_SERIAL = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,7 @@ def make_runner(job: Job, paused: bool = False) -> Runner:
         UserError: the checkpoint in `job.directory` belongs to another job.
     """
     adapter.framework()
+    serial = next(_SERIAL)  # mmengine keeps every logger and visualizer by name
     store, state = None, None
     if job.checkpoint_interval:
         store = CheckpointStore(job.directory / "checkpoints")
@@ -262,8 +266,8 @@ def make_runner(job: Job, paused: bool = False) -> Runner:
         randomness={"seed": derive_seed(job.seed, "dropout")},
         log_level="ERROR",
         default_scope="mmseg",
-        visualizer={"type": "mmengine.Visualizer", "name": f"quiet-{id(job)}", "vis_backends": []},
-        experiment_name=f"{job.label}-{id(job)}".replace("/", "-").replace(" ", "-"),
+        visualizer={"type": "mmengine.Visualizer", "name": f"quiet-{serial}", "vis_backends": []},
+        experiment_name=f"run-{serial}",
     )
     return runner
 

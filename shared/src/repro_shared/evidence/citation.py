@@ -120,7 +120,9 @@ def _measured_lines(row: Measured) -> list[str]:
         *lines,
         _line("measured", f"{row.metric} {value} {row.unit} for {row.arm} on {row.data}"),
         _line("effect", f"{effect} {row.unit} against {row.rival}"),
-        _line("seeds", f"{seeds} (n = {row.n}); brackets: 95 % Student t interval"),
+        _line(
+            "seeds", f"{seeds} (n = {row.n}); brackets: 95 % Student t interval, Holm in a family"
+        ),
         _line("verdict", row.verdict),
         _line(
             "provenance",

@@ -127,19 +127,23 @@ def _parse(command: Command, prog: str, arguments: list[str]) -> Callable[[], in
 
 
 def _from_box(text: str) -> str:
-    """The message of tyro's error box, whose paragraphs are separated by rules, as one line.
+    """The message of tyro's error box as one line.
 
-    Should a later tyro print another form, the line gets longer and stays one line.
+    Rules separate a title (in the frame's edge where stdout is UTF-8, else in a paragraph of its
+    own), the message, and further help. Should a later tyro print another form, the line gets
+    longer and stays one line.
     """
     paragraphs: list[list[str]] = [[]]
     for line in text.splitlines():
         content = line.strip("│ ")
         if content.startswith(("╭", "╰")):
             continue
-        if content.startswith("─"):
+        if content and not content.strip("─-"):
             paragraphs.append([])
         elif content:
             paragraphs[-1].append(content)
+    if "╭" not in text and len(paragraphs) > 1:
+        del paragraphs[0]
     message = " ".join(paragraphs[0]).rstrip(".").removeprefix("Error parsing ")
     for paragraph in paragraphs[1:]:
         if paragraph and paragraph[0].startswith("Perhaps you meant") and len(paragraph) > 1:

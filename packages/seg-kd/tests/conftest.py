@@ -1,0 +1,42 @@
+"""Fixtures: a small label-map folder in CamVid's form, and a recipe that trains in a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_kd.recipes import find_recipe
+from seg_kd.recipes.base import Recipe
+
+
+def write_pair(root: Path, split: str, name: str, label: np.ndarray) -> None:
+    """One image whose colours follow its label map."""
+    rng = np.random.default_rng(sum(map(ord, name)))
+    image = (label[..., None] * 20 + rng.integers(0, 20, (*label.shape, 3))).astype(np.uint8)
+    for kind, array in (("images", image), ("labels", label)):
+        (root / kind / split).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(root / kind / split / f"{name}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six training and two evaluation images, 11 classes, 11 = unlabelled, 40 x 48 pixels."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "street scenes"
+    for split, count in (("train", 6), ("val", 2)):
+        for index in range(count):
+            blocks = rng.integers(0, 12, (5, 6), dtype=np.uint8)
+            write_pair(root, split, f"{split}_{index}", np.kron(blocks, np.ones((8, 8), np.uint8)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    """The digit comparison at the smoke scale, without the equal-iteration runs."""
+    recipe = find_recipe("equal_time_digits", "smoke")
+    data = replace(recipe.data, train_length=8, test_length=4)
+    return replace(recipe, data=data, equal_iteration_budgets=(), calibration_rounds=2)

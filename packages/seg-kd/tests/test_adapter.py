@@ -1,0 +1,107 @@
+"""mmseg models as the recipes describe them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from repro_shared.runtime.errors import UserError
+from seg_kd import adapter, teachers
+from seg_kd.own_data import BUILT_IN
+from seg_kd.recipes.base import Model
+
+SMALL = Model(base_channels=8, head_channels=16, auxiliary_channels=8)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("pspnet_r18", 12.79), ("pspnet_r101", 67.97)])
+def test_paper_models_have_the_zoo_s_parameter_counts(name: str, millions: float) -> None:
+    config = adapter.model_config(BUILT_IN[name], 19, (512, 1024))
+    with torch.device("meta"):
+        adapter.framework()
+        from mmengine.config import ConfigDict
+        from mmseg.registry import MODELS
+
+        model = MODELS.build(ConfigDict(config))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+def test_captured_feature_is_the_head_s_own() -> None:
+    model = adapter.build_model(adapter.model_config(SMALL, 5, (64, 64))).eval()
+    stages = model.extract_feat(torch.randn(2, 3, 64, 64))
+    with adapter.captured_feature(model.decode_head) as features:
+        logits = model.decode_head(stages)
+    expected = model.decode_head._forward_feature(stages)
+    torch.testing.assert_close(features[0], expected)
+    torch.testing.assert_close(logits, model.decode_head.conv_seg(expected))
+    assert features[0].shape == (2, adapter.feature_channels(model, "pre-classifier"), 8, 8)
+    assert not model.decode_head.dropout._forward_pre_hooks
+
+
+@pytest.mark.parametrize(("stride", "size"), [(8, 8), (4, 16)])
+def test_output_stride(stride: int, size: int) -> None:
+    model = adapter.build_model(
+        adapter.model_config(Model(base_channels=8, output_stride=stride), 5, (64, 64))
+    ).eval()
+    assert model.extract_feat(torch.zeros(1, 3, 64, 64))[-1].shape[-2:] == (size, size)
+
+
+def test_exported_weights_load_in_mmseg(tmp_path: Path) -> None:
+    config = adapter.model_config(SMALL, 5, (64, 64))
+    model = adapter.build_model(config)
+    teachers.save_torch(model, tmp_path / "model.pth")
+    path = tmp_path / "config.py"
+    path.write_text(f"model = {config!r}\n")
+    adapter.framework()
+    from mmengine.runner import load_checkpoint
+
+    fresh = adapter.build_model(adapter.read_model_config(str(path), 5, (64, 64)))
+    load_checkpoint(fresh, str(tmp_path / "model.pth"), strict=True)
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items()
+    )
+
+
+def test_configs_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(f"model = {adapter.model_config(SMALL, 5, (64, 64))!r}\n")
+    with pytest.raises(UserError, match="has 5 classes, the data have 7"):
+        adapter.read_model_config(str(path), 7, (64, 64))
+    with pytest.raises(UserError, match="no mmseg config"):
+        adapter.read_model_config(str(tmp_path / "absent.py"), 5, (64, 64))
+    path.write_text("x = 1\n")
+    with pytest.raises(UserError, match="no `model`"):
+        adapter.read_model_config(str(path), 5, (64, 64))
+
+
+def test_downloads_are_removed_from_configs(tmp_path: Path) -> None:
+    config = adapter.model_config(SMALL, 5, (64, 64))
+    config["pretrained"] = "open-mmlab://resnet18_v1c"
+    config["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": "https://x.example/y.pth"}
+    path = tmp_path / "config.py"
+    path.write_text(f"model = {config!r}\n")
+    read = adapter.read_model_config(str(path), 5, (64, 64))
+    assert read["pretrained"] is None
+    assert read["backbone"]["init_cfg"] is None
+
+
+def test_two_distributions_of_mmseg_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_installed", lambda name: True)
+    with pytest.raises(UserError, match="both install the import `mmseg`"):
+        adapter.check_distributions()
+
+
+def test_hostile_and_foreign_weights(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "pwned",)  # type: ignore[return-value]
+
+    torch.save({"state_dict": Payload()}, tmp_path / "hostile.pth")
+    with pytest.raises(UserError, match="cannot be loaded safely"):
+        teachers.read_weights(str(tmp_path / "hostile.pth"))
+    assert not (tmp_path / "pwned").exists()
+    model = adapter.build_model(adapter.model_config(SMALL, 5, (64, 64)))
+    other = adapter.build_model(adapter.model_config(SMALL, 6, (64, 64)))
+    with pytest.raises(UserError, match="another architecture"):
+        teachers.load_strictly(model, other.state_dict(), "other.pth")

@@ -1,0 +1,84 @@
+"""Bad input: one line on stderr, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_kd import cli
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The error line of a command that must exit with 2."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["seg-kd", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    captured = capsys.readouterr()
+    assert stop.value.code == 2, captured.err
+    lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+Capsys = pytest.CaptureFixture[str]
+
+
+def test_unknown_names(capsys: Capsys, tmp_path: Path) -> None:
+    assert "unknown command" in call(capsys, "reproduec")
+    assert "unknown recipe" in call(capsys, "reproduce", "--table", "table1")
+    assert "scale" in call(capsys, "reproduce", "--scale", "huge")
+    assert "no table" in call(capsys, "table", "table1", "--out", str(tmp_path))
+    assert "abstract/" in call(capsys, "cite", "table1/a/b")
+
+
+def test_data_that_is_missing_or_wrong(capsys: Capsys, folder: Path, tmp_path: Path) -> None:
+    recipe = ("reproduce", "--scale", "smoke", "--table", "equal_time_camvid", "--out",
+              str(tmp_path / "out"))  # fmt: skip
+    assert "--data DIR" in call(capsys, *recipe)
+    assert "nowhere" in call(capsys, *recipe, "--data", str(tmp_path / "nowhere"))
+    (tmp_path / "empty" / "images" / "train").mkdir(parents=True)
+    assert "empty" in call(capsys, *recipe, "--data", str(tmp_path / "empty"))
+    label = folder / "labels" / "train" / "train_0.png"
+    original = label.read_bytes()
+    Image.fromarray(np.full((40, 48), 77, np.uint8)).save(label)
+    assert "77" in call(capsys, *recipe, "--data", str(folder))
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(label)
+    assert "train_0" in call(capsys, *recipe, "--data", str(folder))
+    label.write_bytes(original[: len(original) // 2])
+    assert "train_0" in call(capsys, *recipe, "--data", str(folder))
+    label.unlink()
+    assert "train_0" in call(capsys, *recipe, "--data", str(folder))
+    assert not (tmp_path / "out" / "records").exists()
+
+
+def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None:
+    images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
+    out = ("--out", str(tmp_path / "out"))
+    assert "--iterations or --budget-seconds" in call(capsys, "train", *images, *out)
+    assert "neither an mmseg config" in call(
+        capsys, "train", *images, "--iterations", "1", "--model", "resnet", *out
+    )
+    assert "no weights" in call(
+        capsys, "evaluate", *images, "--model", "pspnet_r18", "--weights", "absent.pth"
+    )
+    assert "unknown objective" in call(
+        capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18",
+        "--teacher-weights", "absent.pth", "--objective", "cwd", *out,
+    )  # fmt: skip
+    (tmp_path / "file").write_text("")
+    assert "file" in call(
+        capsys, "train", *images, "--iterations", "1", "--out", str(tmp_path / "file")
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_output(capsys: Capsys, tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    assert "write" in call(capsys, "reproduce", "--scale", "smoke", "--out", str(tmp_path / "out"))

@@ -1,0 +1,140 @@
+"""calibrate -> plan -> train -> report at the smoke scale, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repro_shared.evidence.records import read_records
+from repro_shared.runtime.errors import UserError
+from repro_shared.timing.calibrate import Calibration
+from seg_kd import report
+from seg_kd.plan import (
+    arms,
+    drifted,
+    make_plan,
+    plan_path,
+    read_plan,
+    write_plan,
+)
+from seg_kd.recipes import FUNCTIONS, find_recipe
+from seg_kd.recipes.base import Recipe
+from seg_kd.reproduce import reproduce
+
+
+def fake_calibration(**seconds: float) -> Calibration:
+    steps = {name.replace("_", "+"): [value] * 3 for name, value in seconds.items()}
+    return Calibration(steps, steps, 3, 0, 0, 1, {})
+
+
+COSTS = {"plain": 0.5, "logit": 1.0, "feature": 1.25, "feature_logit": 1.6}
+
+
+def test_digits_from_nothing_to_a_report(
+    tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reproduce(tiny, tmp_path, None, (0,))
+    records = read_records(tmp_path, tiny.name)
+    assert {r.arm for r in records} == {
+        "teacher",
+        "plain-time-4",
+        "logit-time-4",
+        "feature-time-4",
+        "feature+logit-time-4",
+    }
+    assert all(0 <= r.metrics["miou"] <= 100 and r.status == "complete" for r in records)
+    plan = read_plan(plan_path(tmp_path, tiny.name))
+    assert plan is not None
+    assert plan.last is not None
+    for record in records:
+        if record.arm != "teacher":
+            name = record.arm.removesuffix("-time-4")
+            assert record.metrics["iterations"] == plan.iterations["4"][name]
+    assert "equal wall-clock time" in capsys.readouterr().out
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    reproduce(tiny, tmp_path, None, (0,))  # nothing is left to do
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == files
+    svg = tmp_path / "figures" / "equal-time-digits-smoke.svg"
+    assert svg.read_bytes().startswith(b"<?xml")
+
+
+def test_folder_recipe_runs_on_a_label_map_folder(folder: Path, tmp_path: Path) -> None:
+    recipe = find_recipe("equal_time_camvid", "smoke")
+    recipe = replace(
+        recipe,
+        data=replace(recipe.data, crop=(32, 32)),
+        objectives=recipe.objectives[:2],
+        equal_iteration_budgets=(),
+        budgets=(2,),
+        calibration_rounds=2,
+    )
+    reproduce(recipe, tmp_path / "out", str(folder), (0,))
+    assert len(read_records(tmp_path / "out", recipe.name)) == 3
+
+
+def test_plan_gives_equal_time(tiny: Recipe) -> None:
+    recipe = replace(tiny, budgets=(100,), equal_iteration_budgets=(100,), long_budget=400)
+    plan = make_plan(recipe, fake_calibration(**COSTS))
+    assert plan.iterations["100"] == {
+        "plain": 200,
+        "logit": 100,
+        "feature": 80,
+        "feature+logit": 62,
+    }
+    names = [arm.name for arm in arms(recipe, plan, controls=True)]
+    assert names == [
+        "plain-time-100",
+        "logit-time-100",
+        "feature-time-100",
+        "feature+logit-time-100",
+        "plain-iterations-100",
+        "feature-iterations-100",
+        "feature+logit-iterations-100",
+        "plain-time-400",
+        "logit-untrained-teacher-time-100",
+    ]
+    short = replace(recipe, budgets=(1,), long_budget=0)
+    with pytest.raises(UserError, match="too short for one iteration"):
+        make_plan(short, fake_calibration(**COSTS))
+
+
+def test_moved_costs_refuse_the_comparison(tiny: Recipe) -> None:
+    plan = make_plan(replace(tiny, budgets=(100,)), fake_calibration(**COSTS))
+    same = replace(plan, last=fake_calibration(**COSTS).to_dict())
+    assert drifted(same) == {}
+    moved = replace(plan, last=fake_calibration(**{**COSTS, "feature": 1.5}).to_dict())
+    assert drifted(moved) == {"feature": pytest.approx(0.2)}
+    with pytest.raises(UserError, match=r"feature by \+20%.*--recalibrate"):
+        report.refuse_drift(report.Results(tiny, moved, [], 0))
+
+
+def test_damaged_plan_is_named(tiny: Recipe, tmp_path: Path) -> None:
+    path = plan_path(tmp_path, tiny.name)
+    write_plan(path, make_plan(tiny, fake_calibration(**COSTS | {"feature_logit": 1.0})))
+    assert read_plan(path) is not None
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UserError, match="is not a plan"):
+        read_plan(path)
+
+
+def test_every_recipe_says_what_it_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, (_, scales) in FUNCTIONS.items():
+        for scale in scales:
+            recipe = find_recipe(name, scale)
+            reproduce(recipe, Path("nowhere"), None, (0, 1), plan_only=True)
+            printed = capsys.readouterr().out
+            assert recipe.name in printed
+            assert "x 2 seeds" in printed
+    assert not Path("nowhere").exists()
+
+
+def test_scales_differ_in_numbers_only() -> None:
+    for name, (_, scales) in FUNCTIONS.items():
+        shapes = {
+            json.dumps(sorted(vars(find_recipe(name, scale).student)), default=str)
+            for scale in scales
+        }
+        assert len(shapes) == 1

@@ -1,0 +1,124 @@
+"""The loop: exact resume, pairing of arms, independence of workers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from repro_shared.runtime.errors import UserError
+from seg_kd import adapter
+from seg_kd.data import InMemory, Views, open_split, training_loader
+from seg_kd.objectives import FEATURE_LOGIT, LOGIT, PLAIN
+from seg_kd.recipes.base import Recipe
+from seg_kd.teachers import untrained_teacher
+from seg_kd.training import Job, make_model, start, train
+
+
+@pytest.fixture(scope="module")
+def source(tiny: Recipe) -> InMemory:
+    return open_split(tiny.data, None, "train")
+
+
+def job_of(recipe: Recipe, source: InMemory, directory: Path, iterations: int = 6) -> Job:
+    return Job(
+        student_config=adapter.model_config(recipe.student, 11, recipe.data.crop),
+        data=recipe.data,
+        source=source,
+        optimiser=recipe.optimiser,
+        iterations=iterations,
+        seed=3,
+        objective=FEATURE_LOGIT,
+        teacher=untrained_teacher(recipe),
+        directory=directory,
+        checkpoint_interval=2,
+        identity="test",
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_equals_uninterrupted(
+    tiny: Recipe, source: InMemory, tmp_path: Path, workers: int
+) -> None:
+    whole = train(job_of(tiny, source, tmp_path / "whole"))
+    stopped = start(replace(job_of(tiny, source, tmp_path / "part"), workers=workers))
+    for _ in range(5):  # the checkpoint is of iteration 4: the fifth is lost
+        stopped.step()
+        if stopped.iter == 4:
+            assert stopped.store is not None
+            stopped.store.save(4, stopped.snapshot())
+    torch.randn(7)  # whatever happened between the two processes
+    resumed = train(replace(job_of(tiny, source, tmp_path / "part"), workers=workers))
+    expected, found = whole.student.state_dict(), resumed.student.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert resumed.curve == whole.curve
+    other = train(replace(job_of(tiny, source, tmp_path / "other"), seed=4))
+    assert any(
+        not torch.equal(expected[name], value) for name, value in other.student.state_dict().items()
+    )
+
+
+def test_checkpoint_of_another_job_is_refused(
+    tiny: Recipe, source: InMemory, tmp_path: Path
+) -> None:
+    loop = start(job_of(tiny, source, tmp_path))
+    loop.step()
+    assert loop.store is not None
+    loop.store.save(1, loop.snapshot())
+    with pytest.raises(UserError, match="another recipe or plan"):
+        start(replace(job_of(tiny, source, tmp_path), identity="other"))
+
+
+def test_arms_of_a_seed_share_initialisation(
+    tiny: Recipe, source: InMemory, tmp_path: Path
+) -> None:
+    job = job_of(tiny, source, tmp_path)
+    plain = make_model(replace(job, objective=PLAIN, teacher=None))
+    both = make_model(job)
+    for name, value in plain.student.state_dict().items():
+        assert torch.equal(value, both.student.state_dict()[name])
+    assert not any("teacher" in name for name in both.state_dict())
+
+
+def test_stream_does_not_depend_on_workers_or_start(tiny: Recipe, source: InMemory) -> None:
+    views = Views(source, adapter.training_transform(tiny.data), seed=1)
+
+    def images(start: int, workers: int, count: int) -> list[torch.Tensor]:
+        loader = training_loader(views, 4, start, workers, adapter.collate)
+        batches = iter(loader)
+        return [image for _ in range(count) for image in next(batches)["inputs"]]
+
+    all_of_them = images(0, 0, 5)
+    assert all(map(torch.equal, all_of_them, images(0, 2, 5)))
+    assert all(map(torch.equal, all_of_them[12:], images(12, 0, 2)))
+    assert not torch.equal(all_of_them[0], all_of_them[1])
+
+
+def test_schedule_is_complete(tiny: Recipe, source: InMemory, tmp_path: Path) -> None:
+    loop = start(job_of(tiny, source, tmp_path, iterations=5))
+    rates = []
+    for _ in range(5):
+        rates.append(loop.runner.optim_wrapper.get_lr()["lr"][0])
+        loop.step()
+    spec = tiny.optimiser
+    expected = [
+        (spec.learning_rate - spec.minimum_rate) * (1 - i / 4) ** 0.9 + spec.minimum_rate
+        for i in range(5)
+    ]  # mmengine reaches the floor at the last iteration, not after it
+    assert rates == pytest.approx(expected)
+
+
+def test_infinite_loss_stops_before_the_step(
+    tiny: Recipe, source: InMemory, tmp_path: Path
+) -> None:
+    job = job_of(tiny, source, tmp_path)
+    loop = start(replace(job, objective=replace(LOGIT, logit_weight=1e38)))
+    before = {k: v.clone() for k, v in loop.runner.model.state_dict().items() if "weight" in k}
+    loop.runner.model.objective = replace(LOGIT, temperature=1e30)
+    with pytest.raises(UserError, match="not finite"):
+        loop.step()
+    after = loop.runner.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
