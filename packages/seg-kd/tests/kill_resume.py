@@ -1,0 +1,185 @@
+"""Kill trainings with SIGKILL, resume them, and compare with the uninterrupted run byte for byte.
+
+    python packages/seg-kd/tests/kill_resume.py --runs 20 --workers 0
+
+Each trial trains in a child process that is killed at a uniformly drawn moment of the run, every
+third one half-way through writing a checkpoint; a second child resumes. Weights, loss curve and
+scores of the two must be equal; only the seconds may differ. Prints one line a trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from repro_shared.runtime.checkpoint import CheckpointStore
+from seg_kd import adapter, training
+from seg_kd.data import open_split
+from seg_kd.evaluation import evaluate
+from seg_kd.objectives import FEATURE_LOGIT
+from seg_kd.recipes import find_recipe
+from seg_kd.teachers import save_plain, untrained_teacher
+
+
+def make_job(directory: Path, iterations: int, interval: int, workers: int) -> Any:
+    """A feature + logit distillation at the smoke recipe's size."""
+    recipe = find_recipe("equal_time_digits", "smoke")
+    data = replace(recipe.data, crop=(32, 32), train_length=16)
+    return training.Job(
+        student_config=adapter.model_config(recipe.student, len(data.classes), data.crop),
+        data=data,
+        source=open_split(data, None, "train"),
+        optimiser=recipe.optimiser,
+        iterations=iterations,
+        seed=7,
+        objective=FEATURE_LOGIT,
+        teacher=untrained_teacher(recipe),
+        directory=directory,
+        checkpoint_interval=interval,
+        workers=workers,
+        identity="kill-resume",
+    )
+
+
+def run_to_end(job: Any) -> None:
+    """Train or resume; leave weights, curve and scores in the job's folder."""
+    (job.directory / "started").touch()
+    outcome = training.train(job)
+    save_plain(outcome.student, job.directory / "student.safetensors")
+    recipe = find_recipe("equal_time_digits", "smoke")
+    scores = evaluate(outcome.student, open_split(recipe.data, None, "test"), 11)
+    result = {"curve": outcome.curve, "miou": scores.miou, "samples": outcome.samples}
+    (job.directory / "result.json").write_text(json.dumps(result))
+
+
+def killed_in_save(job: Any, nth: int) -> None:
+    """Train, and die half-way through writing the nth checkpoint."""
+    saves = 0
+
+    class Dying(CheckpointStore):
+        def save(self, step: int, state: dict[str, Any]) -> None:
+            nonlocal saves
+            saves += 1
+            super().save(step, state)
+
+    def write(handle: BinaryIO, piece: bytes) -> None:
+        if saves == nth and len(piece) > 1000:
+            handle.write(piece[: len(piece) // 2])
+            handle.flush()
+            (job.directory / "killed-in-save").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        handle.write(piece)
+
+    training.CheckpointStore = functools.partial(Dying, write=write)  # type: ignore[misc]
+    run_to_end(job)
+
+
+def child(task: Callable[[], None]) -> int:
+    """Run a task in a forked process; returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setpgid(0, 0)  # so that loading processes can be killed with it
+            task()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return pid
+
+
+def finish(pid: int) -> None:
+    """Wait for a child that must end well."""
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise SystemExit(f"a child ended with status {status}")
+
+
+def kill_after(pid: int, started: Path, seconds: float) -> None:
+    """SIGKILL the child and its loaders `seconds` after it began to train."""
+    while not started.exists():
+        time.sleep(0.01)
+    time.sleep(seconds)
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    os.waitpid(pid, 0)
+
+
+def digest(directory: Path) -> str:
+    """Of everything that must not depend on the kill."""
+    files = [directory / "student.safetensors", directory / "result.json"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def trials(runs: int, workers: int, iterations: int, interval: int, root: Path) -> tuple[int, int]:
+    """Number of identical runs, and how many were killed inside a save."""
+    torch.set_num_threads(1)  # forked children must not inherit a thread pool
+    adapter.framework()
+    began = time.monotonic()
+    whole = make_job(root / "whole", iterations, interval, workers)
+    whole.directory.mkdir()
+    finish(child(lambda: run_to_end(whole)))
+    duration, expected = time.monotonic() - began, digest(whole.directory)
+    rng, same, inside = random.Random(0), 0, 0
+    for trial in range(runs):
+        job = make_job(root / f"trial-{trial}", iterations, interval, workers)
+        job.directory.mkdir()
+        if trial % 3 == 0:
+            nth = 1 + trial // 3 % (iterations // interval)
+            os.waitpid(child(functools.partial(killed_in_save, job, nth)), 0)
+        else:
+            pid = child(functools.partial(run_to_end, job))
+            kill_after(pid, job.directory / "started", rng.uniform(0.05, 0.95) * duration)
+        finished = (job.directory / "result.json").exists()
+        latest = CheckpointStore(job.directory / "checkpoints").load_latest()
+        finish(child(functools.partial(run_to_end, job)))
+        equal = digest(job.directory) == expected
+        same += equal
+        inside += (job.directory / "killed-in-save").exists()
+        print(
+            f"trial {trial}: resumed from {latest[0] if latest else 0} of {iterations}"
+            f"{', killed inside a save' if (job.directory / 'killed-in-save').exists() else ''}"
+            f"{', killed after its end' if finished else ''}: "
+            f"{'identical' if equal else 'DIFFERENT'}",
+            flush=True,
+        )
+    return same, inside
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--iterations", type=int, default=200)
+    parser.add_argument("--interval", type=int, default=50)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        same, inside = trials(
+            options.runs, options.workers, options.iterations, options.interval, Path(folder)
+        )
+    print(f"{same}/{options.runs} identical, {inside} killed inside a save")
+    return 0 if same == options.runs else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
