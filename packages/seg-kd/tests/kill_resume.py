@@ -10,6 +10,7 @@ scores of the two must be equal; only the seconds may differ. Prints one line a 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
@@ -117,10 +118,8 @@ def kill_after(pid: int, started: Path, seconds: float) -> None:
     while not started.exists():
         time.sleep(0.01)
     time.sleep(seconds)
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     os.waitpid(pid, 0)
 
 
