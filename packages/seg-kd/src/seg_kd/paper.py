@@ -11,12 +11,12 @@ PAPER = Paper(
         "The Surprising Effectiveness of Canonical Knowledge Distillation for Semantic Segmentation"
     ),
     authors=(
-        "M. Ali",
-        "K. A. Laube",
-        "M. R. Ganesh",
-        "L. Schott",
-        "N. Popp",
-        "T. Brox",
+        "Muhammad Ali",
+        "Kevin Alexander Laube",
+        "Madan Ravi Ganesh",
+        "Lukas Schott",
+        "Niclas Popp",
+        "Thomas Brox",
     ),
     year=2026,
     arxiv="2604.25530",
