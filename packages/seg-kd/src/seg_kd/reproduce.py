@@ -7,6 +7,7 @@ from pathlib import Path
 from repro_shared.runtime.errors import UserError
 from seg_kd.plan import Plan, arms, make_plan, plan_path, read_plan
 from seg_kd.recipes.base import Recipe
+from seg_kd.teachers import weights_path
 
 
 def reproduce(
@@ -65,12 +66,13 @@ def describe(
 ) -> str:
     """What would run: arms, iterations, seeds, and what must be present."""
     plan = read_plan(plan_path(out, recipe.name))
+    weights = weights_path(recipe, out, retrain=False)
     lines = [
         f"{recipe.name} at scale {recipe.scale}, seeds {' '.join(map(str, seeds))}, into {out}",
         f"  data: {recipe.data.name}, "
         + ("comes along" if recipe.data.scenes is not None else folder or "needs --data DIR"),
         f"  teacher: {recipe.teacher.iterations} iterations"
-        + (f", committed as {recipe.teacher.weights}" if recipe.teacher.weights else ""),
+        + (f", there already ({weights.name})" if weights.is_file() else ", to be trained first"),
     ]
     if plan is None:
         lines.append("  plan: none yet; iterations below assume equal step costs")
