@@ -153,7 +153,7 @@ def test_mistakes_are_one_line(
     assert not calls
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["data", "--help"], ["data", "-h"]])
 def test_overview(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(*argv) == 0
     lines = capsys.readouterr().out.splitlines()

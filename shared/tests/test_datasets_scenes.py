@@ -24,7 +24,6 @@ from repro_shared.datasets.composing import (
     paint,
     warp_digit,
 )
-from repro_shared.datasets.contact_sheet import contact_sheet
 from repro_shared.datasets.painter import CLASS_ORDER, Painter
 from repro_shared.datasets.photographs import SPLITS
 from repro_shared.datasets.scenes import CLASSES, DigitScenes, Scene, SceneConfig, compose
@@ -441,12 +440,3 @@ def test_bad_split_and_length() -> None:
     with pytest.raises(UserError, match="at least 0, got -1"):
         DigitScenes(SceneConfig(), "train", -1)
     assert not len(DigitScenes(SceneConfig(), "train", 0))
-
-
-def test_contact_sheet() -> None:
-    sheet = contact_sheet(DigitScenes(SceneConfig(size=48, max_scale=30), "train", 9), 5, columns=3)
-    assert sheet.shape == (2 * (2 * 48 + 2), 3 * (48 + 2), 3)
-    assert sheet.dtype == np.uint8
-    np.testing.assert_array_equal(
-        sheet[1:49, 1:49], DigitScenes(SceneConfig(size=48, max_scale=30), "train", 9)[0].image
-    )

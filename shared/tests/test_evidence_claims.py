@@ -1,36 +1,25 @@
-"""Verdicts follow from the records by the rule, and `measured.csv` carries them to a citation."""
+"""Verdicts follow from the records by the rule, and from nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
-from repro_shared.evidence.cells import ReportedCell
-from repro_shared.evidence.citation import Paper, Repository, cite
 from repro_shared.evidence.claims import Claim, Verdict, judge, verdict_table
-from repro_shared.evidence.measured import (
-    COLUMNS,
-    Measured,
-    measure,
-    measured_text,
-    read_measured,
-    write_measured,
-)
 from repro_shared.evidence.records import RunRecord
 from repro_shared.evidence.statistics import t_interval
 from repro_shared.runtime.errors import UserError
 
-CELL_ID = "abstract/student/miou/cityscapes"
 PLAIN = [60.0, 61.0, 62.0, 63.0, 64.0]
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 CLAIM = Claim(
     id="feature-beats-plain",
     statement="Feature distillation beats plain training at equal time",
-    cells=(CELL_ID,),
+    cells=("abstract/student/miou/cityscapes",),
     recipe="equal_time",
     metric="miou",
     arm="feature",
@@ -109,6 +98,26 @@ def test_numbers_of_a_verdict() -> None:
     # sd = sqrt(0.625 / 4) = 0.39528; 2.77645 * 0.39528 / sqrt(5) = 0.49081.
     assert found.minimum_detectable == pytest.approx(0.49081, abs=1e-5)
     assert found.missing == ()
+
+
+def test_interval_is_that_of_scipys_paired_test() -> None:
+    effects = [0.31, -0.12, 0.54, 0.08, 0.27]
+    feature = [plain + effect for plain, effect in zip(PLAIN, effects, strict=True)]
+    expected = stats.ttest_rel(feature, PLAIN).confidence_interval(0.95)
+    found = verdict_of(effects)
+    assert found.low == pytest.approx(expected.low, rel=1e-9)
+    assert found.high == pytest.approx(expected.high, rel=1e-9)
+
+
+def test_pairs_go_by_seed_and_not_by_the_order_of_records() -> None:
+    records = runs([1.0, 1.5, 0.5, 1.25, 0.75]) + plain_runs()
+    assert judge([CLAIM], records[::-1]) == judge([CLAIM], records)
+
+
+def test_without_spread_the_interval_is_a_point() -> None:
+    found = verdict_of([0.5] * 5)
+    assert (found.mean, found.low, found.high, found.minimum_detectable) == (0.5, 0.5, 0.5, 0.0)
+    assert verdict_of([0.5] * 5, replace(CLAIM, threshold=0.5)).verdict == "inconclusive"
 
 
 def test_threshold_and_margin_move_the_bound() -> None:
@@ -193,6 +202,21 @@ def test_holm_makes_a_family_stricter() -> None:
     assert unrun[1].verdict == "not run"
 
 
+def test_holm_of_two_is_called_as_its_adjusted_p_values_say() -> None:
+    strong, weak = [1.0, 1.2, 0.8, 1.1, 0.9], [1.0, 2.0, 0.0, 1.5, 0.5]
+    claims = [
+        replace(CLAIM, id="strong", arm="strong", family="f"),
+        replace(CLAIM, id="weak", arm="weak", family="f"),
+    ]
+    found = judge(claims, runs(strong, "strong") + runs(weak, "weak") + plain_runs())
+    # The smaller p is tested at half the level, and once it is rejected the other at the whole one.
+    for verdict, effects, share in zip(found, (strong, weak), (2, 1), strict=True):
+        p = stats.ttest_1samp(effects, 0.0, alternative="greater").pvalue
+        assert p <= 0.025 / share
+        assert verdict.verdict == "supported"
+        assert verdict.low == pytest.approx(t_interval(effects, 1 - 0.05 / share).low)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -243,113 +267,3 @@ def test_verdict_table_says_seeds_data_points_and_the_detectable_effect() -> Non
     assert "half-width" in text
     with pytest.raises(ValueError, match="one unit"):
         verdict_table([claims[0], replace(claims[1], unit="s")], verdicts, "t", "t", "d")
-
-
-def measured_rows() -> list[Measured]:
-    claims = [CLAIM, replace(CLAIM, id="unrun", arm="other", statement="-1 is text, = too")]
-    records = runs([1.0, 1.2, 0.8, 1.1, 0.9]) + plain_runs()
-    return measure(claims, judge(claims, records), records)
-
-
-def test_measured_rows_hold_value_effect_and_origin() -> None:
-    row, unrun = measured_rows()
-    assert row.value == 63.0
-    # sd = sqrt(9.5 / 4) = 1.5411; 2.77645 * 1.5411 / sqrt(5) = 1.9135.
-    assert (row.value_low, row.value_high) == (61.0865, 64.9135)
-    assert row.effect == pytest.approx(1.0)
-    assert (row.n, row.seeds, row.verdict) == (5, (0, 1, 2, 3, 4), "supported")
-    assert (row.commit, row.date) == ("c" * 12, "2026-11-24")
-    assert (row.recipe_hash, row.method_version) == ("0123456789abcdef", 2)
-    assert (unrun.n, unrun.value, unrun.verdict, unrun.commit) == (0, None, "not run", "")
-
-
-def test_measured_csv_round_trips_and_is_stable(tmp_path: Path) -> None:
-    path = tmp_path / "measured.csv"
-    rows = measured_rows()
-    write_measured(path, rows)
-    assert read_measured(path) == rows
-    assert path.read_text("utf-8") == measured_text(read_measured(path))
-    assert "'-1 is text" in path.read_text("utf-8")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "complaint"),
-    [
-        ("claim,", "claims,", "columns must be claim,"),
-        (",supported,", ",proved,", "line 2: verdict"),
-        (",63.0,", ",many,", "line 2: value"),
-        ("0 1 2 3 4", "0 x", "line 2: seeds"),
-        (",not run,", ",", "line 3: 21 cells instead of 22"),
-    ],
-)
-def test_a_damaged_measured_csv_names_the_line(
-    tmp_path: Path, old: str, new: str, complaint: str
-) -> None:
-    assert len(COLUMNS) == 22
-    path = tmp_path / "measured.csv"
-    path.write_text(measured_text(measured_rows()).replace(old, new, 1), "utf-8")
-    with pytest.raises(UserError, match=complaint):
-        read_measured(path)
-
-
-CELL = ReportedCell.model_validate(
-    {
-        "paper": "2604.25530", "table": "abstract", "row": "student", "column": "mIoU",
-        "dataset": "Cityscapes", "metric": "mIoU", "unit": "percent", "value": "79.0",
-        "source": "arXiv 2604.25530 (abstract)", "status": "abstract",
-    }
-)  # fmt: skip
-PAPER = Paper("key2026", "Effects & Causes", ("A. One", "B. Two"), 2026, "2604.25530", 2)
-REPOSITORY = Repository("repo", "reproductions", "0.1.0", 2026)
-
-
-def test_citation_of_a_measured_cell() -> None:
-    text = cite(CELL, measured_rows()[:1], PAPER, REPOSITORY)
-    assert (
-        text
-        == f"""\
-cell       abstract/student/miou/cityscapes
-reported   79.0 percent (mIoU, student on Cityscapes)
-status     abstract: read in the paper's abstract, not in a table
-source     arXiv 2604.25530 (abstract)
-
-claim      feature-beats-plain: Feature distillation beats plain training at equal time
-measured   miou 63.00 [61.09, 64.91] mIoU points for feature on digit scenes
-effect     +1.00 [+0.80, +1.20] mIoU points against plain
-seeds      0 1 2 3 4 (n = 5); brackets: 95 % Student t interval, Holm in a family
-verdict    supported
-provenance recipe equal_time (0123456789ab), method version 2, commit {"c" * 12}, 2026-11-24
-
-The measured values are on the data named beside them. They test the claims, and do not stand in \
-for the reported value.
-
-@misc{{key2026,
-  title = {{{{Effects \\& Causes}}}},
-  author = {{A. One and B. Two}},
-  year = {{2026}},
-  eprint = {{2604.25530v2}},
-  archivePrefix = {{arXiv}},
-  url = {{https://arxiv.org/abs/2604.25530v2}},
-}}
-
-@software{{repo,
-  title = {{{{reproductions}}}},
-  version = {{0.1.0}},
-  year = {{2026}},
-}}
-"""
-    )
-
-
-def test_citation_of_a_cell_that_nobody_measured() -> None:
-    other = measured_rows()[0].model_copy(update={"cells": ("table1/a/b",)})
-    text = cite(CELL, [other], PAPER, REPOSITORY)
-    assert "measured   not run" in text
-    assert "verdict    not run" in text
-    assert "63.0" not in text
-    assert "verdict    not run" in cite(CELL, measured_rows()[1:], PAPER, REPOSITORY)
-
-
-def test_a_cell_of_another_paper_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"is of paper 2604\.25530"):
-        cite(CELL, [], replace(PAPER, arxiv="1234.56789"), REPOSITORY)

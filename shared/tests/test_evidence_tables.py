@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro_shared.evidence.tables import Column, Table, escape, unescape, write_tables
+from repro_shared.evidence.tables import Column, Table, csv_text, escape, unescape, write_tables
 from repro_shared.runtime.errors import UserError
 
 TABLE = Table(
@@ -92,6 +92,23 @@ def test_formulas_are_escaped_and_come_back(text: str) -> None:
 def test_escape_loses_nothing_and_leaves_no_formula(text: str) -> None:
     assert unescape(escape(text)) == text
     assert escape(text)[:1] not in ("=", "+", "-", "@", "\t")
+
+
+@pytest.mark.parametrize("text", ["a,b", 'say "no"', "a\nb", "a\rb", "a\r\nb", ' "', "", "é"])
+@pytest.mark.parametrize("others", [[], ["x"]])
+def test_a_cell_of_any_text_is_read_back(text: str, others: list[str]) -> None:
+    written = csv_text(["h"] * (1 + len(others)), [[text, *others], ["next", *others]])
+    rows = list(csv.reader(io.StringIO(written, newline=""), strict=True))
+    assert rows[1:] == [[text, *others], ["next", *others]]
+
+
+@settings(derandomize=True, max_examples=200)
+@given(st.lists(st.text(alphabet="a,\"\n '=", max_size=5), min_size=2, max_size=4))
+def test_csv_has_the_bytes_of_pythons_writer(row: list[str]) -> None:
+    """Where all versions of Python agree, which is without carriage returns."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(row)
+    assert csv_text(row, []) == buffer.getvalue()
 
 
 def test_numbers_are_not_escaped() -> None:

@@ -95,6 +95,15 @@ def test_cuda_agrees() -> None:
     assert np.array_equal(on_gpu, confusion_matrix(prediction, target, 4))
 
 
+def test_read_only_and_flipped_arrays() -> None:
+    """What image readers and augmentations hand over; torch takes neither without complaint."""
+    target = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)
+    target.flags.writeable = False
+    prediction = np.array([[1, 1, 0], [0, 2, 1]], np.uint8)[:, ::-1]
+    matrix = confusion_matrix(prediction, target, 3)
+    assert matrix.tolist() == [[2, 0, 0], [0, 2, 0], [0, 1, 1]]
+
+
 def test_other_ignore_index_and_none() -> None:
     prediction, target = np.array([0, 1, 1]), np.array([0, 1, 0])
     assert confusion_matrix(prediction, target, 2, ignore_index=1).tolist() == [[1, 1], [0, 0]]

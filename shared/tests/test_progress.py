@@ -69,6 +69,15 @@ def test_bar_on_a_terminal() -> None:
     assert "loss 0.5" in shown
 
 
+def test_a_result_printed_below_a_bar_stays_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = Terminal()
+    with Progress(3, "x", stream=stream) as progress:
+        progress.update(1)
+        print("result")
+    assert capsys.readouterr().out == "result\n"
+    assert "result" not in stream.getvalue()
+
+
 def test_plain_lines_where_rich_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.console", None)
     stream = Terminal()

@@ -6,8 +6,6 @@ compared byte for byte.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 import textwrap
@@ -145,11 +143,14 @@ def write_tables(directory: Path | str, tables: Iterable[Table]) -> list[Path]:
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Comma-separated text with `\\n` line ends; cells that are text go through `escape` first."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    # Not csv.writer: Python 3.11's leaves a lone carriage return unquoted, and that ends a row.
+    # An empty row of one cell is quoted, or it would be a blank line.
+    lines = [",".join(map(_csv_cell, row)) or '""' for row in (header, *rows)]
+    return "".join(line + "\n" for line in lines)
+
+
+def _csv_cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\r\n]', text) else text
 
 
 def escape(text: str) -> str:

@@ -52,7 +52,7 @@ def confusion_matrix(
     Raises:
         ValueError: Shapes differ, not integers, or a valid pixel's class is out of range.
     """
-    prediction, target = torch.as_tensor(prediction), torch.as_tensor(target)
+    prediction, target = _tensor(prediction), _tensor(target)
     if prediction.shape != target.shape:
         raise ValueError(
             f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape"
@@ -73,6 +73,11 @@ def confusion_matrix(
     counts = torch.bincount(target * num_classes + prediction, minlength=num_classes**2)
     matrix: npt.NDArray[np.int64] = counts.reshape(num_classes, num_classes).cpu().numpy()
     return matrix
+
+
+def _tensor(labels: Labels) -> torch.Tensor:
+    # A copy of arrays: torch warns of read-only ones and refuses flipped views.
+    return labels if isinstance(labels, torch.Tensor) else torch.from_numpy(np.array(labels))
 
 
 def scores(confusion: npt.NDArray[np.int64]) -> SegmentationScores:

@@ -57,6 +57,10 @@ def _dispatch(
     if arguments[0] == "--version":
         print(f"{prog} {version}")
         return 0
+    groups = {name.split()[0] for name in commands if " " in name}
+    if arguments[0] in groups and arguments[1:2] in (["-h"], ["--help"]):
+        print(_overview(prog, description, commands))
+        return 0
     name = next((n for n in (" ".join(arguments[:2]), arguments[0]) if n in commands), None)
     if name is None:
         raise UserError(_unknown_command(prog, commands, arguments))

@@ -116,6 +116,9 @@ def _rich_bar(stream: TextIO) -> "RichProgress | None":
         TimeRemainingColumn(),
         TextColumn("{task.fields[values]}", markup=False),
         console=Console(file=stream),
+        # rich takes over stdout as well while a bar is shown: results sent to a file would end up
+        # between the bars. Where stdout is a terminal too, that keeps the two from mixing.
+        redirect_stdout=sys.stdout.isatty(),
     )
 
 
