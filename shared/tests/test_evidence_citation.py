@@ -24,7 +24,7 @@ ROW = Measured.model_validate(
         "cells": CELL.id, "recipe": "equal_time", "data": "digit scenes", "arm": "feature",
         "rival": "plain", "metric": "miou", "unit": "mIoU points",
         "value": 63.0, "value_low": 61.0865, "value_high": 64.9135,
-        "effect": 1.0, "effect_low": -0.004, "effect_high": 1.2,
+        "effect": 1.0, "effect_low": 0.8, "effect_high": 1.2,
         "n": 5, "seeds": "0 1 2 3 4", "verdict": "supported",
         "recipe_hash": "0123456789abcdef", "method_version": 2, "commit": "c" * 12,
         "date": "2026-11-24",
@@ -54,7 +54,7 @@ source     arXiv 2604.25530 (abstract)
 
 claim      feature-beats-plain: Feature distillation beats plain training
 measured   miou 63.00 [61.09, 64.91] mIoU points for feature on digit scenes
-effect     +1.00 [-0.00, +1.20] mIoU points against plain
+effect     +1.00 [+0.80, +1.20] mIoU points against plain
 seeds      0 1 2 3 4 (n = 5); brackets: 95 % Student t interval, Holm in a family
 verdict    supported
 provenance recipe equal_time (0123456789ab), method version 2, commit {"c" * 12}, 2026-11-24

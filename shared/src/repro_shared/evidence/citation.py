@@ -115,14 +115,15 @@ def _measured_lines(row: Measured) -> list[str]:
         return [*lines, _line("measured", "not run"), _line("verdict", row.verdict)]
     seeds = " ".join(map(str, row.seeds))
     value = _with_interval(row.value, row.value_low, row.value_high, "")
+    brackets = "; brackets: 95 % Student t interval, Holm in a family"
+    if row.value_low is None and row.effect_low is None:
+        brackets = ""
     effect = _with_interval(row.effect, row.effect_low, row.effect_high, "+")
     return [
         *lines,
         _line("measured", f"{row.metric} {value} {row.unit} for {row.arm} on {row.data}"),
         _line("effect", f"{effect} {row.unit} against {row.rival}"),
-        _line(
-            "seeds", f"{seeds} (n = {row.n}); brackets: 95 % Student t interval, Holm in a family"
-        ),
+        _line("seeds", f"{seeds} (n = {row.n}){brackets}"),
         _line("verdict", row.verdict),
         _line(
             "provenance",
