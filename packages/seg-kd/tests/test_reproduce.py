@@ -68,7 +68,7 @@ def test_folder_recipe_runs_on_a_label_map_folder(folder: Path, tmp_path: Path) 
         data=replace(recipe.data, crop=(32, 32)),
         objectives=recipe.objectives[:2],
         equal_iteration_budgets=(),
-        budgets=(2,),
+        budgets=(8,),
         calibration_rounds=2,
     )
     reproduce(recipe, tmp_path / "out", str(folder), (0,))

@@ -16,8 +16,8 @@ from repro_shared.runtime.images import SUFFIXES, read_label_map, read_rgb
 
 IGNORE = 255
 
-# Problems that one error line shows; `problems()` gives all of them.
-_SHOWN = 10
+# Bad pairs that `check()` explains; it only names the others, to keep its line legible.
+_EXPLAINED = 10
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -114,25 +114,31 @@ class LabelMapFolder(Sequence[Sample]):
 
     def problems(self) -> list[str]:
         """Read everything; one line for each pair that cannot be used, in order of names."""
-        found = []
-        for i in range(len(self)):
-            try:
-                self[i]
-            except UserError as error:
-                found.append(str(error))
-        return found
+        return list(self._bad_pairs().values())
 
     def check(self) -> None:
         """Read everything, and refuse the data if anything is wrong.
 
         Raises:
-            UserError: How many pairs are bad, and what is wrong with the first ten.
+            UserError: How many pairs are bad, what is wrong with the first ten, and the names of
+                all others.
         """
-        found = self.problems()
-        if found:
-            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            shown = "; ".join(found[:_SHOWN])
-            raise UserError(f"{len(found)} of {len(self)} images cannot be used: {shown}{more}")
+        bad = self._bad_pairs()
+        if bad:
+            explained = "; ".join(list(bad.values())[:_EXPLAINED])
+            others = ", ".join(list(bad)[_EXPLAINED:])
+            more = f"; and {len(bad) - _EXPLAINED} more: {others}" if others else ""
+            raise UserError(f"{len(bad)} of {len(self)} images cannot be used: {explained}{more}")
+
+    def _bad_pairs(self) -> dict[str, str]:
+        """Name of each pair that cannot be used -> what is wrong with it."""
+        bad = {}
+        for i, name in enumerate(self.names):
+            try:
+                self[i]
+            except UserError as error:
+                bad[name] = str(error)
+        return bad
 
     def subset(self, keep: Callable[[str], bool]) -> LabelMapFolder:
         """The images whose name (file name without suffix) is kept, say a held-out sequence.
