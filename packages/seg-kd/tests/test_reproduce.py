@@ -40,10 +40,10 @@ def test_digits_from_nothing_to_a_report(
     records = read_records(tmp_path, tiny.name)
     assert {r.arm for r in records} == {
         "teacher",
-        "plain-time-4",
-        "logit-time-4",
-        "feature-time-4",
-        "feature+logit-time-4",
+        "plain-time-8",
+        "logit-time-8",
+        "feature-time-8",
+        "feature+logit-time-8",
     }
     assert all(0 <= r.metrics["miou"] <= 100 and r.status == "complete" for r in records)
     plan = read_plan(plan_path(tmp_path, tiny.name))
@@ -51,8 +51,8 @@ def test_digits_from_nothing_to_a_report(
     assert plan.last is not None
     for record in records:
         if record.arm != "teacher":
-            name = record.arm.removesuffix("-time-4")
-            assert record.metrics["iterations"] == plan.iterations["4"][name]
+            name = record.arm.removesuffix("-time-8")
+            assert record.metrics["iterations"] == plan.iterations["8"][name]
     assert "equal wall-clock time" in capsys.readouterr().out
     files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     reproduce(tiny, tmp_path, None, (0,))  # nothing is left to do
