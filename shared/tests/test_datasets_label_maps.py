@@ -85,6 +85,16 @@ def test_fingerprint(root: Path, tmp_path: Path) -> None:
     assert open_set(copy).fingerprint() != reference
 
 
+def test_a_relative_folder_is_the_same_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = open_set(root).fingerprint()
+    monkeypatch.chdir(root.parent)
+    data = open_set(Path(root.name))
+    data.check()
+    assert data.fingerprint() == expected
+    monkeypatch.chdir(root)
+    assert open_set(Path("../set")).fingerprint() == expected
+
+
 def remove(path: str) -> Callable[[Path], None]:
     return lambda root: shutil.rmtree(root / path) if path.endswith("n") else (root / path).unlink()
 

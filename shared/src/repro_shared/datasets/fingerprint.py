@@ -19,7 +19,7 @@ def fingerprint_folder(root: str | Path, files: Iterable[str | Path]) -> str:
 
     Args:
         root: The folder; no part of the fingerprint.
-        files: Files in it, relative to it or with it in front.
+        files: Files in it, relative to it (or absolute, if the folder is).
 
     Returns:
         Sha256, 64 hexadecimal digits.

@@ -155,7 +155,8 @@ class LabelMapFolder(Sequence[Sample]):
 
     def fingerprint(self) -> str:
         """Sha256 of the files, the number of classes and the ignored values."""
-        files = [path for name in self.names for path in self.paths(name)]
+        # Relative to the folder, which may itself be given relative to the working directory.
+        files = [path.relative_to(self.root) for name in self.names for path in self.paths(name)]
         content = fingerprint_folder(self.root, files)
         key = f"{content} classes {self.num_classes} ignored {sorted(self.ignore_values)}"
         return hashlib.sha256(key.encode()).hexdigest()
