@@ -26,7 +26,7 @@ from repro_shared.datasets.composing import (
 )
 from repro_shared.datasets.painter import CLASS_ORDER, Painter
 from repro_shared.datasets.photographs import SPLITS
-from repro_shared.datasets.scenes import CLASSES, DigitScenes, Scene, SceneConfig, compose
+from repro_shared.datasets.scenes import DigitScenes, Scene, SceneConfig, compose
 from repro_shared.runtime.errors import UserError
 
 HARD = SceneConfig(
@@ -189,7 +189,7 @@ def test_labels_masks_boxes_and_classes_agree(
         expected = np.zeros((size, size), int)
         for mask, label in zip(scene.instance_masks, scene.classes, strict=True):
             assert mask.sum() >= min_visible
-            assert 1 <= label < len(CLASSES)
+            assert 1 <= label < len(config.classes)
             expected[mask] = label
         labelled = scene.label_map != 255
         np.testing.assert_array_equal(scene.label_map[labelled], expected[labelled])
@@ -404,10 +404,56 @@ def test_texture_puts_a_pattern_on_the_ink() -> None:
     assert spread[rough] > 2 * spread[smooth] + 5
 
 
+def test_chosen_digits_take_the_labels_in_their_order() -> None:
+    config = SceneConfig(digits=(4, 0, 7), min_visible=1, occlusion=0)
+    assert config.classes == ("background", "digit 4", "digit 0", "digit 7")
+    scenes = DigitScenes(config, "train", 60)
+    counts = np.bincount(np.concatenate([scene.classes for scene in scenes]), minlength=4)
+    assert counts[0] == 0
+    assert len(counts) == 4
+    assert counts[1:].min() > 0.7 * counts[1:].max()
+    # The same draws with one digit only: every instance is that digit, whatever its place.
+    only = DigitScenes(dataclasses.replace(config, digits=(7,)), "train", 3)
+    assert {int(c) for scene in only for c in scene.classes} == {1}
+    other = DigitScenes(dataclasses.replace(config, digits=(0, 4, 7)), "train", 60)
+    assert other.fingerprint() != scenes.fingerprint()
+
+
+def test_brighter_ink_on_a_dimmed_backdrop_is_lighter_in_every_channel() -> None:
+    config = SceneConfig(
+        brighter=True, backdrop=0.4, colour=0, noise=0, min_contrast=0.4, max_contrast=0.5
+    )
+    for scene in DigitScenes(config, "train", 10):
+        ground = scene.image[~grow(scene.label_map > 0, 2)]  # clear of the soft rims
+        assert ground.max() <= round(0.4 * 255)
+        for mask in scene.instance_masks:
+            core = scene.image[mask & ~grow(~mask, 1)]
+            assert len(core) == 0 or (core.mean(axis=0) > ground.mean(axis=0) + 40).all()
+
+
+def test_margin_gives_the_band_around_the_ink_to_the_digit() -> None:
+    thin = SceneConfig(occlusion=0, min_visible=1)
+    wide = dataclasses.replace(thin, margin=2)
+    for seed in range(8):
+        # Unlike two sets, two configurations share the random numbers of one generator.
+        narrow, band = (compose(c, "train", np.random.default_rng(seed)) for c in (thin, wide))
+        np.testing.assert_array_equal(narrow.image, band.image)
+        np.testing.assert_array_equal(narrow.classes, band.classes)
+        assert band.instance_masks.sum(axis=0).max() <= 1
+        ink = narrow.instance_masks.any(axis=0)
+        np.testing.assert_array_equal(band.label_map[ink], narrow.label_map[ink])
+        np.testing.assert_array_equal(band.label_map > 0, grow(ink, 2))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"size": 8},
+        {"digits": ()},
+        {"digits": (3, 3)},
+        {"digits": (3, 10)},
+        {"backdrop": 1.5},
+        {"margin": 17},
         {"min_digits": 0},
         {"min_digits": 6},
         {"min_scale": 4},
@@ -427,7 +473,7 @@ def test_texture_puts_a_pattern_on_the_ink() -> None:
         {"min_visible": 0},
     ],
 )
-def test_bad_configurations_name_the_field(wrong: dict[str, float]) -> None:
+def test_bad_configurations_name_the_field(wrong: dict[str, object]) -> None:
     (field,) = wrong
     stem = field.split("_")[-1]
     with pytest.raises(UserError, match=rf"SceneConfig: \w*{stem} must be .*, got"):

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import mmap
 import os
 import random
 import signal
@@ -57,18 +58,31 @@ def make_job(directory: Path, iterations: int, interval: int, workers: int) -> A
     )
 
 
-def run_to_end(job: Any) -> None:
-    """Train or resume; leave weights, curve and scores in the job's folder."""
+def run_to_end(job: Any, done: mmap.mmap | None = None) -> None:
+    """Train or resume; leave weights, curve and scores in the job's folder.
+
+    `done` is memory shared with the parent that tells it how many iterations were finished.
+    """
     (job.directory / "started").touch()
+    step = training.ExactLoop.step
+
+    def counted(loop: training.ExactLoop) -> None:
+        step(loop)
+        if done is not None:
+            done[:4] = loop.iter.to_bytes(4, "little")
+
+    training.ExactLoop.step = counted  # type: ignore[method-assign]
     outcome = training.train(job)
     save_plain(outcome.student, job.directory / "student.safetensors")
     recipe = find_recipe("equal_time_digits", "smoke")
-    scores = evaluate(outcome.student, open_split(recipe.data, None, "test"), 11)
+    scores = evaluate(
+        outcome.student, open_split(recipe.data, None, "test"), len(recipe.data.classes)
+    )
     result = {"curve": outcome.curve, "miou": scores.miou, "samples": outcome.samples}
     (job.directory / "result.json").write_text(json.dumps(result))
 
 
-def killed_in_save(job: Any, nth: int) -> None:
+def killed_in_save(job: Any, nth: int, done: mmap.mmap) -> None:
     """Train, and die half-way through writing the nth checkpoint."""
     saves = 0
 
@@ -87,7 +101,7 @@ def killed_in_save(job: Any, nth: int) -> None:
         handle.write(piece)
 
     training.CheckpointStore = functools.partial(Dying, write=write)  # type: ignore[misc]
-    run_to_end(job)
+    run_to_end(job, done)
 
 
 def child(task: Callable[[], None]) -> int:
@@ -140,28 +154,33 @@ def trials(runs: int, workers: int, iterations: int, interval: int, root: Path) 
     ended = (whole.directory / "student.safetensors").stat().st_mtime
     duration = ended - (whole.directory / "started").stat().st_mtime
     rng, same, inside = random.Random(0), 0, 0
+    lost: list[int] = []
     for trial in range(runs):
         job = make_job(root / f"trial-{trial}", iterations, interval, workers)
         job.directory.mkdir()
+        done = mmap.mmap(-1, 4)
         if trial % 3 == 0:
             nth = 1 + trial // 3 % (iterations // interval)
-            os.waitpid(child(functools.partial(killed_in_save, job, nth)), 0)
+            os.waitpid(child(functools.partial(killed_in_save, job, nth, done)), 0)
         else:
-            pid = child(functools.partial(run_to_end, job))
+            pid = child(functools.partial(run_to_end, job, done))
             kill_after(pid, job.directory / "started", rng.uniform(0.05, 0.95) * duration)
         finished = (job.directory / "result.json").exists()
         latest = CheckpointStore(job.directory / "checkpoints").load_latest()
+        resumed = latest[0] if latest else 0
+        lost.append(int.from_bytes(done[:4], "little") - resumed)
         finish(child(functools.partial(run_to_end, job)))
         equal = digest(job.directory) == expected
         same += equal
         inside += (job.directory / "killed-in-save").exists()
         print(
-            f"trial {trial}: resumed from {latest[0] if latest else 0} of {iterations}"
+            f"trial {trial}: resumed from {resumed} of {iterations}, {lost[-1]} steps lost"
             f"{', killed inside a save' if (job.directory / 'killed-in-save').exists() else ''}"
             f"{', killed after its end' if finished else ''}: "
             f"{'identical' if equal else 'DIFFERENT'}",
             flush=True,
         )
+    print(f"steps lost: {min(lost)} to {max(lost)}, more than none in {sum(n > 0 for n in lost)}")
     return same, inside
 
 

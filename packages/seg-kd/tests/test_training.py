@@ -24,7 +24,9 @@ def source(tiny: Recipe) -> InMemory:
 
 def job_of(recipe: Recipe, source: InMemory, directory: Path, iterations: int = 6) -> Job:
     return Job(
-        student_config=adapter.model_config(recipe.student, 11, recipe.data.crop),
+        student_config=adapter.model_config(
+            recipe.student, len(recipe.data.classes), recipe.data.crop
+        ),
         data=recipe.data,
         source=source,
         optimiser=recipe.optimiser,

@@ -54,14 +54,17 @@ class Painter:
         tint: Float = (np.rint(rng.uniform(0.7, 1.0, 3) * 256) / 256).astype(np.float32)
         photograph, window = self.crop(config.size, config.size)
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        tint *= np.float32(config.backdrop)
         self.canvas = photograph.colours[window][:, mirror].astype(np.float32) * tint
 
     def draw_strokes(self, count: int) -> list[Stroke]:
         """Draw digits with class, shape and colour; all random numbers at once, for speed."""
         config = self.config
-        weights = np.cumsum(np.arange(1, 11, dtype=np.float64) ** -config.class_imbalance)
+        digits = [digit for digit in CLASS_ORDER if digit in config.digits]
+        last = len(digits) - 1
+        weights = np.cumsum(np.arange(1, last + 2, dtype=np.float64) ** -config.class_imbalance)
         draws = self.rng.random((count, 10))
-        ranks = np.searchsorted(weights / weights[-1], draws[:, 0], side="right").clip(0, 9)
+        ranks = np.searchsorted(weights / weights[-1], draws[:, 0], side="right").clip(0, last)
         lowest = np.array([config.min_scale, -config.rotation, -config.shear, config.min_contrast])
         highest = np.array([config.max_scale, config.rotation, config.shear, config.max_contrast])
         shapes = lowest + draws[:, 1:5] * (highest - lowest)
@@ -69,9 +72,11 @@ class Painter:
         gray = directions[:, :1]
         directions = gray + config.colour * (directions - gray)
         shifts = directions / np.abs(directions).max(axis=1, keepdims=True) * shapes[:, 3:] * 255
+        if config.brighter:
+            shifts = np.abs(shifts)
         strokes = []
         for i in range(count):
-            digit = CLASS_ORDER[ranks[i]]
+            digit = digits[ranks[i]]
             pool = self.pools[digit]
             scale, rotation, shear, _ = shapes[i].tolist()
             alpha = warp_digit(pool[int(draws[i, 5] * len(pool))], scale, rotation, shear)

@@ -20,7 +20,6 @@ from repro_shared.datasets.painter import Painter
 from repro_shared.datasets.photographs import SPLITS, Split, photographs
 from repro_shared.runtime.errors import UserError
 
-CLASSES = ("background", *(f"digit {digit}" for digit in range(10)))
 IGNORE = 255
 
 # Raised when a change alters the scenes of an unchanged configuration.
@@ -39,6 +38,9 @@ class SceneConfig:
 
     size: int = 96
     """Side of the square image, in pixels."""
+    digits: tuple[int, ...] = tuple(range(10))
+    """Which digits occur; the label of a digit is 1 + its place here. Few digits are told apart
+    after hundreds of training iterations, all ten only after thousands."""
     min_digits: int = 2
     max_digits: int = 5
     """Digits per scene, both ends included; a digit that finds no admissible place is left out."""
@@ -58,6 +60,10 @@ class SceneConfig:
     """Difference of the ink's mean colour to what it covers: largest over RGB, fraction of 255."""
     colour: float = 1.0
     """1: ink differs in any direction of colour space; 0: in lightness only, which is harder."""
+    brighter: bool = False
+    """Ink is lighter than what it covers in every channel, never darker: much easier to learn."""
+    backdrop: float = 1.0
+    """Brightness of the photographs, 0 to 1: room for lighter ink."""
     texture: float = 0.0
     """Standard deviation of a photograph's pattern on the ink, as a fraction of the full range."""
     clutter: int = 0
@@ -65,6 +71,9 @@ class SceneConfig:
     0.6 * `min_scale`, so that none is a whole digit (a short stroke of a 4 would be a 1)."""
     noise: float = 0.02
     """Standard deviation of Gaussian pixel noise, as a fraction of the full range."""
+    margin: int = 0
+    """Width of the band of background around a digit's ink that belongs to the digit, in pixels.
+    Thin strokes alone cannot be drawn on the grid of a network of stride 8."""
     ignore_border: int = 0
     """Width of the band of background around digits that is labelled 255, in pixels. It lies
     outside the digits only: strokes of 2 or 3 pixels would have no inside left."""
@@ -75,6 +84,9 @@ class SceneConfig:
         """Refuse values that cannot be composed, naming the field."""
         checks = {
             "size must be an integer of at least 16": self.size == int(self.size) >= 16,
+            "digits must be distinct integers of 0 to 9": (
+                0 < len(self.digits) == len(set(self.digits)) and set(self.digits) <= set(range(10))
+            ),
             "min_digits must be 1 to max_digits": 1 <= self.min_digits <= self.max_digits <= 200,
             "min_scale must be 8 to max_scale": 8 <= self.min_scale <= self.max_scale,
             "max_scale must be at most 0.7 * size": self.max_scale <= 0.7 * self.size,
@@ -86,15 +98,25 @@ class SceneConfig:
                 0 <= self.min_contrast <= self.max_contrast <= 1
             ),
             "colour must be 0 to 1": 0 <= self.colour <= 1,
+            "backdrop must be 0 to 1": 0 <= self.backdrop <= 1,
             "texture must be 0 to 1": 0 <= self.texture <= 1,
             "clutter must be 0 to 1000": 0 <= self.clutter <= 1000,
             "noise must be 0 to 1": 0 <= self.noise <= 1,
+            "margin must be 0 to 16 pixels": 0 <= self.margin <= 16,
             "ignore_border must be 0 to 16 pixels": 0 <= self.ignore_border <= 16,
             "min_visible must be at least 1 pixel": self.min_visible >= 1,
         }
         for rule, holds in checks.items():
             if not holds:
                 raise UserError(f"SceneConfig: {rule}, got {getattr(self, rule.split()[0])}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels: background, then the digits in their order."""
+        return ("background", *(f"digit {digit}" for digit in self.digits))
+
+
+CONFIG_FIELDS = dataclasses.fields(SceneConfig)
 
 
 @dataclass(frozen=True)
@@ -104,13 +126,13 @@ class Scene:
     image: NDArray[np.uint8]
     """RGB, (H, W, 3)."""
     label_map: NDArray[np.uint8]
-    """(H, W): 0 background, 1 + d for digit d, 255 ignored."""
+    """(H, W): an index into `SceneConfig.classes`, 255 ignored."""
     instance_masks: NDArray[np.bool_]
-    """Visible pixels of each instance, (K, H, W); disjoint."""
+    """Visible pixels of each instance and its band of `margin`, (K, H, W); disjoint."""
     boxes: NDArray[np.float32]
-    """Box of each visible part in pixel edges, (K, 4): x1, y1, x2, y2 with x2, y2 exclusive."""
+    """Box of each mask in pixel edges, (K, 4): x1, y1, x2, y2 with x2, y2 exclusive."""
     classes: NDArray[np.uint8]
-    """Label of each instance, (K,): 1 + d, an index into `CLASSES`."""
+    """Label of each instance, (K,): an index into `SceneConfig.classes`."""
 
 
 class DigitScenes(Sequence[Scene]):
@@ -171,10 +193,11 @@ class DigitScenes(Sequence[Scene]):
 
     def _key(self) -> str:
         # Fields at their default are left out, so that a field added later changes no old scene.
+        values = ((field, getattr(self.config, field.name)) for field in CONFIG_FIELDS)
         changed = {
-            field.name: float(getattr(self.config, field.name))
-            for field in dataclasses.fields(self.config)
-            if getattr(self.config, field.name) != field.default
+            field.name: list(value) if isinstance(value, tuple) else float(value)
+            for field, value in values
+            if value != field.default
         }
         return json.dumps([SCENES_VERSION, changed, self.split, self.seed], sort_keys=True)
 
@@ -189,7 +212,7 @@ def compose(config: SceneConfig, split: Split, rng: np.random.Generator) -> Scen
     owner = np.zeros((config.size, config.size), np.int16)  # 0 background, k the k-th digit
     areas = np.zeros(1, np.int64)
     visible = np.zeros(1, np.int64)
-    digits: list[int] = []
+    labels: list[int] = []
     count = int(rng.integers(config.min_digits, config.max_digits + 1))
     for stroke in painter.draw_strokes(count):
         inked = stroke.alpha > OPAQUE
@@ -201,27 +224,29 @@ def compose(config: SceneConfig, split: Split, rng: np.random.Generator) -> Scen
             remaining = visible - covered
             # Digits that lose nothing now keep what rounding of the bound has left them.
             if np.all((covered == 0) | (remaining >= (1 - config.occlusion) * areas)):
-                digits.append(stroke.digit)
-                region[inked] = len(digits)
+                labels.append(1 + config.digits.index(stroke.digit))
+                region[inked] = len(labels)
                 area = np.count_nonzero(inked)
                 areas, visible = np.append(areas, area), np.append(remaining, area)
                 painter.ink(stroke.alpha, stroke, top, left)
                 break
-    return _annotate(painter.finish(), owner, visible[1:], np.array(digits, np.uint8), config)
+    for number in range(1, len(labels) + 1) if config.margin else ():
+        owner[grow(owner == number, config.margin) & (owner == 0)] = number
+    return _annotate(painter.finish(), owner, visible[1:], np.array(labels, np.uint8), config)
 
 
 def _annotate(
     image: NDArray[np.uint8],
     owner: NDArray[np.int16],
     visible: NDArray[np.int64],
-    digits: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
     config: SceneConfig,
 ) -> Scene:
     kept = np.flatnonzero(visible >= config.min_visible)
     # Position 0 is the background; digits that are hardly visible stay at "ignore".
-    labels = np.full(len(digits) + 1, IGNORE, np.uint8)
+    labels = np.full(len(classes) + 1, IGNORE, np.uint8)
     labels[0] = 0
-    labels[kept + 1] = digits[kept] + 1
+    labels[kept + 1] = classes[kept]
     label_map = labels[owner]
     if config.ignore_border:
         label_map[grow(owner > 0, config.ignore_border) & (owner == 0)] = IGNORE

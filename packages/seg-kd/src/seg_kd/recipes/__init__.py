@@ -9,11 +9,14 @@ from seg_kd.recipes.equal_time import (
     equal_time_cityscapes,
     equal_time_digits,
 )
+from seg_kd.recipes.tuning import equal_time_camvid_tuning, equal_time_digits_tuning
 
 FUNCTIONS = {
     "equal_time_digits": (equal_time_digits, ("smoke", "cpu")),
     "equal_time_camvid": (equal_time_camvid, ("smoke", "cpu")),
     "equal_time_cityscapes": (equal_time_cityscapes, ("paper",)),
+    "equal_time_digits_tuning": (equal_time_digits_tuning, ("cpu",)),
+    "equal_time_camvid_tuning": (equal_time_camvid_tuning, ("cpu",)),
 }
 DEFAULT: dict[str, str] = {
     "smoke": "equal_time_digits",
