@@ -1,4 +1,4 @@
-"""Tuning as recipes: the same number of tries for every objective, on data no final run is scored on.
+"""Tuning as recipes: as many tries for every objective, on data that no final run is scored on.
 
 The plain student's three tries are of its learning rate, which all objectives then share; they are
 listed in results/protocol.md. Each distillation objective gets three tries of its own setting here.
