@@ -22,7 +22,9 @@ from seg_kd.plan import (
 )
 from seg_kd.recipes import FUNCTIONS, find_recipe
 from seg_kd.recipes.base import Recipe
+from seg_kd.report_tables import crossing
 from seg_kd.reproduce import reproduce
+from seg_kd.results import Results
 
 
 def fake_calibration(**seconds: float) -> Calibration:
@@ -108,7 +110,17 @@ def test_moved_costs_refuse_the_comparison(tiny: Recipe) -> None:
     moved = replace(plan, last=fake_calibration(**{**COSTS, "feature": 1.5}).to_dict())
     assert drifted(moved) == {"feature": pytest.approx(0.2)}
     with pytest.raises(UserError, match=r"feature by \+20%.*--recalibrate"):
-        report.refuse_drift(report.Results(tiny, moved, [], 0))
+        report.refuse_drift(Results(tiny, moved, [], 0))
+
+
+def test_crossing_is_interpolated_in_the_logarithm_of_the_budget() -> None:
+    assert crossing((100, 400), (-1.0, 1.0)) == (
+        "the mean effect rises through zero near 200 logit iterations"
+    )
+    assert "falls through zero near 100" in crossing((50, 200, 400), (3.0, -3.0, -4.0))
+    assert crossing((100, 200), (-1.0, -2.0)) == (
+        "no crossing, the mean effect is below zero at every budget"
+    )
 
 
 def test_damaged_plan_is_named(tiny: Recipe, tmp_path: Path) -> None:

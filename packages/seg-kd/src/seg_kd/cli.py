@@ -85,7 +85,7 @@ def cite(identifier: str) -> None:
     from repro_shared.evidence.cells import find_cell, read_cells
     from repro_shared.evidence.citation import cite as cite_cell
     from seg_kd.paper import PAPER, REPOSITORY
-    from seg_kd.report import TABLES, committed
+    from seg_kd.results import TABLES, committed
 
     cell = find_cell(read_cells(TABLES / "reported.csv"), identifier)
     print(cite_cell(cell, committed(), PAPER, REPOSITORY), end="")

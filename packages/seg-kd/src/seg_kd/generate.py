@@ -10,8 +10,10 @@ from repro_shared.evidence.blocks import refresh, stale
 from repro_shared.evidence.measured import measured_text
 from repro_shared.evidence.tables import Table
 from repro_shared.runtime.files import atomic_write_text
+from seg_kd.claims import CLAIMS
 from seg_kd.recipes import FUNCTIONS, find_recipe
-from seg_kd.report import TABLES, Results, load_results, measurements, suffix, write_report
+from seg_kd.report import write_report
+from seg_kd.results import TABLES, Results, load_results, measurements, suffix
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -79,12 +81,16 @@ def _package_files(found: list[Results], tables: list[Table], check: bool) -> li
 
 def results_block(found: list[Results], tables: list[Table]) -> str:
     """The README's results: figures, verdicts and main tables, or that there are none."""
-    if not found:
+    shown = [results for results in found if results.recipe.name in CLAIMS]
+    if not shown:
         return "No evidence has been committed yet.\n"
     parts = []
-    for results in found:
+    for results in shown:
         name = suffix(results.recipe)
         parts.append(f"![{results.recipe.name}](results/figures/equal-time-{name}.png)\n")
-        wanted = (f"verdicts-{name}", f"equal-time-{name}", f"equal-iterations-{name}")
-        parts += [t.to_markdown() for t in tables if t.id.startswith(wanted)]
+        largest = f"equal-time-{name}" + (
+            f"-{results.recipe.budgets[-1]}" if len(results.recipe.budgets) > 1 else ""
+        )
+        wanted = (f"verdicts-{name}", f"curve-{name}", largest, f"cost-{name}")
+        parts += [table.to_markdown() for table in tables if table.id in wanted]
     return "\n".join(parts)

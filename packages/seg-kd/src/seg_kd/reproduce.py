@@ -44,6 +44,7 @@ def reproduce(
     if len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UserError(f"seeds must be distinct and not negative, got {' '.join(map(str, seeds))}")
     from seg_kd import adapter, comparison, report
+    from seg_kd.results import load_results
 
     adapter.check_distributions()
     adapter.set_device(device)
@@ -52,7 +53,7 @@ def reproduce(
     ran = comparison.run_missing(session, plan, seeds, controls)
     if ran or plan.last is None:
         comparison.finish(session, plan)
-    results = report.load_results(recipe, out)
+    results = load_results(recipe, out)
     assert results is not None
     for table in report.write_report(results, out):
         print(table.to_terminal())

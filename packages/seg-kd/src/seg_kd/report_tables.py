@@ -1,0 +1,246 @@
+"""The tables of a comparison: costs, equal time and iterations, effect by budget, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from repro_shared.evidence.claims import judge, verdict_table
+from repro_shared.evidence.statistics import t_interval
+from repro_shared.evidence.tables import Column, Table
+from seg_kd.claims import CLAIMS
+from seg_kd.plan import REFERENCE, Match, arm_name, drifted
+from seg_kd.results import Results, committed_values, suffix
+
+DATA_SENTENCE = {
+    "digit-scenes": "rendered: real MNIST digits composed on photographs",
+    "camvid": "real photographs: CamVid road scenes, 240 x 180",
+    "cityscapes": "real photographs: Cityscapes",
+}
+LEAST_GAP = 3.0
+
+
+def tables(results: Results) -> list[Table]:
+    """Equal time, equal iterations, cost, verdicts."""
+    recipe = results.recipe
+    found = [cost_table(results)]
+    found += [comparison_table(results, "time", budget) for budget in recipe.budgets]
+    found += [
+        comparison_table(results, "iterations", budget) for budget in recipe.equal_iteration_budgets
+    ]
+    if len(recipe.budgets) > 1:
+        found.append(curve_table(results))
+    claims = CLAIMS.get(recipe.name, [])
+    if claims:
+        verdicts = judge(claims, results.records)
+        table = verdict_table(
+            claims,
+            verdicts,
+            f"verdicts-{suffix(recipe)}",
+            f"Verdicts, {recipe.name}",
+            DATA_SENTENCE[recipe.data.name],
+        )
+        notes = (*table.notes, *warnings(results))
+        found.append(Table(table.id, table.title, table.columns, table.rows, notes))
+    return found
+
+
+def cost_table(results: Results) -> Table:
+    """What a step of each objective costs, and what that gives it."""
+    plan = results.plan
+    reference = plan.first["seconds"][REFERENCE]
+    rows = []
+    for name, ratio in plan.ratios.items():
+        pairs = sorted(a / b for a, b in zip(plan.first["seconds"][name], reference, strict=True))
+        tenth = round(0.1 * (len(pairs) - 1))
+        iterations = plan.iterations[str(results.recipe.budgets[-1])][name]
+        rows.append((name, ratio, pairs[tenth], pairs[-1 - tenth], iterations))
+    return Table(
+        f"cost-{suffix(results.recipe)}",
+        f"Cost of a training step relative to logit distillation, {results.recipe.name}",
+        (
+            Column("objective"),
+            Column("median step", "x logit", 3),
+            Column("10 %", "x logit", 3),
+            Column("90 %", "x logit", 3),
+            Column("iterations at equal time", "", 0),
+        ),
+        tuple(rows),
+        (
+            f"{plan.first['rounds']} interleaved rounds; {plan.first['threads']} threads; "
+            f"{plan.first['machine'].get('cpu', 'unknown processor')}.",
+            "A step is data, teacher, student, loss, backward and optimiser. 10 % and 90 % are of "
+            "the ratios taken round by round.",
+        ),
+    )
+
+
+def comparison_table(results: Results, match: Match, budget: int) -> Table:
+    """mIoU of every objective at one budget, matched by time or by iterations."""
+    recipe = results.recipe
+    arms = [
+        (objective.name, arm_name(objective.name, match, budget)) for objective in recipe.objectives
+    ]
+    if match == "time" and budget == recipe.budgets[-1]:
+        if recipe.long_budget:
+            times = recipe.long_budget // budget
+            arms.append((f"plain, {times} x time", arm_name("plain", "time", recipe.long_budget)))
+        arms.append(("logit, untrained teacher", arm_name("logit", "time", budget, True)))
+        controls = len(recipe.objectives)
+        arms = [a for i, a in enumerate(arms) if i < controls or results.runs(a[1])]
+    teacher = results.values("teacher")
+    plain = results.values(arm_name("plain", match, budget))
+    reference = {r.seed: r.seconds for r in results.runs(arm_name(REFERENCE, "time", budget))}
+    committed = committed_values(recipe)
+    rows: list[tuple[str | float | int | None, ...]] = []
+    for label, arm in arms:
+        values, runs = results.values(arm), results.runs(arm)
+        mean, low, high = interval(values)
+        ratios = sorted(r.seconds / reference[r.seed] for r in runs if r.seed in reference)
+        iterations = int(runs[0].metrics["iterations"]) if runs else None
+        share = 100 * mean / teacher[0] if values and teacher and mean is not None else None
+        rows.append((label, iterations, median(ratios), mean, low, high, share,
+                     gap_closed(mean, plain, teacher), committed.get(arm),
+                     " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
+    if teacher:
+        rows.append(("teacher", None, None, teacher[0], None, None, 100.0, None, None, ""))
+    seeds = sorted({r.seed for _, arm in arms for r in results.runs(arm)})
+    matched = "wall-clock time" if match == "time" else "iterations"
+    return Table(
+        f"equal-{match}-{suffix(recipe)}" + (f"-{budget}" if len(recipe.budgets) > 1 else ""),
+        f"{recipe.name}: equal {matched}, budget of {budget} logit iterations",
+        (
+            Column("student"),
+            Column("iterations", "", 0),
+            Column("time", "x logit", 3),
+            Column("mIoU", "%", 2),
+            Column("low", "%", 2),
+            Column("high", "%", 2),
+            Column("of teacher", "%", 1),
+            Column("gap closed", "%", 1),
+            Column("committed", "mIoU", 2),
+            Column("mIoU by seed"),
+        ),
+        tuple(rows),
+        (
+            f"Data: {DATA_SENTENCE[recipe.data.name]}.",
+            f"Seeds: {' '.join(map(str, seeds)) or 'none'}.",
+            "Low and high: 95 % Student t interval over seeds (initialisation, order, "
+            "augmentation; not over data). Realised time: median "
+            "over seeds of seconds / logit's seconds.",
+            "Gap closed: (student - plain) / (teacher - plain), where the gap is at least "
+            f"{LEAST_GAP:g} mIoU. No number here is the paper's.",
+            *warnings(results),
+        ),
+    )
+
+
+def curve_table(results: Results) -> Table:
+    """Effect of every distillation objective over plain training, by budget, and the crossing."""
+    recipe = results.recipe
+    rows: list[tuple[str | float | int | None, ...]] = []
+    notes = []
+    for objective in recipe.objectives[1:]:
+        means: list[float] = []
+        for budget in recipe.budgets:
+            effects = paired_effects(results, objective.name, budget)
+            mean, low, high = interval(effects)
+            means += [mean] if mean is not None else []
+            rows.append((objective.name, budget, mean, low, high, len(effects),
+                         " ".join(f"{effect:+.1f}" for effect in effects)))  # fmt: skip
+        if len(means) == len(recipe.budgets):
+            notes.append(f"{objective.name}: {crossing(recipe.budgets, means)}.")
+    return Table(
+        f"curve-{suffix(recipe)}",
+        f"{recipe.name}: mIoU above plain training at the same wall-clock time, by budget",
+        (
+            Column("student"),
+            Column("budget", "logit iterations", 0),
+            Column("effect", "mIoU points", 2),
+            Column("low", "mIoU points", 2),
+            Column("high", "mIoU points", 2),
+            Column("n", "seeds", 0),
+            Column("effects by seed"),
+        ),
+        tuple(rows),
+        (
+            f"Data: {DATA_SENTENCE[recipe.data.name]}.",
+            "Paired by seed; 95 % Student t intervals, one at a time (verdicts are at the largest "
+            "budget and corrected).",
+            *notes,
+            *warnings(results),
+        ),
+    )
+
+
+def paired_effects(results: Results, objective: str, budget: int) -> list[float]:
+    """mIoU of an objective minus that of plain training at equal time, by seed."""
+    plain = {r.seed: r.metrics["miou"] for r in results.runs(arm_name("plain", "time", budget))}
+    runs = results.runs(arm_name(objective, "time", budget))
+    return [r.metrics["miou"] - plain[r.seed] for r in runs if r.seed in plain]
+
+
+def crossing(budgets: Sequence[int], effects: Sequence[float]) -> str:
+    """Where the mean effect changes its sign, interpolated in the logarithm of the budget."""
+    places = []
+    for i in range(len(budgets) - 1):
+        before, after = effects[i], effects[i + 1]
+        if before * after < 0:
+            share = before / (before - after)
+            place = budgets[i] * (budgets[i + 1] / budgets[i]) ** share
+            places.append(f"{'rises' if after > 0 else 'falls'} through zero near {place:.0f}")
+    if places:
+        return "the mean effect " + " and ".join(places) + " logit iterations"
+    side = "above" if effects[0] > 0 else "below"
+    return f"no crossing, the mean effect is {side} zero at every budget"
+
+
+def warnings(results: Results) -> tuple[str, ...]:
+    """What a reader must know before using the numbers."""
+    notes = []
+    moved = drifted(results.plan)
+    if moved:
+        listed = ", ".join(f"{name} {change:+.0%}" for name, change in moved.items())
+        notes.append(
+            f"Refused as a comparison at equal time: step costs moved by more than 10 % ({listed})."
+        )
+    elif results.plan.last is None:
+        notes.append("The second calibration has not been made yet.")
+    teacher = results.values("teacher")
+    plain = results.values(arm_name("plain", "time", results.recipe.budgets[-1]))
+    if teacher and plain and teacher[0] - sum(plain) / len(plain) < LEAST_GAP:
+        notes.append(
+            f"The teacher is less than {LEAST_GAP:g} mIoU better than plain training: "
+            "whatever is said of gaps is inconclusive."
+        )
+    if results.stale:
+        notes.append(f"{results.stale} older records (another plan or version) are left out.")
+    return tuple(notes)
+
+
+def gap_closed(
+    mean: float | None, plain: Sequence[float], teacher: Sequence[float]
+) -> float | None:
+    """Share of the gap between plain student and teacher, percent; None for small gaps."""
+    if mean is None or not plain or not teacher:
+        return None
+    base = sum(plain) / len(plain)
+    gap = teacher[0] - base
+    return 100 * (mean - base) / gap if gap >= LEAST_GAP else None
+
+
+def interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Mean with its t interval; no interval from a single value."""
+    if not values:
+        return None, None, None
+    if len(values) == 1:
+        return values[0], None, None
+    mean, low, high = t_interval(values)
+    return mean, low, high
+
+
+def median(values: Sequence[float]) -> float | None:
+    """Median of sorted values, None of none."""
+    if not values:
+        return None
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2

@@ -1,0 +1,93 @@
+"""The current runs of a recipe, from the records of an output folder, and the shipped numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro_shared.evidence.claims import judge
+from repro_shared.evidence.measured import Measured, measure, read_measured
+from repro_shared.evidence.records import RunRecord, read_record, read_records
+from seg_kd import METHOD_VERSION
+from seg_kd.claims import CLAIMS
+from seg_kd.plan import Plan, plan_path, read_plan
+from seg_kd.recipes.base import Recipe
+from seg_kd.teachers import COMMITTED
+
+TABLES = Path(__file__).parent / "tables"
+
+
+@dataclass
+class Results:
+    """Current records of a recipe in an output folder, and its plan."""
+
+    recipe: Recipe
+    plan: Plan
+    records: list[RunRecord]
+    stale: int
+
+    def runs(self, arm: str) -> list[RunRecord]:
+        """Complete runs of an arm by seed."""
+        return [r for r in self.records if r.arm == arm and r.status == "complete"]
+
+    def values(self, arm: str, metric: str = "miou") -> list[float]:
+        """A metric of an arm, by seed."""
+        return [record.metrics[metric] for record in self.runs(arm)]
+
+
+def load_results(recipe: Recipe, out: Path) -> Results | None:
+    """Records of the plan in `out`; None where nothing has been planned."""
+    plan = read_plan(plan_path(out, recipe.name))
+    if plan is None:
+        return None
+    records = read_records(out, recipe.name)
+    # The newest complete run tells which set is current: its hash covers plan, teacher and recipe.
+    students = [
+        r for r in records if r.arm != "teacher" and r.recipe_config["ratios"] == plan.ratios
+    ]
+    current = max(students, key=lambda r: r.finished).recipe_hash if students else ""
+    kept = [
+        record
+        for record in records
+        if record.method_version == METHOD_VERSION
+        and (record.arm == "teacher" or record.recipe_hash == current)
+    ]
+    stale = len(records) - len(kept)
+    if not any(record.arm == "teacher" for record in kept):
+        kept += committed_teacher(recipe)
+    return Results(recipe, plan, kept, stale)
+
+
+def committed_teacher(recipe: Recipe) -> list[RunRecord]:
+    """The record beside the committed teacher's weights."""
+    path = COMMITTED / Path(recipe.teacher.weights or "none").with_suffix(".json")
+    return [read_record(path)] if path.is_file() else []
+
+
+def suffix(recipe: Recipe) -> str:
+    """`digits` of `equal_time_digits`, as tables and figures are named."""
+    return recipe.name.removeprefix("equal_time_").replace("_", "-")
+
+
+def committed_values(recipe: Recipe) -> dict[str, float]:
+    """mIoU by arm as the shipped `measured.csv` has it (a rival's is value - effect)."""
+    found: dict[str, float] = {}
+    for row in committed():
+        if row.recipe == recipe.name and row.value is not None and row.effect is not None:
+            found[row.arm] = row.value
+            found[row.rival] = row.value - row.effect
+    return found
+
+
+def committed() -> list[Measured]:
+    """The shipped measurements; none before the first evidence."""
+    path = TABLES / "measured.csv"
+    return read_measured(path) if path.is_file() else []
+
+
+def measurements(all_results: Sequence[Results]) -> list[Measured]:
+    """Rows of `measured.csv` for every claim, run or not."""
+    records = [record for results in all_results for record in results.records]
+    claims = [claim for claims in CLAIMS.values() for claim in claims]
+    return measure(claims, judge(claims, records), records)
