@@ -278,12 +278,12 @@ def _train(
     job = _job(source, spec, optimiser, schedule.iterations or 0, schedule.seed, student,
                student_weights, objective, network, folder, images.workers)  # fmt: skip
     if schedule.budget_seconds is not None:
-        job = replace(job, iterations=_affordable(job, schedule.budget_seconds))
+        job = replace(job, iterations=_planned(job, schedule.budget_seconds, folder / "plan.json"))
     if job.iterations < 1:
         raise UserError(f"--iterations must be at least 1, got {job.iterations}")
     job = replace(job, checkpoint_interval=max(50, job.iterations // 10),
-                  identity=f"{spec} {optimiser} {objective} {schedule.seed} {job.student_config}",
-                  label=f"{objective.name} training")  # fmt: skip
+                  identity=f"{spec} {optimiser} {objective} {schedule.seed} {job.iterations} "
+                  f"{job.student_config}", label=f"{objective.name} training")  # fmt: skip
     outcome = run(job)
     teachers.save_plain(outcome.student, folder / "model.safetensors")
     teachers.save_torch(outcome.student, folder / "model.pth")
@@ -291,6 +291,17 @@ def _train(
     scores |= {"iterations": job.iterations, "seconds": outcome.seconds}
     atomic_write_json(folder / "scores.json", scores)
     print(json.dumps(scores, indent=2))
+
+
+def _planned(job: Job, seconds: float, path: Path) -> int:
+    """Iterations that fit a budget; kept in a file, so that a resumed run has the same schedule."""
+    if path.is_file():
+        plan = json.loads(path.read_text())
+        if plan["budget_seconds"] == seconds:
+            return int(plan["iterations"])
+    iterations = _affordable(job, seconds)
+    atomic_write_json(path, {"budget_seconds": seconds, "iterations": iterations})
+    return iterations
 
 
 def _affordable(job: Job, seconds: float) -> int:
