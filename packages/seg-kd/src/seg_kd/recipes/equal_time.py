@@ -116,7 +116,7 @@ def equal_time_camvid(scale: Scale) -> Recipe:
                 imagenet=True,
             ),
             iterations=4 if smoke else 1500,
-            optimiser=Optimiser(learning_rate=0.02),
+            optimiser=Optimiser(learning_rate=0.1),
             weights="" if smoke else "equal_time_camvid.safetensors",
         ),
         optimiser=Optimiser(learning_rate=0.1, batch_size=2 if smoke else 8),
