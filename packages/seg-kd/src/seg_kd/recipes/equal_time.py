@@ -76,7 +76,7 @@ def equal_time_digits(scale: Scale) -> Recipe:
             optimiser=Optimiser(learning_rate=0.2),
             weights="" if smoke else "equal_time_digits.safetensors",
         ),
-        optimiser=Optimiser(learning_rate=0.4, batch_size=4 if smoke else 8),
+        optimiser=Optimiser(learning_rate=0.2, batch_size=4 if smoke else 8),
         objectives=OBJECTIVES,
         budgets=(8,) if smoke else (60, 120, 240),
         equal_iteration_budgets=(8,) if smoke else (240,),
