@@ -12,8 +12,8 @@ from repro_shared.datasets.scenes import SceneConfig
 from seg_kd.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
 from seg_kd.recipes.base import Data, Model, Optimiser, Recipe, Scale, Teacher
 
-# Tuned on digits and on CamVid alike (results/protocol.md): T = 1, feature weight 1 alone and 10 with
-# the logit term. The paper-scale recipe keeps CIRKD's weight 10 for both.
+# Tuned on digits and on CamVid alike (results/protocol.md): T = 1, feature weight 1 alone and 10
+# with the logit term. The paper-scale recipe keeps CIRKD's weight 10 for both.
 OBJECTIVES = (PLAIN, LOGIT, replace(FEATURE, feature_weight=1.0), FEATURE_LOGIT)
 
 CAMVID = (
