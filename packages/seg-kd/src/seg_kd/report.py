@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro_shared.evidence.claims import judge, verdict_table
+from repro_shared.evidence.claims import judge, t_interval, verdict_table
 from repro_shared.evidence.figures import house_style, line_styles, new_figure, save_figure
 from repro_shared.evidence.measured import Measured, measure, read_measured
 from repro_shared.evidence.records import RunRecord, read_record, read_records
-from repro_shared.evidence.statistics import t_interval
 from repro_shared.evidence.tables import Column, Table, write_tables
 from repro_shared.runtime.errors import UserError
 from seg_kd import METHOD_VERSION
