@@ -223,7 +223,8 @@ class Painter:
             alpha = warp_digit(pool[int(draws[i, 5] * len(pool))], scale, rotation, shear)
             # Only a digit of nearly full size, warped to the limit, could exceed the scene.
             alpha = alpha[: config.size, : config.size]
-            strokes.append(Stroke(digit, alpha, tuple(shifts[i].tolist()), float(draws[i, 6])))
+            red, green, blue = shifts[i].tolist()
+            strokes.append(Stroke(digit, alpha, (red, green, blue), float(draws[i, 6])))
         return strokes
 
     def random_place(self, alpha: Float) -> tuple[int, int]:

@@ -117,8 +117,7 @@ def judge(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[Verdict
                 mean, low, high = interval
                 word: VerdictWord = "supported" if low > claim.bound else "inconclusive"
                 word = "contradicted" if high < claim.bound else word
-                changes = {"verdict": word, "mean": mean, "low": low, "high": high}
-                verdicts[claim.id] = replace(verdict, **changes)
+                verdicts[claim.id] = replace(verdict, verdict=word, mean=mean, low=low, high=high)
     return [verdicts[claim.id] for claim in claims]
 
 
@@ -175,9 +174,9 @@ def verdict_table(
         "of Holm's test within a family. Detectable: the interval's half-width; an effect closer "
         "to its bound than this could not have been called."
     )
-    numbers_of = [Column(name, unit, 2) for name in ("effect", "low", "high", "detectable")]
+    measures = [Column(name, unit, 2) for name in ("effect", "low", "high", "detectable")]
     texts = (Column("claim"), Column("statement"), Column("bound", unit))
-    columns = (*texts, *numbers_of, Column("n", "seeds", 0), Column("verdict"))
+    columns = (*texts, *measures, Column("n", "seeds", 0), Column("verdict"))
     return Table(table_id, title, columns, tuple(rows), tuple(notes))
 
 

@@ -47,11 +47,10 @@ def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
 def save_figure(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
     """Write `<stem>.svg`, whose bytes the figure alone decides, and `<stem>.png`; their paths."""
     folder, name = ensure_output_dir(Path(stem).parent), Path(stem).name
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    nothing: dict[str, Any] = {"Date": None, "Creator": None}
-    for path, metadata in ((svg, nothing), (png, {"Software": None})):
+    metadata: dict[str, Any] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+    for kind in metadata:
         drawn = io.BytesIO()
         with house_style():
-            figure.savefig(drawn, format=path.suffix[1:], metadata=metadata)
-        atomic_write_bytes(path, drawn.getvalue())
-    return svg, png
+            figure.savefig(drawn, format=kind, metadata=metadata[kind])
+        atomic_write_bytes(folder / f"{name}.{kind}", drawn.getvalue())
+    return folder / f"{name}.svg", folder / f"{name}.png"

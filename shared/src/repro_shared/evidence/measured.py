@@ -62,16 +62,20 @@ def _row(claim: Claim, verdict: Verdict, runs: Runs) -> Measured:
     own = [runs[claim.recipe, claim.arm, seed] for seed in verdict.seeds]
     used = own + [runs[claim.recipe, claim.rival, seed] for seed in verdict.seeds]
     values = [record.metrics[claim.metric] for record in own]
-    mean, low, high = t_interval(values) if len(values) > 1 else (*values, None, None, None)[:3]
-    numbers = (mean, low, high, verdict.mean, verdict.low, verdict.high)
+    interval: list[float | None] = [*values, None, None, None][:3]
+    if len(values) > 1:
+        interval = [*t_interval(values)]
+    found = (*interval, verdict.mean, verdict.low, verdict.high)
     names = ("value", "value_low", "value_high", "effect", "effect_low", "effect_high")
+    # Six digits: last bits differ between processors, and the file is compared byte for byte.
+    short = (None if number is None else float(f"{number:.6g}") for number in found)
+    numbers: dict[str, Any] = dict(zip(names, short, strict=True))
     days = [record.finished.astimezone(UTC).date().isoformat() for record in used]
     of_claim = ("statement", "cells", "recipe", "arm", "rival", "metric", "unit")
     return Measured(
         claim=claim.id,
         **{name: getattr(claim, name) for name in of_claim},
-        # Six digits: last bits differ between processors, and the file is compared byte for byte.
-        **{n: x if x is None else float(f"{x:.6g}") for n, x in zip(names, numbers, strict=True)},
+        **numbers,
         data=used[0].data_name if used else "",
         n=verdict.n,
         seeds=verdict.seeds,

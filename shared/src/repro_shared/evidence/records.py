@@ -175,7 +175,8 @@ def provenance(dists: Iterable[str] = (), anchor: Path | str = __file__) -> dict
     With the versions of further `dists`; `git` and `lock_sha256` are None unless a checkout tracks
     `anchor`, a source file of the code that runs; `gpu` is None without one.
     """
-    git, lock = None, None
+    git: dict[str, Any] | None = None
+    lock: str | None = None
     source = Path(anchor).resolve()
     # A wheel installed below somebody's own repository lies in a checkout, yet is not of it.
     if _git(source.parent, "ls-files", "--error-unmatch", "--", source.name) is not None:
