@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.timing.budget import iterations_for_budget, plan_iterations
+from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
 
 
 def test_hand_example() -> None:
@@ -52,7 +52,7 @@ def test_too_short_for_one_iteration() -> None:
         plan_iterations({"logit": 1.0, "slow": 3.0}, "logit", 2)
     with pytest.raises(UserError, match="too short"):
         iterations_for_budget(0.9, 1.0)
-    with pytest.raises(UserError, match="give at least 1"):
+    with pytest.raises(UserError, match="positive numbers"):
         plan_iterations({"logit": 1.0}, "logit", 0)
 
 

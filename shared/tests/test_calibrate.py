@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.timing.calibrate import Calibration, calibrate, drift, round_order
+from repro_shared.timing.calibrate import Calibration, calibrate, drift
 
 COSTS = {"ce": 0.5, "logit": 1.0, "feature": 1.25}
 
@@ -104,13 +104,6 @@ def test_order_of_calls() -> None:
     ]  # fmt: skip
 
 
-def test_each_arm_is_at_each_place_equally_often() -> None:
-    names = ["a", "b", "c", "d"]
-    orders = [round_order(names, index) for index in range(8)]
-    for place in range(4):
-        assert sorted(order[place] for order in orders) == sorted(2 * names)
-
-
 def test_real_clocks() -> None:
     calibration = calibrate(
         {"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.012)},
@@ -164,11 +157,6 @@ def test_drift() -> None:
     fewer = dataclasses.replace(second, seconds={"logit": second.seconds["logit"]})
     with pytest.raises(UserError, match="different arms"):
         drift(first, fewer, "logit")
-
-
-def test_unknown_arm() -> None:
-    with pytest.raises(UserError, match="no arm 'at'"):
-        measured(Machine(), rounds=1).median("at")
 
 
 @pytest.mark.parametrize("options", [{"rounds": 0}, {"warmup": -1}, {"lead_in": -1}])

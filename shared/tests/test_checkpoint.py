@@ -24,8 +24,8 @@ def state(step: int) -> dict[str, Any]:
     return {"weight": torch.full((50, 3), float(step)), "loss": [0.5, None], "arm": "logit"}
 
 
-def saved(directory: Path, *steps: int, keep: int = 2) -> CheckpointStore:
-    store = CheckpointStore(directory, keep)
+def saved(directory: Path, *steps: int) -> CheckpointStore:
+    store = CheckpointStore(directory)
     for step in steps:
         store.save(step, state(step))
     return store
@@ -83,13 +83,11 @@ def test_round_trip_of_a_training_state(tmp_path: Path) -> None:
     assert str(back["optimizer"]["state"]) == str(optimizer["state"])
 
 
-def test_keeps_the_newest_and_those_before(tmp_path: Path) -> None:
-    saved(tmp_path / "two", 0, 50, 100, 150)
-    assert steps_on_disk(tmp_path / "two") == [100, 150]
-    saved(tmp_path / "three", 0, 50, 100, 150, keep=3)
-    assert steps_on_disk(tmp_path / "three") == [50, 100, 150]
-    pointer = json.loads((tmp_path / "two" / POINTER).read_text())
-    newest = file_of(tmp_path / "two", 150)
+def test_keeps_the_newest_and_the_one_before(tmp_path: Path) -> None:
+    saved(tmp_path, 0, 50, 100, 150)
+    assert steps_on_disk(tmp_path) == [100, 150]
+    pointer = json.loads((tmp_path / POINTER).read_text())
+    newest = file_of(tmp_path, 150)
     digest = hashlib.sha256(newest.read_bytes()).hexdigest()
     assert pointer == {"file": newest.name, "sha256": digest, "step": 150}
 
@@ -108,12 +106,6 @@ def test_an_earlier_step_supersedes_later_ones(tmp_path: Path) -> None:
     store.save(75, {**state(75), "loss": 1.0})
     assert steps_on_disk(tmp_path) == [50, 75]
     assert loaded_step(tmp_path) == 75
-
-
-@pytest.mark.parametrize("keep", [0, 1])
-def test_at_least_two_are_kept(keep: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        CheckpointStore(tmp_path, keep)
 
 
 # ---------------------------------------------------------------- damage

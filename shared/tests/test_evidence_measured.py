@@ -16,10 +16,10 @@ from repro_shared.evidence.measured import (
     measure,
     measured_text,
     read_measured,
-    write_measured,
 )
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import atomic_write_text
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PLAIN = [60.0, 61.0, 62.0, 63.0, 64.0]
@@ -87,9 +87,8 @@ plain,miou,mIoU points,,,,,,,0,,not run,,,,
 
 def test_the_bytes_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "measured.csv"
-    for _ in range(2):
-        write_measured(path, rows(records()))
-        assert path.read_bytes() == TEXT.encode()
+    atomic_write_text(path, measured_text(rows(records())))
+    assert path.read_bytes() == TEXT.encode()
     assert read_measured(path) == rows(records())
     assert measured_text(read_measured(path)) == TEXT
 

@@ -18,7 +18,6 @@ from repro_shared.evidence.records import (
     read_records,
     recipe_hash,
     resolved_config,
-    split_stale,
     write_record,
 )
 from repro_shared.runtime.errors import UserError
@@ -139,15 +138,6 @@ def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
         make_record(arm=name)
     with pytest.raises(ValueError, match="no name"):
         path_for(tmp_path, "recipe", name, 0)
-
-
-def test_stale_records_are_set_apart() -> None:
-    now = make_record(recipe_hash="new", method_version=2)
-    old_recipe = make_record(recipe_hash="old", method_version=2)
-    old_method = make_record(recipe_hash="new", method_version=1)
-    current, stale = split_stale([old_recipe, now, old_method], "new", 2)
-    assert current == [now]
-    assert stale == [old_recipe, old_method]
 
 
 class Kind(Enum):

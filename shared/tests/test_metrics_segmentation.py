@@ -104,10 +104,10 @@ def test_read_only_and_flipped_arrays() -> None:
     assert matrix.tolist() == [[2, 0, 0], [0, 2, 0], [0, 1, 1]]
 
 
-def test_other_ignore_index_and_none() -> None:
+def test_other_ignore_index() -> None:
     prediction, target = np.array([0, 1, 1]), np.array([0, 1, 0])
     assert confusion_matrix(prediction, target, 2, ignore_index=1).tolist() == [[1, 1], [0, 0]]
-    assert confusion_matrix(prediction, target, 2, ignore_index=None).sum() == 3
+    assert confusion_matrix(prediction, target, 2, ignore_index=-1).sum() == 3
 
 
 def test_what_is_predicted_on_ignored_pixels_does_not_matter() -> None:

@@ -1,11 +1,18 @@
 """A bar on a terminal; few plain lines elsewhere; nothing on stdout."""
 
+import contextlib
 import io
 import sys
+from typing import Any
 
 import pytest
 
 from repro_shared.runtime.progress import Progress, say
+
+
+def progress_on(stream: io.StringIO, *arguments: Any, **options: Any) -> Progress:
+    with contextlib.redirect_stderr(stream):
+        return Progress(*arguments, **options)
 
 
 class Clock:
@@ -18,7 +25,7 @@ class Clock:
 
 def test_plain_lines_are_few_and_end_with_the_last_step() -> None:
     stream, clock = io.StringIO(), Clock()
-    with Progress(100, "student", stream=stream, interval=10, clock=clock) as progress:
+    with progress_on(stream, 100, "student", clock=clock) as progress:
         for step in range(1, 101):
             clock.now += 0.25
             progress.update(step, loss=1 / step, arm="logit")
@@ -31,7 +38,7 @@ def test_plain_lines_are_few_and_end_with_the_last_step() -> None:
 
 def test_a_resumed_run_does_not_count_the_old_steps_as_fast() -> None:
     stream, clock = io.StringIO(), Clock()
-    with Progress(7300, "x", start=90, stream=stream, clock=clock) as progress:
+    with progress_on(stream, 7300, "x", start=90, clock=clock) as progress:
         clock.now = 20.0
         progress.update(100)
     assert stream.getvalue() == "x: 100/7300  0.5 steps/s, 4:00:00 left\n"
@@ -39,14 +46,14 @@ def test_a_resumed_run_does_not_count_the_old_steps_as_fast() -> None:
 
 def test_no_update_and_an_error() -> None:
     stream = io.StringIO()
-    with pytest.raises(KeyError), Progress(3, "x", stream=stream):
+    with pytest.raises(KeyError), progress_on(stream, 3, "x"):
         {}["missing"]
     assert stream.getvalue() == ""
 
 
 def test_the_last_line_survives_an_error() -> None:
     stream = io.StringIO()
-    progress = Progress(3, "x", stream=stream, clock=Clock())
+    progress = progress_on(stream, 3, "x", clock=Clock())
     progress.__enter__()
     progress.update(2)
     progress.__exit__(KeyError, KeyError(), None)
@@ -60,7 +67,7 @@ class Terminal(io.StringIO):
 
 def test_bar_on_a_terminal() -> None:
     stream = Terminal()
-    with Progress(3, "teacher [seed 0]", stream=stream) as progress:
+    with progress_on(stream, 3, "teacher [seed 0]") as progress:
         for step in range(1, 4):
             progress.update(step, loss=0.5)
     shown = stream.getvalue()
@@ -71,7 +78,7 @@ def test_bar_on_a_terminal() -> None:
 
 def test_a_result_printed_below_a_bar_stays_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     stream = Terminal()
-    with Progress(3, "x", stream=stream) as progress:
+    with progress_on(stream, 3, "x") as progress:
         progress.update(1)
         print("result")
     assert capsys.readouterr().out == "result\n"
@@ -81,7 +88,7 @@ def test_a_result_printed_below_a_bar_stays_on_stdout(capsys: pytest.CaptureFixt
 def test_plain_lines_where_rich_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.console", None)
     stream = Terminal()
-    with Progress(3, "x", stream=stream, clock=Clock()) as progress:
+    with progress_on(stream, 3, "x", clock=Clock()) as progress:
         progress.update(3)
     assert stream.getvalue() == "x: 3/3\n"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.sampler import ResumableSampler
+from repro_shared.runtime.rng import ResumableSampler
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
@@ -41,11 +41,6 @@ def test_global_random_state_is_neither_read_nor_moved() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(1)
     assert list(islice(ResumableSampler(9, 3), 20)) == first
-
-
-def test_without_shuffling() -> None:
-    stream = ResumableSampler(3, seed=0, start=2, shuffle=False)
-    assert list(islice(stream, 4)) == [(2, 2), (3, 0), (4, 1), (5, 2)]
 
 
 def test_bad_arguments() -> None:

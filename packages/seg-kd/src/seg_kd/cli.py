@@ -83,7 +83,7 @@ def cite(identifier: str) -> None:
         identifier: e.g. abstract/pspnet-r18-student/miou/cityscapes.
     """
     from repro_shared.evidence.cells import find_cell, read_cells
-    from repro_shared.evidence.citation import cite as cite_cell
+    from repro_shared.evidence.measured import cite as cite_cell
     from seg_kd.paper import PAPER, REPOSITORY
     from seg_kd.results import TABLES, committed
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from repro_shared.evidence.provenance import provenance
 from repro_shared.evidence.records import (
     RunRecord,
     path_for,
+    provenance,
     read_record,
     recipe_hash,
     resolved_config,

@@ -16,11 +16,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from repro_shared.datasets.label_maps import LabelMapFolder
-from repro_shared.datasets.photographs import SPLITS, Split
 from repro_shared.datasets.scenes import DigitScenes
+from repro_shared.datasets.wheels import SPLITS, Split
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.rng import derive_seed, isolated_rng
-from repro_shared.runtime.sampler import ResumableSampler
+from repro_shared.runtime.rng import ResumableSampler, derive_seed, isolated_rng
 from seg_kd.recipes.base import Data
 
 Sample = tuple[np.ndarray, np.ndarray]

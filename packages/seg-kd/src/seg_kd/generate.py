@@ -6,9 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from repro_shared.evidence.blocks import refresh, stale
 from repro_shared.evidence.measured import measured_text
-from repro_shared.evidence.tables import Table
+from repro_shared.evidence.tables import Table, refresh, stale
 from repro_shared.runtime.files import atomic_write_text
 from seg_kd.claims import CLAIMS
 from seg_kd.recipes import FUNCTIONS, find_recipe

@@ -231,8 +231,8 @@ def calibrate(
     spec, optimiser = images.spec(), schedule.optimiser()
     source = open_split(spec, images.data, "train")
     network = _load(teacher, teacher_weights, spec, device)
-    from repro_shared.timing.budget import plan_iterations
     from repro_shared.timing.calibrate import calibrate as measure
+    from repro_shared.timing.calibrate import plan_iterations
     from seg_kd.training import start
 
     with tempfile.TemporaryDirectory() as folder:
@@ -308,8 +308,8 @@ def _affordable(job: Job, seconds: float) -> int:
     """Iterations that fit a budget, from the median of 15 steps after 5."""
     import tempfile
 
-    from repro_shared.timing.budget import iterations_for_budget
     from repro_shared.timing.calibrate import calibrate as measure
+    from repro_shared.timing.calibrate import iterations_for_budget
     from seg_kd.training import start
 
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repro_shared.evidence.citation import Paper, Repository
+from repro_shared.evidence.measured import Paper, Repository
 from seg_kd import __version__
 
 PAPER = Paper(

@@ -16,8 +16,7 @@ from typing import Any, Literal
 from repro_shared.evidence.records import recipe_hash
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json
-from repro_shared.timing.budget import plan_iterations
-from repro_shared.timing.calibrate import Calibration, drift
+from repro_shared.timing.calibrate import Calibration, drift, plan_iterations
 from seg_kd.objectives import LOGIT, Objective
 from seg_kd.recipes.base import Recipe
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repro_shared.evidence.claims import judge, verdict_table
-from repro_shared.evidence.statistics import t_interval
+from repro_shared.evidence.claims import judge, t_interval, verdict_table
 from repro_shared.evidence.tables import Column, Table
 from seg_kd.claims import CLAIMS
 from seg_kd.plan import REFERENCE, Match, arm_name, drifted

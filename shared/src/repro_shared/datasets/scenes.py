@@ -4,20 +4,18 @@ A scene is a pure function of (config, split, seed, index): order, worker count 
 matter. Digits and photographs are split into train, val and test before anything is composed.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repro_shared.datasets.composing import OPAQUE, cut_fragment, digit_images, grow
+from repro_shared.datasets.composing import OPAQUE, Painter, cut_fragment, digit_images, grow
 from repro_shared.datasets.fingerprint import fingerprint_arrays
-from repro_shared.datasets.painter import Painter
-from repro_shared.datasets.photographs import SPLITS, Split, photographs
+from repro_shared.datasets.wheels import SPLITS, Split, photographs
 from repro_shared.runtime.errors import UserError
 
 IGNORE = 255
@@ -30,62 +28,46 @@ _PLACEMENT_TRIES = 12
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What the scenes look like, and how hard they are.
+    """What the scenes look like, and how hard they are for a small network."""
 
-    Hard for a small network: small digits, `min_contrast` at 0.1, `texture` at 0.2, `occlusion` at
-    0.6, `clutter` at 12, `class_imbalance` at 1.
-    """
-
-    size: int = 96
-    """Side of the square image, in pixels."""
+    size: int = 96  # side of the square image, in pixels
+    # Which digits occur; the label of a digit is 1 + its place here. Few digits are told apart
+    # after hundreds of training iterations, all ten only after thousands.
     digits: tuple[int, ...] = tuple(range(10))
-    """Which digits occur; the label of a digit is 1 + its place here. Few digits are told apart
-    after hundreds of training iterations, all ten only after thousands."""
-    min_digits: int = 2
+    min_digits: int = 2  # per scene; a digit that finds no admissible place is left out
     max_digits: int = 5
-    """Digits per scene, both ends included; a digit that finds no admissible place is left out."""
-    min_scale: float = 18
+    min_scale: float = 18  # longer side of a digit's ink before rotation, in pixels
     max_scale: float = 40
-    """Longer side of a digit's ink before rotation, in pixels."""
-    rotation: float = 15
-    """Largest rotation to either side, in degrees."""
-    shear: float = 0.15
-    """Largest horizontal shear to either side, as shift per unit of height."""
-    class_imbalance: float = 0.0
-    """Zipf exponent a: the digit of rank r in `painter.CLASS_ORDER` has weight r ** -a."""
-    occlusion: float = 0.3
-    """Largest fraction of a digit's own pixels that later digits, together, may cover; 0 to 1."""
+    rotation: float = 15  # largest rotation to either side, in degrees
+    shear: float = 0.15  # largest horizontal shear to either side, as shift per unit of height
+    class_imbalance: float = 0.0  # Zipf exponent a: rank r in `CLASS_ORDER` has weight r ** -a
+    occlusion: float = 0.3  # largest fraction of its pixels that later digits, together, may cover
+    # Difference of the ink's mean colour to what it covers: largest over RGB, fraction of 255.
     min_contrast: float = 0.3
     max_contrast: float = 0.8
-    """Difference of the ink's mean colour to what it covers: largest over RGB, fraction of 255."""
-    colour: float = 1.0
-    """1: ink differs in any direction of colour space; 0: in lightness only, which is harder."""
-    brighter: bool = False
-    """Ink is lighter than what it covers in every channel, never darker: much easier to learn."""
-    backdrop: float = 1.0
-    """Brightness of the photographs, 0 to 1: room for lighter ink."""
-    texture: float = 0.0
-    """Standard deviation of a photograph's pattern on the ink, as a fraction of the full range."""
+    colour: float = 1.0  # 1: ink differs in any direction of RGB; 0: in lightness only, harder
+    brighter: bool = False  # ink is lighter in every channel, never darker: much easier to learn
+    backdrop: float = 1.0  # brightness of the photographs, 0 to 1: room for lighter ink
+    texture: float = 0.0  # deviation of a photograph's pattern on the ink, fraction of full range
+    # Pieces cut out of digits, beneath the digits, labelled background. They are never longer than
+    # 0.6 * `min_scale`, so that none is a whole digit (a short stroke of a 4 would be a 1).
     clutter: int = 0
-    """Pieces cut out of digits, beneath the digits, labelled background. They are never longer than
-    0.6 * `min_scale`, so that none is a whole digit (a short stroke of a 4 would be a 1)."""
-    noise: float = 0.02
-    """Standard deviation of Gaussian pixel noise, as a fraction of the full range."""
+    noise: float = 0.02  # standard deviation of Gaussian pixel noise, fraction of the full range
+    # Width in pixels of the band of background around a digit's ink that belongs to the digit: thin
+    # strokes alone cannot be drawn on the grid of a network of stride 8.
     margin: int = 0
-    """Width of the band of background around a digit's ink that belongs to the digit, in pixels.
-    Thin strokes alone cannot be drawn on the grid of a network of stride 8."""
+    # Width in pixels of the band of background around digits that is labelled 255. It lies outside
+    # the digits only: strokes of 2 or 3 pixels would have no inside left.
     ignore_border: int = 0
-    """Width of the band of background around digits that is labelled 255, in pixels. It lies
-    outside the digits only: strokes of 2 or 3 pixels would have no inside left."""
-    min_visible: int = 12
-    """Digits with fewer visible pixels are no instances; what is left of them is labelled 255."""
+    min_visible: int = 12  # digits with fewer visible pixels are no instances, but labelled 255
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be composed, naming the field."""
+        digits = set(self.digits)
         checks = {
             "size must be an integer of at least 16": self.size == int(self.size) >= 16,
             "digits must be distinct integers of 0 to 9": (
-                0 < len(self.digits) == len(set(self.digits)) and set(self.digits) <= set(range(10))
+                0 < len(self.digits) == len(digits & set(range(10)))
             ),
             "min_digits must be 1 to max_digits": 1 <= self.min_digits <= self.max_digits <= 200,
             "min_scale must be 8 to max_scale": 8 <= self.min_scale <= self.max_scale,
@@ -94,9 +76,8 @@ class SceneConfig:
             "shear must be 0 to 0.5": 0 <= self.shear <= 0.5,
             "class_imbalance must be 0 to 10": 0 <= self.class_imbalance <= 10,
             "occlusion must be 0 to 1": 0 <= self.occlusion <= 1,
-            "min_contrast must be 0 to max_contrast, at most 1": (
-                0 <= self.min_contrast <= self.max_contrast <= 1
-            ),
+            "min_contrast must be 0 to max_contrast": 0 <= self.min_contrast <= self.max_contrast,
+            "max_contrast must be at most 1": self.max_contrast <= 1,
             "colour must be 0 to 1": 0 <= self.colour <= 1,
             "backdrop must be 0 to 1": 0 <= self.backdrop <= 1,
             "texture must be 0 to 1": 0 <= self.texture <= 1,
@@ -116,38 +97,21 @@ class SceneConfig:
         return ("background", *(f"digit {digit}" for digit in self.digits))
 
 
-CONFIG_FIELDS = dataclasses.fields(SceneConfig)
-
-
 @dataclass(frozen=True)
 class Scene:
-    """One composed scene; K instances, in the order in which they were painted."""
+    """One composed scene of K instances, in the order in which they were painted."""
 
-    image: NDArray[np.uint8]
-    """RGB, (H, W, 3)."""
-    label_map: NDArray[np.uint8]
-    """(H, W): an index into `SceneConfig.classes`, 255 ignored."""
-    instance_masks: NDArray[np.bool_]
-    """Visible pixels of each instance and its band of `margin`, (K, H, W); disjoint."""
-    boxes: NDArray[np.float32]
-    """Box of each mask in pixel edges, (K, 4): x1, y1, x2, y2 with x2, y2 exclusive."""
-    classes: NDArray[np.uint8]
-    """Label of each instance, (K,): an index into `SceneConfig.classes`."""
+    image: NDArray[np.uint8]  # RGB, (H, W, 3)
+    label_map: NDArray[np.uint8]  # (H, W), an index into `SceneConfig.classes`, 255 ignored
+    instance_masks: NDArray[np.bool_]  # visible pixels and band of `margin`, (K, H, W), disjoint
+    boxes: NDArray[np.float32]  # in pixel edges, (K, 4): x1, y1, x2, y2 with x2, y2 exclusive
+    classes: NDArray[np.uint8]  # label of each instance, (K,)
 
 
 class DigitScenes(Sequence[Scene]):
-    """A data set of composed scenes, made when they are asked for.
+    """A data set of `length` composed scenes of one split's digits and photographs.
 
-    A scene costs a millisecond or more each time; `list(scenes)` keeps them where memory allows.
-
-    Args:
-        config: What the scenes look like.
-        split: "train", "val" or "test": which digits and photographs they are made of.
-        length: Number of scenes.
-        seed: Which set of scenes; scene i of a longer set is the same.
-
-    Raises:
-        UserError: Unknown split, or a negative length.
+    Each is made (in a millisecond or more) when asked for; scene i of a longer set is the same.
     """
 
     def __init__(self, config: SceneConfig, split: Split, length: int, seed: int = 0) -> None:
@@ -155,10 +119,7 @@ class DigitScenes(Sequence[Scene]):
             raise UserError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
         if length < 0:
             raise UserError(f"number of scenes must be at least 0, got {length}")
-        self.config = config
-        self.split: Split = split
-        self.length = length
-        self.seed = seed
+        self.config, self.split, self.length, self.seed = config, split, length, seed
         self._entropy = list(hashlib.sha256(self._key().encode()).digest())
 
     def __len__(self) -> int:
@@ -178,11 +139,7 @@ class DigitScenes(Sequence[Scene]):
         return compose(self.config, self.split, rng)
 
     def fingerprint(self) -> str:
-        """Sha256 of what the scenes depend on and of the first four scenes themselves.
-
-        The scenes stand in for numpy and Pillow: neither promises the same random stream or the
-        same resampling for ever, and different pixels must not pass as the same data.
-        """
+        """Sha256 of what the scenes depend on, and of four scenes: numpy and Pillow may change."""
         arrays: dict[str, NDArray[np.uint8]] = photographs(self.split)
         for digit, images in enumerate(digit_images(self.split)):
             arrays[f"digit {digit}"] = images
@@ -193,7 +150,7 @@ class DigitScenes(Sequence[Scene]):
 
     def _key(self) -> str:
         # Fields at their default are left out, so that a field added later changes no old scene.
-        values = ((field, getattr(self.config, field.name)) for field in CONFIG_FIELDS)
+        values = ((field, getattr(self.config, field.name)) for field in fields(self.config))
         changed = {
             field.name: list(value) if isinstance(value, tuple) else float(value)
             for field, value in values
@@ -210,8 +167,7 @@ def compose(config: SceneConfig, split: Split, rng: np.random.Generator) -> Scen
         painter.ink(alpha, stroke, *painter.random_place(alpha))
 
     owner = np.zeros((config.size, config.size), np.int16)  # 0 background, k the k-th digit
-    areas = np.zeros(1, np.int64)
-    visible = np.zeros(1, np.int64)
+    areas = visible = np.zeros(1, np.int64)
     labels: list[int] = []
     count = int(rng.integers(config.min_digits, config.max_digits + 1))
     for stroke in painter.draw_strokes(count):

@@ -1,71 +1,57 @@
 """Claims that are written down before the runs, and the verdicts that follow from the records.
 
-The effect of a seed is the arm's metric minus the rival's at that seed, turned round where lower is
-better, so that a positive effect is always good for the arm. A verdict is called from the Student t
-interval of these effects (`statistics.py`; several rivals in one family: Holm):
+The effect of a seed is the arm's metric minus the rival's, higher being better. The Student t
+interval of the effects decides, against a superiority's threshold or minus a non-inferiority's
+margin: `supported` if it lies above that bound, `contradicted` if below, `inconclusive` if it holds
+the bound. Fewer than 5 pairs of seeds get no interval. A verdict needs all seeds of the claim, in
+both arms: no dropping, no looking early.
 
-- superiority: `supported` if the interval lies above the threshold,
-- non-inferiority: `supported` if it lies above minus the margin,
-- either: `contradicted` if it lies below that bound, `inconclusive` if it holds the bound.
-
-Fewer than 5 pairs of seeds get no verdict and no interval, only their raw points. A verdict needs
-all the seeds that the claim names, in both arms: dropping one, or looking early, is not possible.
+Several claims can form a family. In each direction, above and below the bounds, Holm's step-down
+procedure (Holm 1979) runs over its one-sided t tests at 2.5 %, so that a false call anywhere in the
+family is no likelier than that, whatever the dependence. An interval's ends are the one-sided
+bounds at the levels at which Holm tested that member: it excludes its bound exactly when Holm
+rejects, and contains the ordinary interval. Not the intervals are protected together, but the
+decisions.
 """
-
-from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from repro_shared.evidence.records import RunRecord
-from repro_shared.evidence.statistics import Interval, family_intervals
-from repro_shared.evidence.tables import Column, Table
+from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.runtime.errors import UserError
 
 MINIMUM_SEEDS = 5
 
+Runs = dict[tuple[str, str, int], RunRecord]  # by recipe, arm and seed
 VerdictWord = Literal["supported", "contradicted", "inconclusive", "no verdict (n < 5)", "not run"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One comparison of two arms of a recipe.
+    """One comparison of two arms of a recipe."""
 
-    Attributes:
-        id: Short and unique within the paper, e.g. `feature-beats-plain`; never used again.
-        statement: The claim in our words.
-        cells: Ids of the reported cells that it bears on.
-        metric: Key in the records' metrics.
-        unit: Of the effect, e.g. `mIoU points`.
-        threshold: What a superiority effect must exceed.
-        margin: How far below zero a non-inferiority effect may lie; positive.
-        seeds: All seeds that the verdict needs.
-        family: Claims of the same name are corrected together by Holm; None stands alone.
-        negative_control: True where the comparison is expected not to be supported.
-        higher_is_better: False for errors, seconds and the like.
-    """
-
-    id: str
+    id: str  # short and unique within the paper, e.g. `feature-beats-plain`; never used again
     statement: str
-    cells: tuple[str, ...]
+    cells: tuple[str, ...]  # ids of the reported cells that it bears on
     recipe: str
-    metric: str
+    metric: str  # key in the records' metrics
     arm: str
     rival: str
     kind: Literal["superiority", "non-inferiority"]
-    threshold: float = 0.0
-    margin: float = 0.5
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    family: str | None = None
-    negative_control: bool = False
-    higher_is_better: bool = True
-    unit: str = "points"
+    threshold: float = 0.0  # what a superiority effect must exceed
+    margin: float = 0.5  # how far below zero a non-inferiority effect may lie; positive
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # all that the verdict needs
+    family: str | None = None  # claims of one name are corrected together by Holm; None: alone
+    negative_control: bool = False  # the comparison is expected not to be supported
+    unit: str = "points"  # of the effect, e.g. `mIoU points`
 
     def __post_init__(self) -> None:
-        if self.kind not in ("superiority", "non-inferiority"):
-            raise ValueError(f"claim {self.id}: unknown kind {self.kind!r}")
         if self.kind == "non-inferiority" and self.margin <= 0:
             raise ValueError(f"claim {self.id}: a non-inferiority margin is positive")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -79,88 +65,64 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say about a claim.
-
-    Attributes:
-        seeds: Seeds that both arms have run, in the claim's order.
-        effects: Their effects, in the claim's unit.
-        mean: Of the effects; None without any.
-        low: Lower end of the interval; None where the claim has no verdict.
-        high: Upper end, likewise.
-        minimum_detectable: Half-width of the interval, t quantile * sd / sqrt(n): an effect whose
-            distance from the bound is smaller could not have been called. The longer side where
-            Holm makes the two differ.
-        verdict: The word.
-        missing: Runs that the claim names and that are not there, e.g. `feature seed 3`.
-    """
+    """Effects by seed that both arms have run, runs still missing, and what follows."""
 
     claim_id: str
     seeds: tuple[int, ...]
     effects: tuple[float, ...]
-    mean: float | None
-    low: float | None
-    high: float | None
-    minimum_detectable: float | None
+    missing: tuple[str, ...]
     verdict: VerdictWord
-    missing: tuple[str, ...] = ()
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def n(self) -> int:
         """Number of pairs."""
         return len(self.effects)
 
-
-@dataclass(frozen=True)
-class _Pairs:
-    seeds: tuple[int, ...]
-    effects: tuple[float, ...]
-    missing: tuple[str, ...]
+    @property
+    def minimum_detectable(self) -> float | None:
+        """The interval's half-width (longer side): a smaller effect could not have been called."""
+        if self.mean is None or self.low is None or self.high is None:
+            return None
+        return max(self.mean - self.low, self.high - self.mean)
 
 
 def judge(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[Verdict]:
-    """The verdict of every claim, in order.
+    """The verdict of every claim, in order; records may be of any recipe, but not stale.
 
-    Pass all claims of a package: a family's size is the number of its claims in this list, and
-    one that has not been run counts as well.
-
-    Args:
-        claims: With unique ids.
-        records: Current ones (`split_stale` removes the others), of any recipe.
-
-    Raises:
-        UserError: Two records of one run; a record without the claim's metric; runs of one claim
-            that differ in recipe hash, method version or data.
+    Pass all claims of a package: one that has not been run counts in its family too. UserError for
+    runs that are there twice, lack the metric, or differ in recipe, method version or data.
     """
     if len({claim.id for claim in claims}) != len(claims):
         raise ValueError("two claims share one id")
-    runs = _by_run(records)
-    pairs = {claim.id: _pair(claim, runs) for claim in claims}
-    families: defaultdict[str, list[Claim]] = defaultdict(list)
-    for claim in claims:
-        key = f"alone: {claim.id}" if claim.family is None else f"family: {claim.family}"
-        families[key].append(claim)
-    intervals: dict[str, Interval | None] = {}
-    for members in families.values():
-        # A claim whose seeds are not complete takes no part, but keeps its place in the family.
-        samples = [() if pairs[c.id].missing else pairs[c.id].effects for c in members]
-        samples = [values if len(values) >= MINIMUM_SEEDS else () for values in samples]
-        found = family_intervals(samples, [claim.bound for claim in members])
-        intervals.update(zip((claim.id for claim in members), found, strict=True))
-    return [_verdict(claim, pairs[claim.id], intervals[claim.id]) for claim in claims]
-
-
-def _by_run(records: Iterable[RunRecord]) -> dict[tuple[str, str, int], RunRecord]:
-    runs: dict[tuple[str, str, int], RunRecord] = {}
+    runs: Runs = {}
     for record in records:
         key = (record.recipe, record.arm, record.seed)
         if key in runs:
             raise UserError(f"two records of recipe {key[0]}, arm {key[1]}, seed {key[2]}")
         runs[key] = record
-    return runs
+    verdicts = {claim.id: _without_interval(claim, runs) for claim in claims}
+    families: defaultdict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+    for claim in claims:
+        families[claim.family, claim.id if claim.family is None else ""].append(claim)
+    for members in families.values():
+        found = [verdicts[claim.id] for claim in members]
+        # A claim whose seeds are not complete takes no part, but keeps its place in the family.
+        samples = [() if v.missing or v.n < MINIMUM_SEEDS else v.effects for v in found]
+        intervals = family_intervals(samples, [claim.bound for claim in members])
+        for claim, verdict, interval in zip(members, found, intervals, strict=True):
+            if interval is not None:
+                mean, low, high = interval
+                word: VerdictWord = "supported" if low > claim.bound else "inconclusive"
+                word = "contradicted" if high < claim.bound else word
+                verdicts[claim.id] = replace(verdict, verdict=word, mean=mean, low=low, high=high)
+    return [verdicts[claim.id] for claim in claims]
 
 
-def _pair(claim: Claim, runs: dict[tuple[str, str, int], RunRecord]) -> _Pairs:
-    """Paired effects of the seeds that both arms have completed."""
+def _without_interval(claim: Claim, runs: Runs) -> Verdict:
+    """Paired effects of the seeds that both arms have completed, and what is missing."""
     missing: list[str] = []
     found: dict[tuple[str, int], RunRecord] = {}
     for arm in (claim.arm, claim.rival):
@@ -172,79 +134,37 @@ def _pair(claim: Claim, runs: dict[tuple[str, str, int], RunRecord]) -> _Pairs:
                 missing.append(f"{arm} seed {seed} (failed)")
             else:
                 found[arm, seed] = record
-    _check_comparable(claim, found.values())
+    for what in ("recipe_hash", "method_version", "data_fingerprint"):
+        if len({getattr(record, what) for record in found.values()}) > 1:
+            problem = f"its runs of {claim.recipe} differ in {what.replace('_', ' ')}"
+            raise UserError(f"claim {claim.id}: {problem}; run the older ones again")
+    for (arm, seed), record in found.items():
+        if claim.metric not in record.metrics:
+            where = f"the record of {claim.recipe}, arm {arm}, seed {seed}"
+            raise UserError(f"claim {claim.id}: {where} has no metric {claim.metric!r}")
     seeds = tuple(s for s in claim.seeds if (claim.arm, s) in found and (claim.rival, s) in found)
-    sign = 1.0 if claim.higher_is_better else -1.0
-    effects = tuple(
-        sign * (_metric(claim, found[claim.arm, s]) - _metric(claim, found[claim.rival, s]))
-        for s in seeds
+    own, other = (
+        [found[arm, s].metrics[claim.metric] for s in seeds] for arm in (claim.arm, claim.rival)
     )
-    return _Pairs(seeds, effects, tuple(missing))
-
-
-def _check_comparable(claim: Claim, records: Iterable[RunRecord]) -> None:
-    keys = {(r.recipe_hash, r.method_version, r.data_fingerprint) for r in records}
-    for position, what in enumerate(("recipe hash", "method version", "data fingerprint")):
-        if len({key[position] for key in keys}) > 1:
-            raise UserError(
-                f"claim {claim.id}: its runs of {claim.recipe} differ in {what}; "
-                "run the older ones again"
-            )
-
-
-def _metric(claim: Claim, record: RunRecord) -> float:
-    try:
-        return record.metrics[claim.metric]
-    except KeyError:
-        raise UserError(
-            f"claim {claim.id}: the record of {record.recipe}, arm {record.arm}, seed "
-            f"{record.seed} has no metric {claim.metric!r}"
-        ) from None
-
-
-def _verdict(claim: Claim, pairs: _Pairs, interval: Interval | None) -> Verdict:
-    mean = sum(pairs.effects) / len(pairs.effects) if pairs.effects else None
-    low = high = detectable = None
-    word: VerdictWord
-    if interval is not None:
-        mean, low, high = interval
-        detectable = max(mean - low, high - mean)
-        word = (
-            "supported"
-            if low > claim.bound
-            else "contradicted"
-            if high < claim.bound
-            else "inconclusive"
-        )
-    elif 0 < len(pairs.effects) < MINIMUM_SEEDS:
-        word = "no verdict (n < 5)"
-    else:
-        word = "not run"
-    return Verdict(
-        claim.id, pairs.seeds, pairs.effects, mean, low, high, detectable, word, pairs.missing
-    )
+    effects = tuple(a - b for a, b in zip(own, other, strict=True))
+    word: VerdictWord = "no verdict (n < 5)" if 0 < len(effects) < MINIMUM_SEEDS else "not run"
+    mean = sum(effects) / len(effects) if effects else None
+    return Verdict(claim.id, seeds, effects, tuple(missing), word, mean)
 
 
 def verdict_table(
     claims: Sequence[Claim], verdicts: Sequence[Verdict], table_id: str, title: str, data: str
 ) -> Table:
-    """One row a claim, for claims that share a unit.
-
-    Args:
-        data: What the images are, e.g. `rendered: digits on photographs`.
-    """
-    units = {claim.unit for claim in claims}
-    if len(units) != 1:
-        raise ValueError(f"one table, one unit: {sorted(units)}")
-    unit = units.pop()
-    rows = []
+    """One row a claim, for claims that share a unit; `data` says what the images are."""
+    unit = claims[0].unit
+    if any(claim.unit != unit for claim in claims):
+        raise ValueError(f"table {table_id}: one table, one unit")
+    rows: list[tuple[Cell, ...]] = []
     notes = [f"Data: {data}."]
     for claim, verdict in zip(claims, verdicts, strict=True):
         statement = claim.statement + (" (negative control)" if claim.negative_control else "")
-        rows.append(
-            (claim.id, statement, f"> {claim.bound:g}", verdict.mean, verdict.low, verdict.high,
-             verdict.minimum_detectable, verdict.n, verdict.verdict)
-        )  # fmt: skip
+        numbers = (verdict.mean, verdict.low, verdict.high, verdict.minimum_detectable, verdict.n)
+        rows.append((claim.id, statement, f"> {claim.bound:g}", *numbers, verdict.verdict))
         seeds = " ".join(map(str, verdict.seeds)) or "none"
         points = ", ".join(f"{effect:+.2f}" for effect in verdict.effects) or "none"
         missing = f"; not run: {', '.join(verdict.missing)}" if verdict.missing else ""
@@ -254,9 +174,78 @@ def verdict_table(
         "of Holm's test within a family. Detectable: the interval's half-width; an effect closer "
         "to its bound than this could not have been called."
     )
-    columns = (
-        Column("claim"), Column("statement"), Column("bound", unit), Column("effect", unit, 2),
-        Column("low", unit, 2), Column("high", unit, 2), Column("detectable", unit, 2),
-        Column("n", "seeds", 0), Column("verdict"),
-    )  # fmt: skip
+    measures = [Column(name, unit, 2) for name in ("effect", "low", "high", "detectable")]
+    texts = (Column("claim"), Column("statement"), Column("bound", unit))
+    columns = (*texts, *measures, Column("n", "seeds", 0), Column("verdict"))
     return Table(table_id, title, columns, tuple(rows), tuple(notes))
+
+
+class Interval(NamedTuple):
+    """A mean with the two ends of its confidence interval, all in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Two-sided Student t interval of a mean of at least two values (else ValueError)."""
+    return _interval(values, (1 - level) / 2, (1 - level) / 2)
+
+
+def p_values(values: Sequence[float], bound: float) -> tuple[float, float]:
+    """One-sided p-values of the t test for a mean above the bound, and for one below it."""
+    mean, error = _mean_and_error(values)
+    if error == 0.0:
+        return float(mean <= bound), float(mean >= bound)
+    statistic, freedom = (mean - bound) / error, len(values) - 1
+    return float(stdtr(freedom, -statistic)), float(stdtr(freedom, statistic))
+
+
+def holm_levels(p: Sequence[float], alpha: float) -> list[float]:
+    """The level at which Holm's procedure tests each p-value: rejected are those with p <= level.
+
+    alpha / m for the smallest p, alpha / (m - 1) for the next, ... up to the first that fails,
+    whose level the others share. Equal p-values share the strictest of their levels.
+    """
+    levels = [0.0] * len(p)
+    level, previous = 0.0, -1.0
+    for step, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        if previous <= level and p[index] != previous:
+            level, previous = alpha / (len(p) - step), p[index]
+        levels[index] = level
+    return levels
+
+
+def family_intervals(
+    samples: Sequence[Sequence[float]], bounds: Sequence[float], level: float = 0.95
+) -> list[Interval | None]:
+    """The intervals of a family, as this module's docstring says; None for less than two effects.
+
+    A comparison not yet run counts, so that the others' verdicts stay as strict as they will be.
+    """
+    tested = [
+        p_values(values, bound) if len(values) > 1 else (1.0, 1.0)
+        for values, bound in zip(samples, bounds, strict=True)
+    ]
+    above, below = (holm_levels([p[side] for p in tested], (1 - level) / 2) for side in (0, 1))
+    return [
+        _interval(values, low_tail, high_tail) if len(values) > 1 else None
+        for values, low_tail, high_tail in zip(samples, above, below, strict=True)
+    ]
+
+
+def _interval(values: Sequence[float], low_tail: float, high_tail: float) -> Interval:
+    mean, error = _mean_and_error(values)
+    low, high = (float(stdtrit(len(values) - 1, tail)) for tail in (low_tail, high_tail))
+    return Interval(mean, mean + low * error, mean - high * error)
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error sd / sqrt(n), with the sd over n - 1."""
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 2 or not np.isfinite(sample).all():
+        raise ValueError(f"an interval needs at least two finite values, not {values}")
+    if (sample == sample[0]).all():  # rounding in the mean would leave a tiny false spread
+        return float(sample[0]), 0.0
+    return float(sample.mean()), float(sample.std(ddof=1) / np.sqrt(sample.size))

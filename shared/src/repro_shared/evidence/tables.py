@@ -1,31 +1,28 @@
-"""Tables for the terminal, Markdown and CSV, with the same numbers in all three.
+"""Tables for the terminal, Markdown and CSV, and generated blocks in Markdown.
 
-What is generated here depends on its input alone: no date, no terminal, no locale. So files can be
-compared byte for byte.
+All depends on the input alone, so that files can be compared byte for byte. A block lies between
+`<!-- generated:NAME -->` and `<!-- /generated -->`, each on a line of its own, in no code block.
 """
 
-from __future__ import annotations
-
-import math
+import itertools
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro_shared.runtime.errors import one_line
+from repro_shared.runtime.errors import UserError, one_line
 from repro_shared.runtime.files import atomic_write_text, ensure_output_dir
 
 Cell = str | int | float | None
 _NARROWEST = 12  # characters that a wrapped text column keeps in the terminal
+_BEGIN, _END = re.compile(r"<!-- generated:([a-z0-9-]+) -->"), "<!-- /generated -->"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's name, the unit of its numbers and how many decimals they show.
-
-    With `decimals` None, whole numbers show as they are and others with six significant digits.
-    """
+    """A column's name, the unit of its numbers and their decimals (None: as many as needed)."""
 
     name: str
     unit: str = ""
@@ -36,16 +33,25 @@ class Column:
         """`name (unit)`."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    def show(self, cell: float | None, nothing: str) -> str:
+        """A number of this column as text."""
+        if cell is None or cell != cell:  # NaN
+            return nothing
+        if not _is_number(cell):
+            raise TypeError(f"column {self.name}: a cell is a {type(cell).__name__}")
+        if self.decimals is not None:
+            text = f"{cell:.{self.decimals}f}"
+        else:
+            text = str(cell) if isinstance(cell, int) else f"{cell:.6g}"
+        # Rounding must not leave a minus before nothing.
+        return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table.
+    """A titled table, one cell for each column; None and NaN show as `-`, in CSV as nothing.
 
-    Attributes:
-        id: File name without ending; never used again for another table.
-        rows: One cell for each column: text, a number, or None where there is nothing (`-` in the
-            terminal and Markdown, empty in CSV). NaN counts as nothing.
-        notes: Whole sentences: seeds, data, smallest detectable effect. Not in the CSV.
+    The id, never used again, is its file name; notes are whole sentences, and not in the CSV.
     """
 
     id: str
@@ -57,33 +63,25 @@ class Table:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.id):
             raise ValueError(f"table id {self.id!r} is not of the form word-word")
+        columns = len(self.columns)
         for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table {self.id}: {len(row)} cells in a row, "
-                                 f"{len(self.columns)} columns")  # fmt: skip
+            if len(row) != columns:
+                raise ValueError(f"table {self.id}: {len(row)} cells in a row, {columns} columns")
 
     def to_terminal(self, width: int = 100) -> str:
-        """Plain text; columns of text are wrapped until the table fits `width` characters.
-
-        A table whose numbers alone are wider than that stays wider.
-        """
-        cells = [[one_line(text) for text in row] for row in self._grid("-")]
+        """Plain text; columns of text, not of numbers, are wrapped to fit `width` characters."""
+        grid = self._grid("-", one_line)
         numeric = self._numeric()
-        sizes = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        while sum(sizes) + 2 * (len(sizes) - 1) > width:
-            widest = max(
-                (i for i in range(len(sizes)) if not numeric[i]),
-                key=lambda i: sizes[i],
-                default=None,
-            )
-            if widest is None or sizes[widest] <= _NARROWEST:
+        sizes = [max(map(len, column)) for column in zip(*grid, strict=True)]
+        texts = [i for i, is_numeric in enumerate(numeric) if not is_numeric]
+        while texts and sum(sizes) + 2 * (len(sizes) - 1) > width:
+            widest = max(texts, key=lambda i: sizes[i])
+            if sizes[widest] <= _NARROWEST:
                 break
             sizes[widest] -= 1
-        lines = [one_line(self.title), ""]
-        for number, row in enumerate(cells):
-            lines += _terminal_row(row, sizes, numeric)
-            if number == 0:
-                lines.append("  ".join("-" * size for size in sizes))
+        head, *rows = [_terminal_lines(row, sizes, numeric) for row in grid]
+        rule = "  ".join("-" * size for size in sizes)
+        lines = [one_line(self.title), "", *head, rule, *itertools.chain(*rows)]
         lines += [""] if self.notes else []
         for note in self.notes:
             lines += textwrap.wrap(one_line(note), width)
@@ -91,57 +89,53 @@ class Table:
 
     def to_markdown(self) -> str:
         """A GitHub table below its title in bold, with the notes as a list."""
-        grid = [[_markdown(text) for text in row] for row in self._grid("-")]
+        head, *rows = self._grid("-", _markdown)
         rule = ["---:" if numeric else "---" for numeric in self._numeric()]
         lines = [f"**{_markdown(self.title)}**", ""]
-        lines += ["| " + " | ".join(row) + " |" for row in (grid[0], rule, *grid[1:])]
+        lines += ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
         lines += ["", *(f"- {_markdown(note)}" for note in self.notes)] if self.notes else []
         return "\n".join(lines) + "\n"
 
     def to_csv(self) -> str:
         """Header and rows; text that a spreadsheet would run as a formula is escaped."""
-        header = [escape(column.header) for column in self.columns]
-        rows = [
-            [
-                escape(cell) if isinstance(cell, str) else _format(cell, column, "")
-                for cell, column in zip(row, self.columns, strict=True)
-            ]
-            for row in self.rows
-        ]
-        return csv_text(header, rows)
+        head, *rows = self._grid("", escape)
+        return csv_text(head, rows)
 
     def _numeric(self) -> list[bool]:
         """Which columns hold numbers only; they are set flush right."""
         columns = zip(*self.rows, strict=True) if self.rows else [() for _ in self.columns]
         return [
-            all(cell is None or _is_number(cell) for cell in cells) and any(map(_is_number, cells))
+            any(map(_is_number, cells)) and all(cell is None or _is_number(cell) for cell in cells)
             for cells in columns
         ]
 
-    def _grid(self, nothing: str) -> list[list[str]]:
-        """Header and rows as text."""
-        header = [column.header for column in self.columns]
-        return [header] + [
-            [_format(cell, column, nothing) for cell, column in zip(row, self.columns, strict=True)]
-            for row in self.rows
+    def _grid(self, nothing: str, text: Callable[[str], str]) -> list[list[str]]:
+        """Header and rows as text; `text` prepares what is not a number."""
+        head: tuple[Cell, ...] = tuple(column.header for column in self.columns)
+        return [
+            [
+                text(cell) if isinstance(cell, str) else column.show(cell, nothing)
+                for cell, column in zip(row, self.columns, strict=True)
+            ]
+            for row in (head, *self.rows)
         ]
 
 
 def write_tables(directory: Path | str, tables: Iterable[Table]) -> list[Path]:
-    """Writes `<id>.md` and `<id>.csv` of each table atomically; returns their paths."""
+    """Write `<id>.md` and `<id>.csv` of each table atomically; returns their paths."""
     tables = list(tables)
     if len({table.id for table in tables}) != len(tables):
         raise ValueError("two tables share one id")
     folder = ensure_output_dir(directory)
     written = []
     for table in tables:
-        for ending, text in ((".md", table.to_markdown()), (".csv", table.to_csv())):
-            atomic_write_text(folder / (table.id + ending), text)
-            written.append(folder / (table.id + ending))
+        for ending, text in (("md", table.to_markdown()), ("csv", table.to_csv())):
+            written.append(folder / f"{table.id}.{ending}")
+            atomic_write_text(written[-1], text)
     return written
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Comma-separated text with `\\n` line ends; cells that are text go through `escape` first."""
     # Not csv.writer: Python 3.11's leaves a lone carriage return unquoted, and that ends a row.
     # An empty row of one cell is quoted, or it would be a blank line.
@@ -163,42 +157,84 @@ def unescape(text: str) -> str:
     return text[1:] if text[:1] == "'" and text.lstrip("'")[:1] in _FORMULA else text
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
 def _is_number(cell: Cell) -> bool:
     return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
-def _format(cell: Cell, column: Column, nothing: str) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return nothing
-    if isinstance(cell, str):
-        return cell
-    if not _is_number(cell):
-        raise TypeError(f"column {column.name}: a cell is a {type(cell).__name__}")
-    if column.decimals is not None:
-        text = f"{cell:.{column.decimals}f}"
-    else:
-        text = str(cell) if isinstance(cell, int) else f"{cell:.6g}"
-    # Rounding must not leave a minus before nothing.
-    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
-
-
-def _terminal_row(row: Sequence[str], sizes: Sequence[int], numeric: Sequence[bool]) -> list[str]:
+def _terminal_lines(row: Sequence[str], sizes: Sequence[int], numeric: Sequence[bool]) -> list[str]:
     wrapped = [textwrap.wrap(text, size) or [""] for text, size in zip(row, sizes, strict=True)]
-    lines = []
-    for number in range(max(map(len, wrapped))):
-        parts = [column[number] if number < len(column) else "" for column in wrapped]
-        lines.append(
-            "  ".join(
-                part.rjust(size) if right else part.ljust(size)
-                for part, size, right in zip(parts, sizes, numeric, strict=True)
-            ).rstrip()
-        )
-    return lines
+    return [
+        "  ".join(
+            part.rjust(size) if right else part.ljust(size)
+            for part, size, right in zip(parts, sizes, numeric, strict=True)
+        ).rstrip()
+        for parts in itertools.zip_longest(*wrapped, fillvalue="")
+    ]
 
 
 def _markdown(text: str) -> str:
     escaped = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     return escaped.replace("|", "\\|").replace("*", "\\*")
+
+
+def render(text: str, blocks: Mapping[str, str]) -> str:
+    """The Markdown with the content of its blocks, by name, replaced; UserError if they differ."""
+    for name, content in blocks.items():
+        if _END in map(str.strip, content.splitlines()):
+            raise UserError(f"block {name}: its content holds the line {_END}")
+    output: list[str] = []
+    inside, fenced, unused = "", False, set(blocks)
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        marker = line.strip()
+        begin = _BEGIN.fullmatch(marker)
+        if inside:
+            if begin:
+                raise UserError(f"line {number}: block {begin[1]} begins inside block {inside}")
+            if marker == _END:
+                output.append(line)
+                inside = ""
+            continue
+        output.append(line)
+        fenced ^= marker.startswith(("```", "~~~"))
+        if fenced:
+            continue
+        if marker == _END:
+            raise UserError(f"line {number}: {_END} without a beginning")
+        if begin:
+            inside = begin[1]
+            if inside not in blocks:
+                raise UserError(f"line {number}: nothing generates block {inside}")
+            unused.discard(inside)
+            output.append(blocks[inside].strip("\n") + "\n")
+    if inside:
+        raise UserError(f"block {inside} has no line {_END}")
+    for name in sorted(unused):
+        raise UserError(f"no place for generated block {name}; add its two markers")
+    return "".join(output)
+
+
+def stale(path: Path | str, blocks: Mapping[str, str]) -> bool:
+    """Whether `refresh` would change the file; UserError, with its name, as `render`."""
+    return _new_text(path, blocks) is not None
+
+
+def refresh(path: Path | str, blocks: Mapping[str, str]) -> bool:
+    """Render the file in place, atomically; returns whether it changed."""
+    text = _new_text(path, blocks)
+    if text is not None:
+        atomic_write_text(path, text)
+    return text is not None
+
+
+def _new_text(path: Path | str, blocks: Mapping[str, str]) -> str | None:
+    try:
+        before = Path(path).read_bytes().decode("utf-8")
+        after = render(before, blocks)
+        return after if after != before else None
+    except OSError as error:
+        problem = f"cannot read this file: {error.strerror}"
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 text: {error.reason}"
+    except UserError as error:
+        problem = str(error)
+    raise UserError(f"{path}: {problem}")

@@ -3,18 +3,11 @@
 import os
 import sys
 from collections.abc import Callable
-
-USER_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-BROKEN_PIPE = 141  # 128 + SIGPIPE
+from contextlib import suppress
 
 
 class UserError(Exception):
-    """Something the user can put right: the message says what, where, and what to do.
-
-    Args:
-        message: One line. Line breaks are replaced by spaces, so that it stays one.
-    """
+    """Something the user can put right: one line says what, where, and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -22,55 +15,32 @@ class UserError(Exception):
 
 def one_line(text: str) -> str:
     """The text on a single line, control characters (say, in a file name) shown as `?`."""
-    joined = " ".join(text.split())
-    return "".join(character if character.isprintable() else "?" for character in joined)
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-def exit_code(function: Callable[[], int | None]) -> int:
-    """Run a command and turn the errors that are not bugs into one line on stderr.
+def exit_code(command: Callable[[], int | None]) -> int:
+    """The exit code of a command; errors that are not bugs become one line on stderr.
 
-    Bugs (every other exception) keep their traceback.
-
-    Args:
-        function: The command; None means success.
-
-    Returns:
-        The function's own code, or 0; 2 for a `UserError` and for the operating system's errors
-        (full disk, read-only folder, missing file); 130 for an interrupt; 141 for a closed pipe.
+    2 for a `UserError` or the operating system's, 130 for an interrupt, 141 for a closed pipe.
     """
     try:
-        code = function()
+        code = command()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's shutdown
+        return code or 0
     except UserError as error:
-        return _fail(str(error))
+        message = str(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 130  # 128 + the signal's number, as shells report it
     except BrokenPipeError:
-        _discard_stdout()
-        return BROKEN_PIPE
+        # The interpreter flushes stdout once more on exit and would complain about the pipe.
+        with open(os.devnull, "wb") as null, suppress(OSError, ValueError):
+            os.dup2(null.fileno(), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        return _fail(_describe(error))
-    return 0 if code is None else code
-
-
-def _fail(message: str) -> int:
+        # `No space left on device: runs/x`, without the number that Python puts in front.
+        message = error.strerror or str(error) or type(error).__name__
+        if error.filename is not None:
+            message += f": {os.fsdecode(error.filename)}"
     print(f"error: {one_line(message)}", file=sys.stderr)
-    return USER_ERROR
-
-
-def _describe(error: OSError) -> str:
-    """`No space left on device: runs/x`, without the number that Python puts in front."""
-    reason = error.strerror or str(error) or type(error).__name__
-    return reason if error.filename is None else f"{reason}: {os.fsdecode(error.filename)}"
-
-
-def _discard_stdout() -> None:
-    # The interpreter flushes stdout once more on exit and would complain about the closed pipe.
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, sys.stdout.fileno())
-    except (OSError, ValueError):  # stdout is not a real file, so nothing is flushed to a pipe
-        return
-    finally:
-        os.close(null)
+    return 2

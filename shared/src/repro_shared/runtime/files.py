@@ -15,17 +15,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Replace `path` by `data` so that a reader, or a crash, sees the old or the new file only.
-
-    A symbolic link at `path` is replaced, not followed.
-
-    Args:
-        path: The file; its folder must exist.
-        data: The whole content.
-
-    Raises:
-        OSError: Full disk, read-only folder, ...; the old file is intact, no temporary file stays.
-    """
+    """Replace `path` (not what it links to): whatever fails, the old or the new file is there."""
     target = Path(path)
     with temporary_file(target.parent, target.name) as (temporary, handle):
         handle.write(data)
@@ -38,30 +28,17 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def atomic_write_json(path: str | os.PathLike[str], obj: Any) -> None:
-    """`atomic_write_bytes` of indented JSON with a final newline; keys in the order given.
-
-    Raises:
-        ValueError: NaN or infinity, which JSON cannot hold.
-    """
+    """`atomic_write_bytes` of indented JSON, keys in the order given; ValueError for NaN."""
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def temporary_file(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file in `directory`, open for writing, that is gone afterwards unless it was renamed.
-
-    Args:
-        directory: Where the final file will lie: a rename is atomic within one file system only.
-        name: Name of the final file; the temporary one is `.<name>.<random>.tmp`.
-
-    Yields:
-        The path and the open binary handle.
-    """
+    """Path and handle of a new file beside `name` that is gone afterwards unless renamed."""
     # tempfile's files are private (0600); these become results, so they get the umask's mode.
     # The name is cut because 255 bytes is the usual limit for the whole.
     path = directory / f".{name[:48]}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with open(os.open(path, flags, 0o666), "wb") as handle:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as handle:
         try:
             yield path, handle
         except BaseException:
@@ -95,29 +72,21 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content as 64 hexadecimal digits, read in pieces."""
+    """SHA-256 of a file's content, read in pieces, as 64 hexadecimal digits."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
-    """Create an output folder with its parents, and prove that files can be written there.
-
-    Raises:
-        UserError: The path is a file, or the folder cannot be created or written.
-    """
+    """Create an output folder with its parents; UserError if files cannot be written there."""
     directory = Path(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # Permission bits say too little (root, read-only mounts): only a write proves it.
-        with temporary_file(directory, "write-test") as (probe, _):
-            probe.unlink()
+        with temporary_file(directory, "write-test"):
+            return directory
     except (FileExistsError, NotADirectoryError):
-        raise UserError(
-            f"output folder {directory} is a file or lies below one; name a folder"
-        ) from None
+        problem = "is a file or lies below one; name a folder"
     except OSError as error:
-        raise UserError(
-            f"output folder {directory} cannot be written ({error.strerror}); name another one"
-        ) from error
-    return directory
+        problem = f"cannot be written ({error.strerror}); name another one"
+    raise UserError(f"output folder {directory} {problem}")

@@ -1,18 +1,16 @@
-"""Opening image files that nobody has vouched for.
-
-Every reader of the house goes through here, so that a damaged, huge or mislabelled file ends in one
-line that names it, never in a crash of a worker or a half-grey training image.
-"""
+"""Opening image files that nobody has vouched for: sound pixels, or one line of error."""
 
 import struct
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -24,31 +22,15 @@ MAX_PIXELS = 100_000_000
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 # EXIF orientation -> what shows the picture upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_T = Image.Transpose
+_UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE}
+_UPRIGHT |= {6: _T.ROTATE_270, 7: _T.TRANSVERSE, 8: _T.ROTATE_90}
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Open an image file and decode all of its pixels.
+    """Open an image file, whose content decides the format, and decode all of its pixels.
 
-    The content decides the format (PNG, JPEG, WEBP or BMP), not the file's name.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The decoded image in the mode that the file has; of an animation, the first frame.
-
-    Raises:
-        UserError: The file is missing, empty, truncated, no image of these formats, or has more
-            than `MAX_PIXELS` pixels. The line names the file.
+    UserError names a file that is missing, empty, truncated, too large or not of `FORMATS`.
     """
     path = Path(path)
     try:
@@ -63,34 +45,33 @@ def open_image(path: str | Path) -> Image.Image:
                 image.load()
                 return image
     except Image.DecompressionBombError:
-        limit = f"more than {MAX_PIXELS:,} pixels"
-        raise UserError(f"{path}: declares {limit}; scale it down or remove it") from None
+        reason = f"declares more than {MAX_PIXELS:,} pixels; scale it down or remove it"
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        reason = "no such file"
     except PermissionError:
-        raise UserError(f"{path}: may not be read; check its permissions") from None
+        reason = "may not be read; check its permissions"
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, not an image file") from None
+        reason = "is a folder, not an image file"
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not a PNG, JPEG, WEBP or BMP image") from None
+        reason = "not a PNG, JPEG, WEBP or BMP image"
     except _DECODER_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: truncated or damaged image ({reason}); replace it") from None
+        reason = f"truncated or damaged image ({str(error) or type(error).__name__}); replace it"
+    raise UserError(f"{path}: {reason}")
+
+
+def scan_images(paths: Iterable[str | Path]) -> list[tuple[Path, str]]:
+    """Decode every file in full; (path, reason in one line) of each unusable one, in order."""
+    bad = []
+    for path in map(Path, paths):
+        try:
+            open_image(path)
+        except UserError as error:
+            bad.append((path, str(error).removeprefix(one_line(f"{path}:")).lstrip()))
+    return bad
 
 
 def read_rgb(path: str | Path) -> NDArray[np.uint8]:
-    """Read a picture as it is meant to be seen.
-
-    Args:
-        path: The file. Gray, palette, CMYK, 16-bit gray and transparent images are converted;
-            transparent pixels are shown on black.
-
-    Returns:
-        RGB, uint8 (H, W, 3), with the EXIF orientation applied.
-
-    Raises:
-        UserError: As `open_image`.
-    """
+    """Read a picture as RGB, uint8 (H, W, 3), upright as EXIF says; UserError as `open_image`."""
     image = _upright(open_image(path))
     if image.mode.startswith("I"):
         # Pillow clips 16-bit gray at 255 when converting; keep its upper byte instead.
@@ -104,55 +85,31 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_label_map(path: str | Path) -> NDArray[np.uint8]:
-    """Read a segmentation label map: one class index per pixel.
+    """Read one class index per pixel, uint8 (H, W), as stored: gray values or palette positions.
 
-    Args:
-        path: A gray image of up to 8 bits whose values are the indices, a palette image whose
-            palette positions are the indices, or a 16-bit gray image with values up to 255. EXIF
-            orientation is not applied: label maps are raw arrays.
-
-    Returns:
-        Indices, uint8 (H, W).
-
-    Raises:
-        UserError: As `open_image`; also for colour label maps, JPEG (lossy: it changes indices)
-            and 16-bit values above 255.
+    UserError as `open_image`; also for colour, JPEG (it changes indices) and values above 255.
     """
     path = Path(path)
     image = open_image(path)
     if image.format == "JPEG":
         raise UserError(f"{path}: JPEG changes label indices; store label maps as PNG")
-    if image.mode in ("1", "L", "P"):
-        return np.asarray(image).astype(np.uint8) // _gray_step(path, image)
-    if image.mode.startswith("I"):
-        wide = np.asarray(image)
-        if wide.min() < 0 or wide.max() > 255:
-            raise UserError(
-                f"{path}: 16-bit label map with value {wide.max()}; class indices end at 255"
-            )
-        return wide.astype(np.uint8)
-    raise UserError(
-        f"{path}: label map is a colour image (mode {image.mode}); "
-        "expected one 8-bit class index per pixel"
-    )
+    values = np.asarray(image)
+    if values.ndim != 2:
+        raise UserError(f"{path}: label map is a colour image, not one class index per pixel")
+    if values.min() < 0 or values.max() > 255:
+        raise UserError(f"{path}: label map with value {values.max()}; indices end at 255")
+    step = 1
+    if image.format == "PNG" and image.mode == "L":
+        # Pillow stretches gray of 2 and 4 bits to 8; the depth stands behind signature and size.
+        step = {2: 85, 4: 17}.get(path.read_bytes()[24], 1)
+    return values.astype(np.uint8) // step
 
 
 def _upright(image: Image.Image) -> Image.Image:
     # Not ImageOps.exif_transpose: it writes the EXIF data anew and fails where that is damaged,
     # though the picture is sound.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), suppress(*_DECODER_ERRORS):
         warnings.simplefilter("ignore")
-        try:
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-        except _DECODER_ERRORS:
-            return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def _gray_step(path: Path, image: Image.Image) -> int:
-    """What one step of a gray PNG's own values has become: Pillow stretches 2 and 4 bits to 8."""
-    if image.format != "PNG" or image.mode != "L":
-        return 1
-    with path.open("rb") as file:
-        bits = file.read(25)[24]  # after the signature, IHDR's length, name, width and height
-    return {2: 85, 4: 17}.get(bits, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    return image

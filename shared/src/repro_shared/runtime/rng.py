@@ -1,4 +1,4 @@
-"""Seeds and random states: derived, captured for a resume, or isolated for one call."""
+"""Seeds, random states and the order of the data: derived, resumable, or isolated for one call."""
 
 import hashlib
 import random
@@ -8,24 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from repro_shared.runtime.errors import UserError
 
 SEED_LIMIT = 2**32  # NumPy's global generator takes no larger seed
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed for one purpose, from what identifies it: `derive_seed(seed, "epoch", 3)`.
+    """A seed, 0 <= seed < 2**32, from what identifies a purpose: `derive_seed(seed, "epoch", 3)`.
 
-    SHA-256 over an unambiguous encoding of the parts, so that it is the same on every platform
-    and in every process (unlike `hash`), and related parts give unrelated seeds.
-
-    Args:
-        parts: At least one int or str; 1 and "1" differ.
-
-    Returns:
-        0 <= seed < 2**32.
-
-    Raises:
-        TypeError: No parts, or a part that is neither int nor str (bool and NumPy ints too).
+    The same on every platform and in every process (unlike `hash`). TypeError for no parts and for
+    types other than int and str.
     """
     if not parts:
         raise TypeError("derive_seed needs at least one part")
@@ -39,26 +34,15 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (CPU and every CUDA device).
-
-    Args:
-        seed: 0 <= seed < 2**32.
-    """
+    """Seed Python's, NumPy's and torch's global generators (CUDA's too); 0 <= seed < 2**32."""
     _seed_host(seed)
     torch.manual_seed(seed)
 
 
 def capture_rng() -> dict[str, Any]:
-    """The state of the global generators, for `restore_rng`.
-
-    Returns:
-        Tensors, numbers and None only, so that `torch.load(weights_only=True)` reads it. `cuda` is
-        the state of this process's current device, None where CUDA was not used: asking the other
-        devices would open a context on each.
-    """
+    """The state of the global generators (of CUDA if used), as plain values and tensors."""
     version, words, gauss_next = random.getstate()
-    legacy = np.random.get_state(legacy=False)  # noqa: NPY002 (augmentations draw from it)
-    assert isinstance(legacy, dict)
+    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (augmentations draw from it)
     uses_cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
         "python": [version, torch.tensor(words, dtype=torch.int64), gauss_next],
@@ -75,25 +59,12 @@ def capture_rng() -> dict[str, Any]:
 
 
 def restore_rng(state: dict[str, Any]) -> None:
-    """Set the global generators to a state from `capture_rng`.
-
-    A CUDA state is left out on a machine without CUDA, and the other way round: such a resume goes
-    on, and is not exact.
-    """
+    """Set the global generators to a state from `capture_rng`; CUDA's only where there is one."""
     version, words, gauss_next = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss_next))
-    numpy_state = state["numpy"]
-    np.random.set_state(  # noqa: NPY002 (augmentations draw from it)
-        {
-            "bit_generator": numpy_state["bit_generator"],
-            "state": {
-                "key": numpy_state["key"].numpy().astype(np.uint32),
-                "pos": numpy_state["pos"],
-            },
-            "has_gauss": numpy_state["has_gauss"],
-            "gauss": numpy_state["gauss"],
-        }
-    )
+    legacy = state["numpy"]
+    key = legacy["key"].numpy().astype(np.uint32)
+    np.random.set_state({**legacy, "state": {"key": key, "pos": legacy["pos"]}})  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
@@ -101,25 +72,47 @@ def restore_rng(state: dict[str, Any]) -> None:
 
 @contextmanager
 def isolated_rng(seed: int) -> Iterator[None]:
-    """Inside, the global generators (Python, NumPy, torch CPU) start from `seed`.
-
-    Outside they are as if nothing had happened, whatever was drawn inside: an augmentation seeded
-    per index gives the same picture in every order, process and worker. CUDA is not touched.
-
-    Args:
-        seed: 0 <= seed < 2**32.
-    """
-    python_state = random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002 (augmentations draw from it)
-    torch_state = torch.get_rng_state()
+    """Inside, Python's, NumPy's and torch's CPU generators start from `seed`; outside, no trace."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         _seed_host(seed)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed CUDA as well
         yield
     finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_rng_state(torch_state)
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+
+
+class ResumableSampler(Sampler[tuple[int, int]]):
+    """Infinite stream of (position, index); the order depends on `length` and `seed` only.
+
+    Position p lies in epoch p // length, a permutation of its own; `start` is what training has
+    consumed (steps x batch size). Give the `DataLoader` a `generator` of its own: else each new
+    iterator draws from torch's global one, and a resumed run has drawn once more.
+    """
+
+    def __init__(self, length: int, seed: int, start: int = 0) -> None:
+        if length < 1:
+            raise UserError("the training set is empty; check the data folder and the split")
+        if start < 0:
+            raise ValueError(f"start {start} is negative")
+        self.length, self.seed, self.start = length, seed, start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, offset = divmod(self.start, self.length)
+        while True:
+            order = self.epoch_order(epoch)
+            for place in range(offset, self.length):
+                yield epoch * self.length + place, int(order[place])
+            epoch, offset = epoch + 1, 0
+
+    def epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        """The indices of one epoch in reading order, int64 (length,)."""
+        # RandomState's streams are frozen for good (NEP 19); default_rng's and torch's may change
+        # between versions, and with them the data order of a run that is resumed.
+        generator = np.random.RandomState(derive_seed(self.seed, "epoch", epoch))
+        return generator.permutation(self.length)
 
 
 def _seed_host(seed: int) -> None:

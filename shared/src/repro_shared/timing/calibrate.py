@@ -1,35 +1,33 @@
-"""What one training step of each method costs, relative to the others, in one process.
+"""What one training step of each method costs, and what that gives it at equal wall-clock time.
 
-A shared machine changes speed by the minute, so that seconds taken one method after the other
-compare the minutes. Here the methods take turns, one whole timed step each, in an order that
-rotates every round; only ratios of medians go into a plan.
+A shared machine changes speed by the minute, so the methods take turns in one process, one whole
+timed step each; only ratios of medians go into a plan.
 """
 
+import math
+import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.timing.machine import describe_machine, synchronize
+
+# 3 x 0.1 / 0.1 is a hair below 3 in floating point; one part in 10**9 of a step is not a step.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Raw step times; round r of every arm was taken within the same few steps.
+    """Wall-clock and CPU seconds of steps by arm; round r of all was taken within a few steps.
 
-    Attributes:
-        seconds: Wall-clock seconds per step, by arm, one per round.
-        cpu_seconds: CPU seconds of the whole process per step, likewise; far above or below
-            `seconds` x threads in one arm only, it shows waiting or a disturbed round.
-        rounds: Steps timed per arm.
-        warmup: Steps per arm before all others, not timed.
-        lead_in: Steps of the same arm right before each timed one, not timed.
-        threads: torch's intra-operator threads.
-        machine: CPU model, GPU if one was used, torch version; no names of hosts or users.
+    CPU seconds far from seconds x threads in one arm only show waiting or a disturbed round.
     """
 
     seconds: dict[str, list[float]]
@@ -42,7 +40,7 @@ class Calibration:
 
     def median(self, name: str) -> float:
         """Median wall-clock seconds of a step."""
-        return statistics.median(self._steps(name))
+        return statistics.median(self.seconds[name])
 
     def ratio(self, name: str, reference: str) -> float:
         """median(name) / median(reference): what a plan uses."""
@@ -54,9 +52,8 @@ class Calibration:
 
     def spread(self, name: str, reference: str) -> tuple[float, float]:
         """10 % and 90 % points of the ratios taken round by round: how sure `ratio` is."""
-        pairs = zip(self._steps(name), self._steps(reference), strict=True)
-        ratios = torch.tensor([mine / other for mine, other in pairs], dtype=torch.float64)
-        low, high = torch.quantile(ratios, torch.tensor([0.1, 0.9], dtype=torch.float64)).tolist()
+        ratios = np.divide(self.seconds[name], self.seconds[reference])
+        low, high = np.quantile(ratios, (0.1, 0.9)).tolist()
         return low, high
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,33 +62,20 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
-        """The inverse of `to_dict`.
-
-        Raises:
-            UserError: Fields are missing, unknown or of the wrong form.
-        """
+        """The inverse of `to_dict`; UserError for missing, unknown or malformed fields."""
         try:
             calibration = cls(**values)
             arms = [*calibration.seconds.values(), *calibration.cpu_seconds.values()]
-            sound = (
-                len(calibration.seconds) > 0
+            if (
+                calibration.seconds
                 and calibration.seconds.keys() == calibration.cpu_seconds.keys()
                 and all(len(steps) == calibration.rounds for steps in arms)
-                and all(second > 0 for steps in calibration.seconds.values() for second in steps)
-            )
-        except (TypeError, AttributeError):
-            sound = False
-        if not sound:
-            raise UserError("the calibration is damaged or of another version; calibrate again")
-        return calibration
-
-    def _steps(self, name: str) -> list[float]:
-        if name not in self.seconds:
-            raise UserError(
-                f"no arm {name!r} in this calibration (it has {', '.join(self.seconds)}); "
-                "calibrate again"
-            )
-        return self.seconds[name]
+                and all(min(steps) > 0 for steps in calibration.seconds.values())
+            ):
+                return calibration
+        except (TypeError, AttributeError, ValueError):
+            pass
+        raise UserError("the calibration is damaged or of another version; calibrate again")
 
 
 def calibrate(
@@ -102,23 +86,11 @@ def calibrate(
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> Calibration:
-    """Time whole training steps of several arms, taking turns.
+    """Time whole training steps (data to optimiser) of several arms, by name, taking turns.
 
-    In every round each arm makes one timed step, and the arm that goes first in one round goes last
-    in the next. Before it is timed an arm makes `lead_in` steps: in training a step follows a step
-    of the same method, whose data are still in the caches, not one of another method.
-
-    Args:
-        steps: One whole step by arm name: data, teacher, student, loss, backward, optimiser.
-        warmup: Steps per arm before the first round (allocator, autotuning, worker start).
-        rounds: Timed rounds, best a multiple of the number of arms.
-        lead_in: Untimed steps of an arm before each timed one; 0 halves the time and compares arms
-            in each other's caches.
-        clock: Wall clock in seconds.
-        cpu_clock: CPU seconds of this process.
-
-    Raises:
-        UserError: No arm or no round.
+    `warmup` untimed steps per arm come before all others (allocator, autotuning, worker start), and
+    `lead_in` of the same arm before each of the timed `rounds`, so that its data are in the caches.
+    Each round begins with another arm.
     """
     if not steps or rounds < 1 or warmup < 0 or lead_in < 0:
         raise UserError("calibration needs at least one arm and one round; raise the rounds")
@@ -127,35 +99,77 @@ def calibrate(
     for step in steps.values():
         for _ in range(warmup):
             step()
-    for round_index in range(rounds):
-        for name in round_order(list(steps), round_index):
+    for done in range(rounds):
+        first = done % len(steps)
+        for name in (*list(steps)[first:], *list(steps)[:first]):
             for _ in range(lead_in):
                 steps[name]()
-            synchronize()
+            _wait_for_gpu()
             cpu_start, start = cpu_clock(), clock()
             steps[name]()
-            synchronize()
+            _wait_for_gpu()
             seconds[name].append(clock() - start)
             cpu_seconds[name].append(cpu_clock() - cpu_start)
-    threads, machine = torch.get_num_threads(), describe_machine()
+    machine = {"cpu": cpu_model(), "torch": torch.__version__}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        machine["gpu"] = torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
     return Calibration(seconds, cpu_seconds, rounds, warmup, lead_in, threads, machine)
 
 
-def round_order(names: list[str], round_index: int) -> list[str]:
-    """The order of the arms in one round: rotated by one place from round to round."""
-    shift = round_index % len(names)
-    return names[shift:] + names[:shift]
-
-
 def drift(first: Calibration, second: Calibration, reference: str) -> dict[str, float]:
-    """Relative change of each arm's ratio to the reference: 0.1 if it grew by 10 %.
-
-    Raises:
-        UserError: The calibrations have different arms.
-    """
+    """Relative change of each arm's ratio to the reference; UserError if the arms differ."""
     if first.seconds.keys() != second.seconds.keys():
         raise UserError("the two calibrations have different arms; calibrate again")
-    return {
-        name: second.ratio(name, reference) / first.ratio(name, reference) - 1.0
-        for name in first.seconds
-    }
+    before, after = first.ratios(reference), second.ratios(reference)
+    return {name: after[name] / before[name] - 1.0 for name in before}
+
+
+def plan_iterations(
+    ratios: dict[str, float], reference: str, reference_iterations: int
+) -> dict[str, int]:
+    """Iterations by method, >= 1, at equal wall-clock time, each for a complete schedule (ours).
+
+    B = I_ref x c_ref and I_m = floor(B / c_m), with costs relative to the reference's step. A
+    longer schedule stopped at time B would punish a slow method twice: its rate never decays.
+    UserError for impossible costs and a budget below one iteration.
+    """
+    if reference not in ratios:
+        raise UserError(f"no cost for the reference {reference!r}; calibrate it with the others")
+    budget = reference_iterations * ratios[reference]
+    return {name: _whole_steps(budget, ratio, name) for name, ratio in ratios.items()}
+
+
+def iterations_for_budget(budget_seconds: float, seconds_per_step: float) -> int:
+    """floor(budget / median step), whole steps that fit a budget; UserError if that is below 1."""
+    return _whole_steps(budget_seconds, seconds_per_step, "a step")
+
+
+def _whole_steps(budget: float, cost: float, name: str) -> int:
+    if not (0 < budget < math.inf and 0 < cost < math.inf):
+        problem = f"{name} costs {cost} of a budget of {budget}"
+        raise UserError(f"{problem}; these must be positive numbers: raise them or calibrate again")
+    steps = math.floor(budget / cost * (1 + _ROUNDING))
+    if steps < 1:
+        times = f"{cost / budget:.2f} times the budget"
+        raise UserError(
+            f"too short for one iteration of {name}: it costs {times}; raise the budget"
+        )
+    return steps
+
+
+def cpu_model() -> str:
+    """The processor's name, or at least its architecture."""
+    name, cpuinfo = "", Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text("utf-8", "replace").splitlines()
+        name = next((line.partition(":")[2] for line in lines if line.startswith("model name")), "")
+    elif platform.system() == "Darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        name = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return name.strip() or platform.processor() or platform.machine()
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()  # so that a clock read next includes the work handed to it
