@@ -17,8 +17,8 @@ CONVENTION = (
     "recomputes"
 )
 
-_FUSED_ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention")
-_FUSED_ATTENTION += ("cudnn_attention", "fused_attention_overrideable")
+_FUSED_ATTENTION = ["flash_attention_for_cpu", "flash_attention", "efficient_attention"]
+_FUSED_ATTENTION += ["cudnn_attention", "fused_attention_overrideable"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _attention_backward(
 
 
 def _convolution_backward(
-    gradient: Shape, inputs: Shape, weight: Shape, *settings: Any, **_: object
+    gradient: Shape, inputs: Shape, weight: Shape, *settings: Any, **__: object
 ) -> int:
     """As much as the forward pass for the input's gradient, and again for the weight's."""
     *_, transposed, _, _, output_mask = settings
