@@ -1,0 +1,144 @@
+"""Routers: a score per token, and what a routed block's update is multiplied by.
+
+`attention` is the paper's and has no parameters. The others are its rivals and controls. A router
+is any callable `(x, scores) -> (ranking, gate)`; see `Router`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Router(Protocol):
+    """What a routed block asks of its router.
+
+    Args:
+        x: (B, N, d), the tokens that arrive at the block.
+        scores: (B, N) attention that each token received in the block before, or None where
+            `needs_scores` is false.
+
+    Returns:
+        Ranking (B, N), the highest are processed; and a gate (B, N) that multiplies the block's
+        update of the chosen tokens (never their residual), or None for no multiplication.
+    """
+
+    def __call__(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Score the tokens."""
+        ...
+
+
+class AttentionRouter(nn.Module):
+    """A-MoD (arXiv 2412.20875, eq. 4-5): the scores themselves, no gate, no parameters.
+
+    Args:
+        multiply: gate the update with the score; the paper's figure 11 shows that it hurts.
+    """
+
+    needs_scores = True
+
+    def __init__(self, multiply: bool = False) -> None:
+        super().__init__()
+        self.multiply = multiply
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rank by the attention received."""
+        assert scores is not None
+        return scores, scores.to(x.dtype) if self.multiply else None
+
+
+class LinearRouter(nn.Module):
+    """Standard MoD (eq. 1-2): r = x w without bias; the update is multiplied by the raw r.
+
+    Args:
+        width: embedding dimension d.
+        gate: `raw` as printed; `sigmoid` of r; `unit`, 1 + tanh(r) from w = 0, which leaves a
+            pretrained block's update as it is at the start (the last two are ours, so that the
+            comparison is not with a router whose product destroys what was trained before).
+    """
+
+    needs_scores = False
+
+    def __init__(self, width: int, gate: str = "raw") -> None:
+        super().__init__()
+        self.gate = gate
+        self.weight = nn.Parameter(torch.zeros(width))
+        if gate != "unit":
+            # The paper gives no initialisation: torch's own for a linear layer with one output.
+            nn.init.uniform_(self.weight, -(width**-0.5), width**-0.5)
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rank by x w, and gate by it."""
+        r = x @ self.weight
+        if self.gate == "sigmoid":
+            return r, r.sigmoid()
+        return r, 1 + r.tanh() if self.gate == "unit" else r
+
+
+class NormRouter(nn.Module):
+    """Control: the tokens of largest Euclidean norm."""
+
+    needs_scores = False
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rank by |x|."""
+        return x.detach().float().norm(dim=-1), None
+
+
+class RandomRouter(nn.Module):
+    """Control: uniformly random tokens, the same for a seed, an image position and a batch size.
+
+    Args:
+        seed: of the draws; every block has its own generator state from it.
+    """
+
+    needs_scores = False
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rank at random."""
+        ranking = torch.rand(x.shape[:2], generator=self.generator)
+        return ranking.to(x.device), None
+
+
+class CallableRouter(nn.Module):
+    """A user's function of x and scores; it may return the ranking alone."""
+
+    needs_scores = True
+
+    def __init__(self, function: Callable[..., Tensor | tuple[Tensor, Tensor | None]]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Whatever the function says."""
+        found = self.function(x, scores)
+        return found if isinstance(found, tuple) else (found, None)
+
+
+def make_router(name: object, width: int, index: int) -> nn.Module:
+    """The router of block `index` by its name, or around a callable.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if callable(name):
+        return CallableRouter(name)
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "attention": AttentionRouter,
+        "attention-multiplied": lambda: AttentionRouter(multiply=True),
+        "linear": lambda: LinearRouter(width),
+        "linear-sigmoid": lambda: LinearRouter(width, "sigmoid"),
+        "linear-unit": lambda: LinearRouter(width, "unit"),
+        "random": lambda: RandomRouter(index),
+        "l2norm": NormRouter,
+    }
+    if name not in makers:
+        raise ValueError(f"unknown router {name!r}: choose one of {', '.join(makers)}")
+    return makers[str(name)]()

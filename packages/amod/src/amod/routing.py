@@ -1,0 +1,136 @@
+"""Which tokens a block processes: scores from attention, and the choice of the highest.
+
+Source: arXiv 2412.20875, equations 3 to 5. Score of token i = mean over heads and query rows of the
+previous block's softmax attention paid to i; the k highest are processed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Rows = Literal["column-mean", "patch-rows", "cls-row"]
+"""Which query rows vote: all (the paper), those of patches, or the class token's alone."""
+
+# Attention maps of a chunk of images stay within a core's second-level cache.
+CHUNK_BYTES = 2 * 2**20
+
+
+def tokens_kept(capacity: float, tokens: int) -> int:
+    """k = floor(capacity * tokens), as the paper's FLOP columns imply (98 and 24 of 197).
+
+    Raises:
+        ValueError: capacity outside (0, 1], or so small that no token is left.
+    """
+    if not 0 < capacity <= 1:
+        raise ValueError(f"capacity must be above 0 and at most 1, got {capacity:g}")
+    kept = math.floor(capacity * tokens + 1e-9)  # 0.7 * 10 is 6.999...
+    if kept < 1:
+        raise ValueError(f"capacity {capacity:g} keeps none of {tokens} tokens; raise it")
+    return kept
+
+
+def attention_scores(
+    query: Tensor, key: Tensor, scale: float, rows: Rows = "column-mean", prefix: int = 1
+) -> Tensor:
+    """Attention that each token receives, averaged over heads and query rows; no gradient.
+
+    Args:
+        query, key: (B, H, N, D), after any normalisation or rotation.
+        scale: factor of the logits, usually D ** -0.5.
+        rows: which query rows are averaged.
+        prefix: number of prefix tokens; the class token is the first.
+
+    Returns:
+        (B, N) float32, each row sums to 1. Computed in float32 chunk by chunk, so that no more than
+        `CHUNK_BYTES` of attention maps exist at a time.
+    """
+    with torch.no_grad():
+        voters = query[:, :, slice(*_voters(rows, prefix))].float()
+        transposed = key.float().transpose(-2, -1)
+        per_image = voters.shape[1] * voters.shape[2] * key.shape[2] * 4
+        chunk = max(1, CHUNK_BYTES // per_image)
+        return torch.cat([
+            ((scale * q) @ k).softmax(dim=-1).mean(dim=(1, 2))
+            for q, k in zip(voters.split(chunk), transposed.split(chunk), strict=True)
+        ])  # fmt: skip
+
+
+def _voters(rows: Rows, prefix: int) -> tuple[int, int | None]:
+    if rows == "column-mean":
+        return 0, None
+    if rows == "patch-rows":
+        return prefix, None
+    if prefix < 1:
+        raise ValueError("score cls-row needs a class token; use column-mean")
+    return 0, 1
+
+
+def swapped_scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """The same column mean from logsumexps alone: no N x N tensor exists (ours).
+
+    With s_ji the scaled logit of query j and key i and L_j = logsumexp_i s_ji, the attention that i
+    receives is sum_j exp(s_ji - L_j) = exp(logsumexp_j(s_ji - L_j)): attention with query and key
+    swapped and -L_j as a bias per key, of which only the logsumexp is wanted. The bias rides in an
+    extra dimension of the heads, [k_i, 1] . [q_j, -L_j / scale].
+
+    Args:
+        query, key: (B, H, N, D), on a CPU or CUDA device.
+        scale: factor of the logits.
+
+    Returns:
+        (B, N) float32, each row sums to 1. Float32 throughout: half precision picks other tokens.
+    """
+    with torch.no_grad():
+        q, k = query.float(), key.float()
+        row_sums = _logsumexp(q, k, scale)
+        ones = torch.ones_like(row_sums)
+        columns = _logsumexp(
+            torch.cat([k, ones[..., None]], dim=-1),
+            torch.cat([q, -row_sums[..., None] / scale], dim=-1),
+            scale,
+        )
+        return columns.exp().mean(dim=1) / query.shape[2]
+
+
+def _logsumexp(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """logsumexp over keys of the scaled logits, (B, H, N), from torch's fused attention.
+
+    The operators are private to torch; a test compares them with the explicit form.
+    """
+    if query.is_cuda:
+        operator = torch.ops.aten._scaled_dot_product_efficient_attention
+        pad = -query.shape[-1] % 4  # the kernel wants head dimensions that divide by 4
+        query, key = (torch.nn.functional.pad(t, (0, pad)) for t in (query, key))
+        sums: Tensor = operator(query, key, key, None, True, scale=scale)[1]
+        return sums[..., : query.shape[2]]
+    operator = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    cpu_sums: Tensor = operator(query, key, key, 0.0, False, scale=scale)[1]
+    return cpu_sums
+
+
+def select(scores: Tensor, kept: int, protected: int = 0) -> Tensor:
+    """Indices of the highest scores, in ascending order.
+
+    Args:
+        scores: (B, N).
+        kept: k, 1 to N.
+        protected: this many leading tokens are always among the chosen.
+
+    Returns:
+        (B, k) int64. Exactly k a row, whatever ties there are.
+
+    Raises:
+        ValueError: more tokens protected than kept.
+    """
+    if protected > kept:
+        raise ValueError(f"{protected} prefix tokens are protected and only {kept} tokens kept")
+    ranked = scores.float()
+    if protected:
+        ranked = torch.cat(
+            [torch.full_like(ranked[:, :protected], torch.inf), ranked[:, protected:]], dim=1
+        )
+    return ranked.topk(kept, dim=1, sorted=False).indices.sort(dim=1).values
