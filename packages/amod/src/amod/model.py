@@ -1,6 +1,6 @@
 """Turn a timm ViT into a Mixture-of-Depths model: same modules, same state-dict keys, fewer tokens.
 
-`convert` gives the model a subclass of its own class whose passes walk over the blocks themselves: a
+`convert` gives the model a subclass of its own class whose passes walk over the blocks: a
 dense block before a routed one is run with its attention scores read off, and the routed block runs
 on the chosen tokens only, packed into a shorter sequence. All other tokens pass unchanged, so that
 every block returns the full sequence and feature maps stay complete.
@@ -152,17 +152,23 @@ class RoutedMixin:
 
     def walk(self: Any, x: Tensor) -> Iterator[Tensor]:
         """Tokens (B, N, d) after each block, in order."""
-        routed = self.routing.blocks(len(self.blocks))
         scores: Tensor | None = None
-        for index, block in enumerate(self.blocks):
-            if index in routed:
-                x = self._run(self._routed_step, block, self.routers[str(index)], x, scores)
-                scores = None
-            elif index + 1 in routed and self.routers[str(index + 1)].needs_scores:
-                x, scores = self._run(self._scored_step, block, x)
-            else:
-                x = self._run(block, x)
+        for index in range(len(self.blocks)):
+            x, scores = self._advance(index, x, scores)
             yield x
+
+    def _advance(
+        self: Any, index: int, x: Tensor, scores: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens after block `index`, and its scores where the next block's router needs them."""
+        routed, block = self.routing.blocks(len(self.blocks)), self.blocks[index]
+        if index in routed:
+            router = self.routers[str(index)]
+            return self._run(self._routed_step, block, router, x, scores), None
+        if index + 1 in routed and self.routers[str(index + 1)].needs_scores:
+            both: tuple[Tensor, Tensor] = self._run(self._scored_step, block, x)
+            return both
+        return self._run(block, x), None
 
     def _run(self: Any, step: Any, *inputs: Any) -> Any:
         if self.grad_checkpointing and self.training and not torch.jit.is_scripting():
@@ -191,8 +197,10 @@ class RoutedMixin:
         """As timm's: (B, N, d) after the last block and the final norm."""
         if attn_mask is not None or is_causal:
             raise ValueError("a routed model takes no attention mask")
-        *_, last = self.walk(self._embed(x))
-        return self.norm(last)
+        x, scores = self._embed(x), None
+        for index in range(len(self.blocks)):
+            x, scores = self._advance(index, x, scores)
+        return self.norm(x)
 
     def forward_intermediates(
         self: Any,
@@ -214,9 +222,9 @@ class RoutedMixin:
             raise ValueError(f"output_fmt must be NCHW or NLC, got {output_fmt}")
         wanted, last = _features.feature_take_indices(len(self.blocks), indices)
         size = x.shape[-2:]
-        x = self._embed(x)
-        taken = []
-        for index, x in enumerate(self.walk(x)):  # noqa: B020
+        x, scores, taken = self._embed(x), None, []
+        for index in range(len(self.blocks)):
+            x, scores = self._advance(index, x, scores)
             if index in wanted:
                 taken.append(self.norm(x) if norm else x)
             if stop_early and index == last:
