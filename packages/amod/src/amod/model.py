@@ -185,6 +185,8 @@ class RoutedMixin:
         kept = tokens_kept(self.routing.capacity, x.shape[1])
         protected = self.num_prefix_tokens if self.routing.protect_prefix else 0
         ranking, gate = router(x, scores)
+        if kept == x.shape[1] and gate is None:
+            return block(x)  # the dense model, to the bit
         return packed(block, x, select(ranking.detach(), kept, protected), gate)
 
     def _embed(self: Any, image: Tensor) -> Tensor:
