@@ -88,6 +88,8 @@ def committed() -> list[Measured]:
 
 def measurements(all_results: Sequence[Results]) -> list[Measured]:
     """Rows of `measured.csv` for every claim, run or not."""
-    records = [record for results in all_results for record in results.records]
+    # Tuning makes no claims, and borrows the comparison's teacher: its record must not come twice.
+    judged = [results for results in all_results if results.recipe.name in CLAIMS]
+    records = [record for results in judged for record in results.records]
     claims = [claim for claims in CLAIMS.values() for claim in claims]
     return measure(claims, judge(claims, records), records)
