@@ -22,9 +22,9 @@ from seg_kd.plan import (
 )
 from seg_kd.recipes import FUNCTIONS, find_recipe
 from seg_kd.recipes.base import Recipe
-from seg_kd.report_tables import crossing
+from seg_kd.report_tables import comparison_table, crossing
 from seg_kd.reproduce import reproduce
-from seg_kd.results import Results
+from seg_kd.results import COMMITTED_RESULTS, Results, committed_values, load_results
 
 
 def fake_calibration(**seconds: float) -> Calibration:
@@ -121,6 +121,22 @@ def test_crossing_is_interpolated_in_the_logarithm_of_the_budget() -> None:
     assert crossing((100, 200), (-1.0, -2.0)) == (
         "no crossing, the mean effect is below zero at every budget"
     )
+
+
+def test_committed_numbers_stand_beside_new_ones_only() -> None:
+    recipe = find_recipe("equal_time_digits", "cpu")
+    shipped = load_results(recipe, COMMITTED_RESULTS)
+    assert shipped is not None
+    plain = comparison_table(shipped, "time", recipe.budgets[-1])
+    assert "committed" not in [column.name for column in plain.columns]
+    beside = replace(shipped, committed=committed_values(recipe))
+    table = comparison_table(beside, "time", recipe.budgets[-1])
+    names = [column.name for column in table.columns]
+    for row in table.rows:
+        cells = dict(zip(names, row, strict=True))
+        if cells["committed"] is not None:
+            assert cells["committed"] == pytest.approx(cells["mIoU"], abs=1e-3)
+    assert sum(row[names.index("committed")] is not None for row in table.rows) == 5
 
 
 def test_damaged_plan_is_named(tiny: Recipe, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from repro_shared.runtime.files import atomic_write_text
 from seg_kd.claims import CLAIMS
 from seg_kd.recipes import FUNCTIONS, find_recipe
 from seg_kd.report import write_report
-from seg_kd.results import TABLES, Results, load_results, measurements, suffix
+from seg_kd.results import COMMITTED_RESULTS, TABLES, Results, load_results, measurements, suffix
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -31,7 +31,6 @@ def generate(out: Path, check: bool) -> list[str]:
         With `check`, names of files that differ; else nothing.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # The comparison reads the committed numbers, so it is made from a copy.
         found, tables = _results(out), []
         for results in found:
             tables += write_report(results, Path(folder))
@@ -42,7 +41,7 @@ def generate(out: Path, check: bool) -> list[str]:
                     target = out / made.relative_to(folder)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(made, target)
-    if out.resolve() == (PACKAGE / "results").resolve():
+    if out.resolve() == COMMITTED_RESULTS:
         wrong += _package_files(found, tables, check)
     return wrong
 

@@ -8,7 +8,7 @@ from repro_shared.evidence.claims import judge, t_interval, verdict_table
 from repro_shared.evidence.tables import Column, Table
 from seg_kd.claims import CLAIMS
 from seg_kd.plan import REFERENCE, Match, arm_name, drifted
-from seg_kd.results import Results, committed_values, suffix
+from seg_kd.results import Results, suffix
 
 DATA_SENTENCE = {
     "digit-scenes": "rendered: real MNIST digits composed on photographs",
@@ -89,7 +89,6 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
     teacher = results.values("teacher")
     plain = results.values(arm_name("plain", match, budget))
     reference = {r.seed: r.seconds for r in results.runs(arm_name(REFERENCE, "time", budget))}
-    committed = committed_values(recipe)
     rows: list[tuple[str | float | int | None, ...]] = []
     for label, arm in arms:
         values, runs = results.values(arm), results.runs(arm)
@@ -97,11 +96,13 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
         ratios = sorted(r.seconds / reference[r.seed] for r in runs if r.seed in reference)
         iterations = int(runs[0].metrics["iterations"]) if runs else None
         share = 100 * mean / teacher[0] if values and teacher and mean is not None else None
+        beside = (results.committed.get(arm),) if results.committed else ()
         rows.append((label, iterations, median(ratios), mean, low, high, share,
-                     gap_closed(mean, plain, teacher), committed.get(arm),
+                     gap_closed(mean, plain, teacher), *beside,
                      " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
     if teacher:
-        rows.append(("teacher", None, None, teacher[0], None, None, 100.0, None, None, ""))
+        beside = (None,) if results.committed else ()
+        rows.append(("teacher", None, None, teacher[0], None, None, 100.0, None, *beside, ""))
     seeds = sorted({r.seed for _, arm in arms for r in results.runs(arm)})
     matched = "wall-clock time" if match == "time" else "iterations"
     return Table(
@@ -116,7 +117,7 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
             Column("high", "%", 2),
             Column("of teacher", "%", 1),
             Column("gap closed", "%", 1),
-            Column("committed", "mIoU", 2),
+            *((Column("committed", "mIoU", 2),) if results.committed else ()),
             Column("mIoU by seed"),
         ),
         tuple(rows),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro_shared.evidence.claims import judge
@@ -16,16 +16,23 @@ from seg_kd.recipes.base import Recipe
 from seg_kd.teachers import COMMITTED
 
 TABLES = Path(__file__).parent / "tables"
+COMMITTED_RESULTS = Path(__file__).parents[2] / "results"
 
 
 @dataclass
 class Results:
-    """Current records of a recipe in an output folder, and its plan."""
+    """Current records of a recipe in an output folder, and its plan.
+
+    Attributes:
+        stale: number of records of another plan or version, which are left out.
+        committed: shipped mIoU by arm, shown beside new ones; empty for the shipped results.
+    """
 
     recipe: Recipe
     plan: Plan
     records: list[RunRecord]
     stale: int
+    committed: dict[str, float] = field(default_factory=dict)
 
     def runs(self, arm: str) -> list[RunRecord]:
         """Complete runs of an arm by seed."""
@@ -56,7 +63,8 @@ def load_results(recipe: Recipe, out: Path) -> Results | None:
     stale = len(records) - len(kept)
     if not any(record.arm == "teacher" for record in kept):
         kept += committed_teacher(recipe)
-    return Results(recipe, plan, kept, stale)
+    own = out.resolve() == COMMITTED_RESULTS
+    return Results(recipe, plan, kept, stale, {} if own else committed_values(recipe))
 
 
 def committed_teacher(recipe: Recipe) -> list[RunRecord]:
@@ -88,6 +96,8 @@ def committed() -> list[Measured]:
 
 def measurements(all_results: Sequence[Results]) -> list[Measured]:
     """Rows of `measured.csv` for every claim, run or not."""
-    records = [record for results in all_results for record in results.records]
+    # Tuning makes no claims, and borrows the comparison's teacher: its record must not come twice.
+    judged = [results for results in all_results if results.recipe.name in CLAIMS]
+    records = [record for results in judged for record in results.records]
     claims = [claim for claims in CLAIMS.values() for claim in claims]
     return measure(claims, judge(claims, records), records)

@@ -125,7 +125,7 @@ def equal_time_camvid(scale: Scale) -> Recipe:
         ),
         optimiser=Optimiser(learning_rate=0.1, batch_size=2 if smoke else 8),
         objectives=OBJECTIVES,
-        budgets=(8,) if smoke else (50, 150, 450),
+        budgets=(8,) if smoke else (50, 150, 400),
         equal_iteration_budgets=(8,) if smoke else (150,),
         seeds=(0,) if smoke else (0, 1, 2),
         calibration_rounds=4 if smoke else 32,
