@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from amod import cli
+from amod.bench import bench
 from amod.flop_table import flop_table, rows
 
 
@@ -62,6 +63,21 @@ def test_refusals(
 ) -> None:
     assert call(*arguments) == 2
     assert line in capsys.readouterr().err
+
+
+def test_bench_gives_ratios_beside_the_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
+    table = bench("vit_tiny_patch16_224", 2, 2, img_size=32, embed_dim=48, depth=4)
+    assert [row[0] for row in table.rows] == ["0.5", "0.125"]
+    for _, speed, low, high, top, realised in table.rows:
+        assert isinstance(speed, float)
+        assert isinstance(top, float)
+        assert isinstance(low, float)
+        assert isinstance(high, float)
+        assert 0 < low <= high
+        assert 1 < top < 2
+        assert realised == pytest.approx(speed / top)
+    assert call("bench", "--model", "no_such_model") == 2
+    assert "no_such_model" in capsys.readouterr().err
 
 
 def test_committed_table_is_fresh() -> None:

@@ -107,12 +107,33 @@ def report(*, check: bool = False) -> int:
     return 1 if wrong else 0
 
 
+def bench(
+    *,
+    model: str = "deit_small_patch16_224",
+    batch: int = 8,
+    rounds: int = 15,
+    device: str = "cpu",
+) -> None:
+    """Speed of routed against dense models as ratios, interleaved, beside the ceiling by FLOPs.
+
+    Args:
+        model: a timm model name; weights are random.
+        batch: images a step.
+        rounds: timed rounds.
+        device: cpu or cuda.
+    """
+    from amod.bench import bench as run_bench
+
+    print(run_bench(model, batch, rounds, device).to_terminal())
+
+
 def main() -> None:
     """Entry point of the `amod` command."""
     commands: dict[str, Command] = {
         "reproduce": reproduce,
         "table": table,
         "cite": cite,
+        "bench": bench,
         "report": report,
     }
     sys.exit(run("amod", DESCRIPTION, commands, version=__version__))
