@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
     @property
     def agreement(self) -> str:
-        """`equal` (rounded or truncated), `one unit` of the last digit, `differs`, or why not."""
+        """`equal` (rounded), `equal when truncated`, `one unit` of the last digit, `differs`, or why not."""
         if self.macs is None:
             return self.reason
         printed = Decimal(self.cell.printed.split()[0])
@@ -46,7 +46,7 @@ class Row(NamedTuple):
         if exact.quantize(printed, rounding=ROUND_HALF_UP) == printed:
             return "equal"
         if exact.quantize(printed, rounding=ROUND_DOWN) == printed:
-            return "equal, truncated"
+            return "equal when truncated"
         unit = Decimal(1).scaleb(int(printed.as_tuple().exponent))
         return "one unit" if abs(exact - printed) <= unit else "differs"
 
