@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
     @property
     def agreement(self) -> str:
-        """`equal` (rounded), `equal when truncated`, `one unit` of the last digit, `differs`, or why not."""
+        """`equal` (rounded) or when truncated, `one unit` off, `differs`, or the reason why not."""
         if self.macs is None:
             return self.reason
         printed = Decimal(self.cell.printed.split()[0])
