@@ -31,7 +31,7 @@ def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: o
         changes: settings for `timm.create_model`, e.g. a smaller width.
 
     Raises:
-        UserError: unknown model or no such device.
+        UserError: unknown model, one that cannot be routed, or no such device.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
@@ -40,8 +40,11 @@ def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: o
     except RuntimeError as error:
         raise UserError(f"timm knows no model {model!r}: {error}") from error
     models: dict[str, nn.Module] = {"dense": dense}
-    for capacity in CAPACITIES:
-        models[f"{capacity:g}"] = convert(copy.deepcopy(dense), capacity=capacity)
+    try:
+        for capacity in CAPACITIES:
+            models[f"{capacity:g}"] = convert(copy.deepcopy(dense), capacity=capacity)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     image = torch.randn(batch, 3, *dense.patch_embed.img_size, device=device)
     steps: dict[str, Callable[[], None]] = {
         name: _step(network, image) for name, network in models.items()

@@ -23,6 +23,7 @@ def reproduce(
     seeds: tuple[int, ...] = (),
     data: str | None = None,
     out: str = "runs/amod",
+    controls: bool = False,
     plan: bool = False,
 ) -> None:
     """Print and write the tables: so far the FLOP columns, which need no data and no training.
@@ -33,6 +34,7 @@ def reproduce(
         seeds: of trained tables; there are none yet.
         data: of trained tables; there are none yet.
         out: output folder.
+        controls: negative controls of trained tables; there are none yet.
         plan: list what would run, and stop.
     """
     from amod.flop_table import flop_table
