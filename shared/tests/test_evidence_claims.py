@@ -257,6 +257,6 @@ def test_verdict_table_says_seeds_data_points_and_the_detectable_effect() -> Non
     assert "- Data: rendered digits." in text
     assert "seeds 0 1 2 3 4; effects +1.00, +1.20, +0.80, +1.10, +0.90." in text
     assert "not run: shuffled seed 0" in text
-    assert "half-width" in text
+    assert "longer half" in text
     with pytest.raises(ValueError, match="one unit"):
         verdict_table([claims[0], replace(claims[1], unit="s")], verdicts, "t", "t", "d")

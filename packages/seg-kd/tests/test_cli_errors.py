@@ -73,6 +73,13 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
         capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18",
         "--teacher-weights", "absent.pth", "--objective", "cwd", *out,
     )  # fmt: skip
+    assert "no teacher" in call(capsys, "distill", *images, "--iterations", "1", *out)
+    assert "--teacher-weights" in call(
+        capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18", *out
+    )
+    for flag, value in (("--workers", "-1"), ("--flip", "2"), ("--learning-rate", "-1"),
+                        ("--iterations", "0"), ("--device", "cuba")):  # fmt: skip
+        assert flag in call(capsys, "train", *images, "--iterations", "1", *out, flag, value)
     (tmp_path / "file").write_text("")
     assert "file" in call(
         capsys, "train", *images, "--iterations", "1", "--out", str(tmp_path / "file")

@@ -37,7 +37,8 @@ def test_teacher_to_student_to_score(
          "--out", str(tmp_path / "s"))  # fmt: skip
     scores = json.loads((tmp_path / "s" / "scores.json").read_text())
     plan = json.loads((tmp_path / "s" / "plan.json").read_text())
-    assert plan == {"budget_seconds": 1.0, "iterations": scores["iterations"]}
+    assert plan["budget_seconds"] == 1.0
+    assert plan["iterations"] == scores["iterations"]
     assert scores["iterations"] >= 1
     capsys.readouterr()
     call("evaluate", *images, "--model", configs["student"],

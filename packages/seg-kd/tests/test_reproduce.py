@@ -11,7 +11,8 @@ import pytest
 from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
 from repro_shared.timing.calibrate import Calibration
-from seg_kd import report
+from seg_kd import comparison, report
+from seg_kd.distiller import DivergedError
 from seg_kd.plan import (
     arms,
     drifted,
@@ -24,7 +25,8 @@ from seg_kd.recipes import FUNCTIONS, find_recipe
 from seg_kd.recipes.base import Recipe
 from seg_kd.report_tables import comparison_table, crossing
 from seg_kd.reproduce import reproduce
-from seg_kd.results import COMMITTED_RESULTS, Results, committed_values, load_results
+from seg_kd.results import COMMITTED_RESULTS, Results, committed_values, load_results, measurements
+from seg_kd.training import Job, Outcome
 
 
 def fake_calibration(**seconds: float) -> Calibration:
@@ -68,13 +70,10 @@ def test_folder_recipe_runs_on_a_label_map_folder(folder: Path, tmp_path: Path) 
     recipe = replace(
         recipe,
         data=replace(recipe.data, crop=(32, 32)),
-        objectives=recipe.objectives[:2],
-        equal_iteration_budgets=(),
-        budgets=(8,),
         calibration_rounds=2,
     )
     reproduce(recipe, tmp_path / "out", str(folder), (0,))
-    assert len(read_records(tmp_path / "out", recipe.name)) == 3
+    assert len(read_records(tmp_path / "out", recipe.name)) == 8
 
 
 def test_plan_gives_equal_time(tiny: Recipe) -> None:
@@ -111,6 +110,30 @@ def test_moved_costs_refuse_the_comparison(tiny: Recipe) -> None:
     assert drifted(moved) == {"feature": pytest.approx(0.2)}
     with pytest.raises(UserError, match=r"feature by \+20%.*--recalibrate"):
         report.refuse_drift(Results(tiny, moved, [], 0))
+    shipped = load_results(find_recipe("equal_time_digits", "cpu"), COMMITTED_RESULTS)
+    assert shipped is not None
+    first = shipped.plan.first
+    slower = {**first["seconds"], "feature": [1.2 * s for s in first["seconds"]["feature"]]}
+    shipped.plan = replace(shipped.plan, last={**first, "seconds": slower})
+    found = {row.claim: row.verdict for row in measurements([shipped])}
+    assert found["feature-beats-plain-digits"] == "not run"
+
+
+def test_a_diverged_run_is_recorded_as_failed_and_the_others_go_on(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(tiny, objectives=tiny.objectives[:2])
+    straight = comparison.train
+
+    def diverging(job: Job) -> Outcome:
+        if job.objective.name == "plain":
+            raise DivergedError("loss is not finite (loss): lower the learning rate")
+        return straight(job)
+
+    monkeypatch.setattr(comparison, "train", diverging)
+    reproduce(recipe, tmp_path, None, (0,))
+    status = {r.arm: r.status for r in read_records(tmp_path, recipe.name)}
+    assert status == {"plain-time-8": "failed", "logit-time-8": "complete", "teacher": "complete"}
 
 
 def test_crossing_is_interpolated_in_the_logarithm_of_the_budget() -> None:
@@ -119,7 +142,7 @@ def test_crossing_is_interpolated_in_the_logarithm_of_the_budget() -> None:
     )
     assert "falls through zero near 100" in crossing((50, 200, 400), (3.0, -3.0, -4.0))
     assert crossing((100, 200), (-1.0, -2.0)) == (
-        "no crossing, the mean effect is below zero at every budget"
+        "no crossing, the mean effect is never above zero"
     )
 
 
@@ -143,7 +166,11 @@ def test_damaged_plan_is_named(tiny: Recipe, tmp_path: Path) -> None:
     path = plan_path(tmp_path, tiny.name)
     write_plan(path, make_plan(tiny, fake_calibration(**COSTS | {"feature_logit": 1.0})))
     assert read_plan(path) is not None
-    path.write_text(path.read_text()[:50])
+    whole = path.read_text()
+    path.write_text(json.dumps({**json.loads(whole), "ratios": 3}))
+    with pytest.raises(UserError, match="is not a plan"):
+        read_plan(path)
+    path.write_text(whole[:50])
     with pytest.raises(UserError, match="is not a plan"):
         read_plan(path)
 

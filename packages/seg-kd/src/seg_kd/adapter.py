@@ -76,11 +76,13 @@ def set_device(device: str) -> None:
     """Make mmengine use `cpu` or `cuda`; it otherwise takes whatever accelerator it sees.
 
     Raises:
-        UserError: cuda asked for and not there.
+        UserError: neither of the two, or cuda asked for and not there.
     """
     import mmengine.device.utils as device_utils
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"--device must be cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
     device_utils.DEVICE = device
 

@@ -18,7 +18,7 @@ from seg_kd.recipes.equal_time import equal_time_digits
 from seg_kd.teachers import untrained_teacher
 from seg_kd.training import Job, start
 
-# The same teacher forward with a loss whose weight is tiny but whose work is not there.
+# The same step with the teacher's forward pass and no distillation loss.
 BASELINE = "teacher forward + student step"
 TARGETS = {"logit": 0.03, "feature": 0.05}
 

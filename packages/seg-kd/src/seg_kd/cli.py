@@ -65,7 +65,7 @@ def table(identifier: str, *, out: str | None = None) -> None:
     """Print one table of the committed evidence, or of an output folder.
 
     Args:
-        identifier: as file names in `tables/`, e.g. equal-time-digits.
+        identifier: as file names in `tables/`, e.g. verdicts-digits.
         out: output folder; the committed results of this checkout by default.
     """
     folder = (Path(out) if out else results_folder()) / "tables"

@@ -27,6 +27,7 @@ from repro_shared.runtime.progress import say
 from repro_shared.timing.calibrate import Calibration, calibrate
 from seg_kd import METHOD_VERSION, adapter, teachers
 from seg_kd.data import InMemory, open_split
+from seg_kd.distiller import DivergedError
 from seg_kd.evaluation import evaluate
 from seg_kd.objectives import PLAIN, Objective
 from seg_kd.plan import Arm, Plan, arms, fits, make_plan, plan_path, read_plan, write_plan
@@ -58,7 +59,7 @@ class SetKey:
 
 
 @dataclass
-class Session:
+class Comparison:
     """An open recipe: data in memory, teacher loaded, folders checked.
 
     Attributes:
@@ -76,14 +77,16 @@ class Session:
     teacher_sha256: str
 
 
-def open_session(recipe: Recipe, out: Path, folder: str | None, retrain: bool = False) -> Session:
+def open_comparison(
+    recipe: Recipe, out: Path, folder: str | None, retrain: bool = False
+) -> Comparison:
     """Check the output folder and the data, then load the teacher or make it.
 
     Args:
         recipe: what to run.
         out: output folder.
         folder: the data set's folder, for recipes that need one.
-        retrain: make the teacher again even if a committed one exists.
+        retrain: make the teacher again, whatever there is.
 
     Raises:
         UserError: unusable output folder, data or teacher file.
@@ -92,10 +95,10 @@ def open_session(recipe: Recipe, out: Path, folder: str | None, retrain: bool = 
     train_split = open_split(recipe.data, folder, "train")
     test_split = open_split(recipe.data, folder, "test")
     weights = teachers.weights_path(recipe, out, retrain)
-    if not weights.is_file():
+    if weights.parent != teachers.COMMITTED and (retrain or not teachers.belongs(recipe, weights)):
         train_teacher(recipe, out, train_split, test_split, weights)
     teacher = teachers.load_teacher(recipe, weights)
-    return Session(recipe, out, train_split, test_split, teacher, sha256_file(weights))
+    return Comparison(recipe, out, train_split, test_split, teacher, sha256_file(weights))
 
 
 def train_teacher(
@@ -135,7 +138,7 @@ def train_teacher(
         data_name=recipe.data.name,
         data_fingerprint=data_fingerprint(source, test),
         metrics=metrics(recipe, scores, spec.iterations),
-        notes=f"weights sha256 {sha256}",
+        notes=teachers.weights_note(sha256),
         **common(outcome, origin, started),
     )
     write_record(out, record)
@@ -144,28 +147,28 @@ def train_teacher(
     return record
 
 
-def plan_for(session: Session, recalibrate: bool = False) -> Plan:
+def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
     """The plan of an earlier call, or a new one from a fresh calibration.
 
     A plan of other budgets, objectives or scale, and any plan under `recalibrate`, is set aside
     with the runs made under it; a new set begins.
     """
-    path = plan_path(session.out, session.recipe.name)
+    path = plan_path(comparison.out, comparison.recipe.name)
     plan = read_plan(path)
-    if plan is not None and (recalibrate or not fits(plan, session.recipe)):
-        set_aside(session, plan, path)
+    if plan is not None and (recalibrate or not fits(plan, comparison.recipe)):
+        set_aside(comparison, plan, path)
         plan = None
     if plan is None:
-        plan = make_plan(session.recipe, calibrate_recipe(session))
+        plan = make_plan(comparison.recipe, calibrate_recipe(comparison))
         write_plan(path, plan)
     return plan
 
 
-def set_aside(session: Session, plan: Plan, path: Path) -> None:
+def set_aside(comparison: Comparison, plan: Plan, path: Path) -> None:
     """Move a plan and its runs below `superseded/`; nothing is deleted."""
-    old = session.out / "superseded" / f"{session.recipe.name}-{plan.identity[:12]}"
+    old = comparison.out / "superseded" / f"{comparison.recipe.name}-{plan.identity[:12]}"
     for folder in ("records", "work"):
-        current = session.out / folder / session.recipe.name
+        current = comparison.out / folder / comparison.recipe.name
         for arm in sorted(current.iterdir()) if current.is_dir() else ():
             if arm.name != TEACHER_ARM:
                 target = old / folder / arm.name
@@ -176,48 +179,48 @@ def set_aside(session: Session, plan: Plan, path: Path) -> None:
     path.replace(old / "plan.json")
 
 
-def calibrate_recipe(session: Session) -> Calibration:
+def calibrate_recipe(comparison: Comparison) -> Calibration:
     """Interleaved cost of whole training steps, one live trainer an objective.
 
     Returns:
         Seconds of every timed step (data, teacher, student, loss, backward, optimiser).
     """
     steps: dict[str, Callable[[], None]] = {}
-    say(f"{session.recipe.name}: calibrating the objectives' step costs")
+    say(f"{comparison.recipe.name}: calibrating the objectives' step costs")
     with tempfile.TemporaryDirectory() as folder:
-        for objective in session.recipe.objectives:
+        for objective in comparison.recipe.objectives:
             # The schedule is long enough that no timed step lies beyond its end.
-            job = student_job(session, Arm(objective, "time", 0, 10**6), 0, "calibration")
+            job = student_job(comparison, Arm(objective, "time", 0, 10**6), 0, "calibration")
             job = replace(job, checkpoint_interval=0, directory=Path(folder) / objective.name)
             steps[objective.name] = start(job).step
-        return calibrate(steps, warmup=5, rounds=session.recipe.calibration_rounds)
+        return calibrate(steps, warmup=5, rounds=comparison.recipe.calibration_rounds)
 
 
 def run_missing(
-    session: Session, plan: Plan, seeds: tuple[int, ...], controls: bool = False
+    comparison: Comparison, plan: Plan, seeds: tuple[int, ...], controls: bool = False
 ) -> int:
     """Run what has no finished record yet; killed runs go on from their checkpoint.
 
     Returns:
         How many runs were made.
     """
-    todo, made = arms(session.recipe, plan, controls), 0
+    todo, made = arms(comparison.recipe, plan, controls), 0
     for seed in seeds:
         for number, arm in enumerate(todo, 1):
-            path = path_for(session.out, session.recipe.name, arm.name, seed)
-            if not finished(path, recipe_hash(set_key(session, plan)), session):
+            path = path_for(comparison.out, comparison.recipe.name, arm.name, seed)
+            if not finished(path, recipe_hash(set_key(comparison, plan)), comparison):
                 say(
-                    f"{session.recipe.name} seed {seed}, run {number} of {len(todo)}: "
+                    f"{comparison.recipe.name} seed {seed}, run {number} of {len(todo)}: "
                     f"{arm.name}, {arm.iterations} iterations"
                 )
-                run_student(session, plan, arm, seed)
+                run_student(comparison, plan, arm, seed)
                 made += 1
     return made
 
 
-def set_key(session: Session, plan: Plan) -> SetKey:
+def set_key(comparison: Comparison, plan: Plan) -> SetKey:
     """The identity of a comparison's runs."""
-    recipe = session.recipe
+    recipe = comparison.recipe
     return SetKey(
         recipe.name,
         recipe.scale,
@@ -226,68 +229,86 @@ def set_key(session: Session, plan: Plan) -> SetKey:
         recipe.optimiser,
         recipe.objectives,
         plan.ratios,
-        session.teacher_sha256,
+        comparison.teacher_sha256,
     )
 
 
-def student_job(session: Session, arm: Arm, seed: int, identity: str) -> Job:
+def student_job(comparison: Comparison, arm: Arm, seed: int, identity: str) -> Job:
     """The training job of one arm and seed."""
-    recipe = session.recipe
+    recipe = comparison.recipe
     teacher: nn.Module | None = None
     if arm.objective.needs_teacher:
-        teacher = session.teacher
+        teacher = comparison.teacher
         if arm.untrained_teacher:
             teacher = teachers.untrained_teacher(recipe)
     classes = len(recipe.data.classes)
     return Job(
         student_config=adapter.model_config(recipe.student, classes, recipe.data.crop),
         data=recipe.data,
-        source=session.train,
+        source=comparison.train,
         optimiser=recipe.optimiser,
         iterations=arm.iterations,
         seed=seed,
         objective=arm.objective,
         teacher=teacher,
-        directory=work_directory(recipe, session.out, arm.name, seed),
+        directory=work_directory(recipe, comparison.out, arm.name, seed),
         checkpoint_interval=checkpoint_interval(arm.iterations),
         workers=recipe.workers,
         label=f"{arm.name} seed {seed}",
-        identity=f"{identity}/{arm.name}/{seed}",
+        identity=f"{identity}/{METHOD_VERSION}/{arm.name}/{seed}/"
+        f"{data_fingerprint(comparison.train, comparison.test)}",
     )
 
 
-def run_student(session: Session, plan: Plan, arm: Arm, seed: int) -> RunRecord:
-    """Train one student, score it on the test split, write its weights and its record."""
-    recipe, key = session.recipe, set_key(session, plan)
-    job = student_job(session, arm, seed, recipe_hash(key))
+def run_student(comparison: Comparison, plan: Plan, arm: Arm, seed: int) -> RunRecord:
+    """Train one student, score it on the test split, write its weights and its record.
+
+    A run that diverges gets a record too, of status `failed`; the others go on.
+    """
+    recipe, key = comparison.recipe, set_key(comparison, plan)
+    job = student_job(comparison, arm, seed, recipe_hash(key))
+    of_run: dict[str, Any] = {
+        "recipe": recipe.name,
+        "recipe_hash": recipe_hash(key),
+        "recipe_config": resolved_config(key),
+        "arm": arm.name,
+        "seed": seed,
+        "data_name": recipe.data.name,
+        "data_fingerprint": data_fingerprint(comparison.train, comparison.test),
+    }
     started, origin = datetime.now(UTC), provenance(DISTRIBUTIONS, __file__)
-    outcome = train(job)
-    scores = evaluate(outcome.student, session.test, len(recipe.data.classes))
-    record = RunRecord(
-        recipe=recipe.name,
-        recipe_hash=recipe_hash(key),
-        recipe_config=resolved_config(key),
-        arm=arm.name,
-        seed=seed,
-        data_name=recipe.data.name,
-        data_fingerprint=data_fingerprint(session.train, session.test),
-        metrics=metrics(recipe, scores, arm.iterations),
-        **common(outcome, origin, started),
-    )
-    teachers.save_plain(outcome.student, job.directory / "student.safetensors")
-    write_record(session.out, record)
+    try:
+        outcome = train(job)
+    except DivergedError as error:
+        say(f"{recipe.name}: {arm.name} seed {seed} failed: {error}")
+        nothing = Outcome(nn.Identity(), 0.0)
+        record = RunRecord(
+            **of_run,
+            metrics={},
+            notes=str(error),
+            **{**common(nothing, origin, started), "status": "failed"},
+        )
+    else:
+        scores = evaluate(outcome.student, comparison.test, len(recipe.data.classes))
+        record = RunRecord(
+            **of_run,
+            metrics=metrics(recipe, scores, arm.iterations),
+            **common(outcome, origin, started),
+        )
+        teachers.save_plain(outcome.student, job.directory / "student.safetensors")
+    write_record(comparison.out, record)
     shutil.rmtree(job.directory / "checkpoints", ignore_errors=True)
     return record
 
 
-def finish(session: Session, plan: Plan) -> Plan:
+def finish(comparison: Comparison, plan: Plan) -> Plan:
     """Calibrate a second time and keep it in the plan file."""
-    plan = replace(plan, last=calibrate_recipe(session).to_dict())
-    write_plan(plan_path(session.out, session.recipe.name), plan)
+    plan = replace(plan, last=calibrate_recipe(comparison).to_dict())
+    write_plan(plan_path(comparison.out, comparison.recipe.name), plan)
     return plan
 
 
-def finished(path: Path, key: str, session: Session) -> bool:
+def finished(path: Path, key: str, comparison: Comparison) -> bool:
     """Whether the record at `path` is complete, of this set, this method and these data."""
     if not path.is_file():
         return False
@@ -296,7 +317,7 @@ def finished(path: Path, key: str, session: Session) -> bool:
         record.status == "complete"
         and record.recipe_hash == key
         and record.method_version == METHOD_VERSION
-        and record.data_fingerprint == data_fingerprint(session.train, session.test)
+        and record.data_fingerprint == data_fingerprint(comparison.train, comparison.test)
     )
 
 

@@ -23,6 +23,10 @@ from seg_kd.losses import (
 from seg_kd.objectives import Objective
 
 
+class DivergedError(UserError):
+    """A loss that is not finite: the run cannot go on, others can."""
+
+
 class Distiller(BaseModel):
     """mmengine model whose training losses are the student's own plus the objective's.
 
@@ -89,12 +93,12 @@ class Distiller(BaseModel):
         """Sum the loss parts; stop before the optimiser step if one is not finite.
 
         Raises:
-            UserError: names the parts that are not finite.
+            DivergedError: names the parts that are not finite.
         """
         total, parts = super().parse_losses(losses)
         if not torch.isfinite(total):
             bad = [name for name, value in parts.items() if not torch.isfinite(value).all()]
-            raise UserError(f"loss is not finite ({', '.join(bad)}): lower the learning rate")
+            raise DivergedError(f"loss is not finite ({', '.join(bad)}): lower the learning rate")
         return total, parts
 
     def _logit_loss(self, student: Tensor, teacher: Tensor, data_samples: list[Any]) -> Tensor:

@@ -85,10 +85,13 @@ def results_block(found: list[Results], tables: list[Table]) -> str:
     parts = []
     for results in shown:
         name = suffix(results.recipe)
-        parts.append(f"![{results.recipe.name}](results/figures/equal-time-{name}.png)\n")
         largest = f"equal-time-{name}" + (
             f"-{results.recipe.budgets[-1]}" if len(results.recipe.budgets) > 1 else ""
         )
-        wanted = (f"verdicts-{name}", f"curve-{name}", largest, f"cost-{name}")
-        parts += [table.to_markdown() for table in tables if table.id in wanted]
+        by_id = {table.id: table for table in tables}
+        parts.append(by_id[f"verdicts-{name}"].to_markdown())
+        parts.append(f"![{results.recipe.name}](results/figures/equal-time-{name}.png)\n")
+        equal = [i for i in by_id if i.startswith(f"equal-iterations-{name}")]
+        wanted = (largest, f"curve-{name}", *equal, f"cost-{name}")
+        parts += [by_id[i].to_markdown() for i in wanted if i in by_id]
     return "\n".join(parts)

@@ -7,6 +7,7 @@ labels as class indices. Models are mmseg config files with a `model`, or the na
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
+from repro_shared.runtime.files import (
+    atomic_write_json,
+    ensure_output_dir,
+    sha256_bytes,
+    sha256_file,
+)
 from seg_kd.data import InMemory, open_split
 from seg_kd.objectives import OBJECTIVES, PLAIN, Objective
 from seg_kd.recipes.base import Data, Model, Optimiser
@@ -59,12 +65,16 @@ class Images:
         """The same as a recipe's data.
 
         Raises:
-            UserError: fewer than two classes, or an empty crop.
+            UserError: no folder, or a value out of its range.
         """
         if not self.data:
             raise UserError("no data: give the folder with --data DIR")
         if self.num_classes < 2 or self.num_classes > 254:
             raise UserError(f"--num-classes must be 2 to 254, got {self.num_classes}")
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"--flip must be 0 to 1, got {self.flip:g}")
+        if self.workers < 0:
+            raise UserError(f"--workers must be 0 or more, got {self.workers}")
         if min(self.crop) < 16:
             raise UserError(f"--crop must be at least 16 x 16 pixels, got {self.crop}")
         return Data(
@@ -104,6 +114,10 @@ class Schedule:
         """The same as a recipe's optimiser."""
         if self.batch_size < 2:
             raise UserError("--batch-size must be at least 2 (batch norm)")
+        if self.iterations is not None and self.iterations < 1:
+            raise UserError(f"--iterations must be at least 1, got {self.iterations}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"--learning-rate must be above 0, got {self.learning_rate:g}")
         return Optimiser(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -277,13 +291,20 @@ def _train(
     adapter.set_device(device)
     job = _job(source, spec, optimiser, schedule.iterations or 0, schedule.seed, student,
                student_weights, objective, network, folder, images.workers)  # fmt: skip
+    # Whatever decides the result: a run resumes only where nothing of it has changed.
+    weights = [sha256_file(path) if path else "" for path in (teacher_weights, student_weights)]
+    decisive = (spec, optimiser, objective, schedule.seed, job.student_config, source.fingerprint,
+                teacher, *weights, device)  # fmt: skip
+    identity = sha256_bytes(repr(decisive).encode())
     if schedule.budget_seconds is not None:
-        job = replace(job, iterations=_planned(job, schedule.budget_seconds, folder / "plan.json"))
-    if job.iterations < 1:
-        raise UserError(f"--iterations must be at least 1, got {job.iterations}")
-    job = replace(job, checkpoint_interval=max(50, job.iterations // 10),
-                  identity=f"{spec} {optimiser} {objective} {schedule.seed} {job.iterations} "
-                  f"{job.student_config}", label=f"{objective.name} training")  # fmt: skip
+        path = folder / "plan.json"
+        job = replace(job, iterations=_planned(job, schedule.budget_seconds, identity, path))
+    job = replace(
+        job,
+        checkpoint_interval=max(50, job.iterations // 10),
+        identity=f"{identity} {job.iterations}",
+        label=f"{objective.name} training",
+    )
     outcome = run(job)
     teachers.save_plain(outcome.student, folder / "model.safetensors")
     teachers.save_torch(outcome.student, folder / "model.pth")
@@ -293,14 +314,16 @@ def _train(
     print(json.dumps(scores, indent=2))
 
 
-def _planned(job: Job, seconds: float, path: Path) -> int:
+def _planned(job: Job, seconds: float, identity: str, path: Path) -> int:
     """Iterations that fit a budget; kept in a file, so that a resumed run has the same schedule."""
+    key = {"budget_seconds": seconds, "run": identity}
     if path.is_file():
-        plan = json.loads(path.read_text())
-        if plan["budget_seconds"] == seconds:
-            return int(plan["iterations"])
+        with contextlib.suppress(ValueError, AttributeError):  # a damaged plan is made anew
+            plan = json.loads(path.read_text())
+            if {name: plan.get(name) for name in key} == key:
+                return int(plan.get("iterations") or 0) or _affordable(job, seconds)
     iterations = _affordable(job, seconds)
-    atomic_write_json(path, {"budget_seconds": seconds, "iterations": iterations})
+    atomic_write_json(path, {**key, "iterations": iterations})
     return iterations
 
 
@@ -364,9 +387,12 @@ def _config(name: str, spec: Data) -> dict[str, Any]:
 def _load(name: str, weights: str, spec: Data, device: str) -> nn.Module:
     from seg_kd import adapter, teachers
 
+    config = _config(name, spec)
+    if not weights:
+        raise UserError(f"no weights for {name}: give --weights, or --teacher-weights, FILE")
     state = teachers.read_weights(weights)
     adapter.set_device(device)
-    model = adapter.build_model(_config(name, spec))
+    model = adapter.build_model(config)
     teachers.load_strictly(model, state, weights)
     return model.to(device).eval().requires_grad_(False)
 

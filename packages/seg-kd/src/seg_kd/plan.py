@@ -178,8 +178,11 @@ def read_plan(path: Path) -> Plan | None:
     if not path.is_file():
         return None
     try:
-        return Plan(**json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
+        plan = Plan(**json.loads(path.read_text()))
+        if not (isinstance(plan.ratios, dict) and isinstance(plan.iterations, dict)):
+            raise TypeError("ratios and iterations must be tables")
+        return plan
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not a plan ({error}): use --recalibrate") from error
 
 

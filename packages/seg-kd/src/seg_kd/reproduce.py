@@ -48,11 +48,11 @@ def reproduce(
 
     adapter.check_distributions()
     adapter.set_device(device)
-    session = comparison.open_session(recipe, out, folder, retrain)
-    plan = comparison.plan_for(session, recalibrate)
-    ran = comparison.run_missing(session, plan, seeds, controls)
+    opened = comparison.open_comparison(recipe, out, folder, retrain)
+    plan = comparison.plan_for(opened, recalibrate)
+    ran = comparison.run_missing(opened, plan, seeds, controls)
     if ran or plan.last is None:
-        comparison.finish(session, plan)
+        comparison.finish(opened, plan)
     results = load_results(recipe, out)
     assert results is not None
     for table in report.write_report(results, out):

@@ -11,9 +11,9 @@ from repro_shared.evidence.measured import Measured, measure, read_measured
 from repro_shared.evidence.records import RunRecord, read_record, read_records
 from seg_kd import METHOD_VERSION
 from seg_kd.claims import CLAIMS
-from seg_kd.plan import Plan, plan_path, read_plan
+from seg_kd.plan import Plan, drifted, plan_path, read_plan
 from seg_kd.recipes.base import Recipe
-from seg_kd.teachers import COMMITTED
+from seg_kd.teachers import COMMITTED, belongs, weights_note
 
 TABLES = Path(__file__).parent / "tables"
 COMMITTED_RESULTS = Path(__file__).parents[2] / "results"
@@ -38,6 +38,11 @@ class Results:
         """Complete runs of an arm by seed."""
         return [r for r in self.records if r.arm == arm and r.status == "complete"]
 
+    @property
+    def judged(self) -> list[RunRecord]:
+        """The records that verdicts may use: none where the step costs moved during the runs."""
+        return [] if drifted(self.plan) else self.records
+
     def values(self, arm: str, metric: str = "miou") -> list[float]:
         """A metric of an arm, by seed."""
         return [record.metrics[metric] for record in self.runs(arm)]
@@ -51,9 +56,10 @@ def load_results(recipe: Recipe, out: Path) -> Results | None:
     records = read_records(out, recipe.name)
     # The newest complete run tells which set is current: its hash covers plan, teacher and recipe.
     students = [
-        r for r in records if r.arm != "teacher" and r.recipe_config["ratios"] == plan.ratios
+        r for r in records if r.arm != "teacher" and r.recipe_config.get("ratios") == plan.ratios
     ]
-    current = max(students, key=lambda r: r.finished).recipe_hash if students else ""
+    newest = max(students, key=lambda r: r.finished, default=None)
+    current = newest.recipe_hash if newest else ""
     kept = [
         record
         for record in records
@@ -61,16 +67,18 @@ def load_results(recipe: Recipe, out: Path) -> Results | None:
         and (record.arm == "teacher" or record.recipe_hash == current)
     ]
     stale = len(records) - len(kept)
-    if not any(record.arm == "teacher" for record in kept):
-        kept += committed_teacher(recipe)
+    sha256 = newest.recipe_config["teacher_sha256"] if newest else None
+    found = [record for record in (*kept, *committed_teacher(recipe)) if record.arm == "teacher"]
+    teacher = [r for r in found if sha256 is None or r.notes == weights_note(sha256)][:1]
+    kept = [record for record in kept if record.arm != "teacher"] + teacher
     own = out.resolve() == COMMITTED_RESULTS
     return Results(recipe, plan, kept, stale, {} if own else committed_values(recipe))
 
 
 def committed_teacher(recipe: Recipe) -> list[RunRecord]:
-    """The record beside the committed teacher's weights."""
-    path = COMMITTED / Path(recipe.teacher.weights or "none").with_suffix(".json")
-    return [read_record(path)] if path.is_file() else []
+    """The record beside the committed teacher's weights, if it was scored on this recipe's data."""
+    path = COMMITTED / (recipe.teacher.weights or "none")
+    return [read_record(path.with_suffix(".json"))] if belongs(recipe, path) else []
 
 
 def suffix(recipe: Recipe) -> str:
@@ -96,8 +104,8 @@ def committed() -> list[Measured]:
 
 def measurements(all_results: Sequence[Results]) -> list[Measured]:
     """Rows of `measured.csv` for every claim, run or not."""
-    # Tuning makes no claims, and borrows the comparison's teacher: its record must not come twice.
+    # Tuning makes no claims.
     judged = [results for results in all_results if results.recipe.name in CLAIMS]
-    records = [record for results in judged for record in results.records]
+    records = [record for results in judged for record in results.judged]
     claims = [claim for claims in CLAIMS.values() for claim in claims]
     return measure(claims, judge(claims, records), records)

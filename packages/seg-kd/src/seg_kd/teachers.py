@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from repro_shared.evidence.records import read_record, recipe_hash
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, sha256_file
 from seg_kd import adapter
@@ -33,6 +34,22 @@ def weights_path(recipe: Recipe, out: Path, retrain: bool) -> Path:
     if recipe.teacher.weights and not retrain and committed.is_file():
         return committed
     return out / "teachers" / f"{recipe.name}-{recipe.scale}.safetensors"
+
+
+def belongs(recipe: Recipe, weights: Path) -> bool:
+    """Whether weights and the record beside them exist and are of this teacher's recipe."""
+    path = weights.with_suffix(".json")
+    if not (weights.is_file() and path.is_file()):
+        return False
+    record = read_record(path)
+    return record.recipe_hash == recipe_hash(
+        TeacherKey(recipe.data, recipe.teacher)
+    ) and record.notes == weights_note(sha256_file(weights))
+
+
+def weights_note(sha256: str) -> str:
+    """What a teacher's record says of the file it belongs to."""
+    return f"weights sha256 {sha256}"
 
 
 def save_half(model: nn.Module, path: Path) -> str:

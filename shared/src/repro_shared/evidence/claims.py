@@ -171,8 +171,8 @@ def verdict_table(
         notes.append(f"{claim.id}: seeds {seeds}; effects {points}{missing}.")
     notes.append(
         "Effects are paired by seed. Low and high: 95 % Student t interval, its ends at the level "
-        "of Holm's test within a family. Detectable: the interval's half-width; an effect closer "
-        "to its bound than this could not have been called."
+        "of Holm's test within a family, so it may be lopsided. Detectable: its longer half; an "
+        "effect closer to its bound than this could hardly have been called."
     )
     measures = [Column(name, unit, 2) for name in ("effect", "low", "high", "detectable")]
     texts = (Column("claim"), Column("statement"), Column("bound", unit))

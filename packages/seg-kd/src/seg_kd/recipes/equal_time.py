@@ -96,7 +96,7 @@ def equal_time_camvid(scale: Scale) -> Recipe:
     Cells: the claims of the abstract, none of its numbers.
     Cost: cpu about an hour on two cores for 5 seeds with the committed teacher.
     Deviations: 367 small frames (240 x 180), a student from random initialisation, and a teacher of
-    another family (EfficientNet-Lite0 from ImageNet weights: 367 frames train no better one).
+    another family (EfficientNet-Lite0 from ImageNet weights; none was trained from scratch).
     """
     smoke = scale == "smoke"
     data = Data(
@@ -115,7 +115,7 @@ def equal_time_camvid(scale: Scale) -> Recipe:
                 backbone="tf_efficientnet_lite0",
                 head_channels=64,
                 auxiliary_channels=32,
-                # At stride 8 its forward pass alone costs 2.5 student steps; the losses resize.
+                # Stride 8 would make its forward pass several times dearer; the losses resize.
                 output_stride=16,
                 imagenet=True,
             ),

@@ -1,0 +1,46 @@
+"""Parameters and multiply-accumulates of the recipes' models, as the README states them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from repro_shared.timing.counts import count_operations, count_parameters
+from seg_kd import adapter
+from seg_kd.recipes import find_recipe
+
+README = Path(__file__).parents[1] / "README.md"
+SIZES = {  # millions of parameters, MMAC for one training crop
+    ("equal_time_digits", "student"): (0.802, 53.3),
+    ("equal_time_digits", "teacher"): (3.200, 212.8),
+    ("equal_time_camvid", "student"): (0.802, 159.6),
+    ("equal_time_camvid", "teacher"): (3.407, 183.8),
+}
+
+
+@pytest.mark.parametrize(("name", "role"), SIZES)
+def test_sizes_at_the_cpu_scale(name: str, role: str) -> None:
+    recipe = find_recipe(name, "cpu")
+    spec = recipe.student if role == "student" else recipe.teacher.model
+    config = adapter.model_config(spec, len(recipe.data.classes), recipe.data.crop)
+    model = adapter.build_model(config).eval()
+    image = torch.zeros(1, 3, *recipe.data.crop)
+    counted = count_operations(lambda: model(image, mode="tensor"))
+    millions, macs = SIZES[name, role]
+    assert count_parameters(model) / 1e6 == pytest.approx(millions, abs=0.0006)
+    assert counted.macs / 1e6 == pytest.approx(macs, abs=0.06)
+    row = re.search(rf"^\| `{name}` .*$", README.read_text(), re.MULTILINE)
+    assert row is not None
+    assert f"{millions:.2f} M, {macs:.0f} MMAC" in row[0]
+
+
+def test_paper_scale_models_are_those_of_mmsegmentations_zoo() -> None:
+    recipe = find_recipe("equal_time_cityscapes", "paper")
+    for spec, millions in ((recipe.student, 12.79), (recipe.teacher.model, 67.97)):
+        config = adapter.model_config(spec, len(recipe.data.classes), recipe.data.crop)
+        assert count_parameters(adapter.build_model(config)) / 1e6 == pytest.approx(
+            millions, abs=0.01
+        )
