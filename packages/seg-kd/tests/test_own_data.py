@@ -31,13 +31,13 @@ def test_teacher_to_student_to_score(
     images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
     call("train", *images, "--iterations", "3", "--batch-size", "2", "--model", configs["teacher"],
          "--out", str(tmp_path / "t"))  # fmt: skip
-    call("distill", *images, "--budget-seconds", "1", "--batch-size", "2",
+    call("distill", *images, "--budget-seconds", "3", "--batch-size", "2",
          "--teacher", configs["teacher"], "--teacher-weights", str(tmp_path / "t" / "model.pth"),
          "--student", configs["student"], "--objective", "feature+logit", "--temperature", "2",
          "--out", str(tmp_path / "s"))  # fmt: skip
     scores = json.loads((tmp_path / "s" / "scores.json").read_text())
     plan = json.loads((tmp_path / "s" / "plan.json").read_text())
-    assert plan["budget_seconds"] == 1.0
+    assert plan["budget_seconds"] == 3.0
     assert plan["iterations"] == scores["iterations"]
     assert scores["iterations"] >= 1
     capsys.readouterr()

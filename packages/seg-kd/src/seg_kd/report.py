@@ -48,7 +48,8 @@ def figure(results: Results, stem: Path) -> None:
         axes.minorticks_off()
         axes.set_xlabel("wall-clock budget in iterations of logit distillation (markers set apart)")
         axes.set_ylabel("mIoU on the test split (percent)")
-        axes.set_title(f"{recipe.name}: equal wall-clock time")
+        refused = ", refused: step costs moved" if drifted(results.plan) else ""
+        axes.set_title(f"{recipe.name}: equal wall-clock time{refused}")
         axes.legend(loc="best")
         save_figure(drawing, stem)
 
