@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
@@ -18,7 +19,7 @@ from repro_shared.timing.calibrate import calibrate
 CAPACITIES = (0.5, 0.125)
 
 
-def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: object) -> Table:
+def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: Any) -> Table:
     """Images per second of a routed model over timm's dense one with fused attention.
 
     Both run in inference mode with the same random weights and the same head; neither is compiled.
@@ -36,7 +37,7 @@ def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: o
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
     try:
-        dense = timm.create_model(model, **changes).eval().to(device)
+        dense: Any = timm.create_model(model, **changes).eval().to(device)
     except RuntimeError as error:
         raise UserError(f"timm knows no model {model!r}: {error}") from error
     models: dict[str, nn.Module] = {"dense": dense}

@@ -8,7 +8,7 @@ every block returns the full sequence and feature maps stay complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -99,13 +99,14 @@ def convert(
     routers = {
         str(index): make_router(router, model.embed_dim, index) for index in routing.blocks(depth)
     }
-    for block in model.blocks:
+    routed: Any = model
+    for block in routed.blocks:
         block.attn.fused_attn = True  # scores are read off where fused attention is called
-    model.__class__ = _routed_class(type(model))
-    model.routing = routing
+    routed.__class__ = _routed_class(type(model))
+    routed.routing = routing
     # Routers without parameters stay out of the state dict by themselves.
-    model.routers = nn.ModuleDict(routers).to(next(model.parameters()).device)
-    return model
+    routed.routers = nn.ModuleDict(routers).to(next(model.parameters()).device)
+    return routed
 
 
 def set_capacity(model: Any, capacity: float) -> None:
@@ -207,7 +208,7 @@ class RoutedMixin:
     def forward_intermediates(
         self: Any,
         x: Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         return_prefix_tokens: bool = False,
         norm: bool = False,
         stop_early: bool = False,
@@ -274,5 +275,5 @@ def packed(block: nn.Module, x: Tensor, index: Tensor, gate: Tensor | None = Non
 
 
 @cache
-def _routed_class(base: type) -> type:
+def _routed_class(base: Any) -> type:
     return type(f"Routed{base.__name__}", (RoutedMixin, base), {"__doc__": base.__doc__})
