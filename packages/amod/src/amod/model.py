@@ -102,7 +102,8 @@ def convert(
     routed: Any = model
     for block in routed.blocks:
         block.attn.fused_attn = True  # scores are read off where fused attention is called
-    routed.__class__ = _routed_class(type(routed))
+    base: Any = type(model)
+    routed.__class__ = _routed_class(base)
     routed.routing = routing
     # Routers without parameters stay out of the state dict by themselves.
     routed.routers = nn.ModuleDict(routers).to(next(model.parameters()).device)
