@@ -15,7 +15,7 @@ from seg_kd.data import open_split
 from seg_kd.evaluation import evaluate
 from seg_kd.recipes import FUNCTIONS, find_recipe
 from seg_kd.recipes.base import Recipe
-from seg_kd.teachers import COMMITTED, TeacherKey, load_teacher
+from seg_kd.teachers import COMMITTED, TeacherKey, belongs, load_teacher
 
 RECIPES = [
     recipe
@@ -58,6 +58,20 @@ def test_digit_teacher_scores_what_its_record_says() -> None:
     )
     recorded = read_record(path.with_suffix(".json")).metrics["miou"]
     assert float(scores.miou) == pytest.approx(recorded, abs=0.01)
+
+
+def test_weights_belong_to_one_recipe_and_one_record(tmp_path: Path) -> None:
+    recipe = find_recipe("equal_time_digits", "cpu")
+    weights = tmp_path / "teacher.safetensors"
+    content = (COMMITTED / recipe.teacher.weights).read_bytes()
+    weights.write_bytes(content)
+    assert not belongs(recipe, weights)  # no record
+    record = (COMMITTED / recipe.teacher.weights).with_suffix(".json")
+    weights.with_suffix(".json").write_bytes(record.read_bytes())
+    assert belongs(recipe, weights)
+    assert not belongs(find_recipe("equal_time_camvid", "cpu"), weights)
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # other weights
+    assert not belongs(recipe, weights)
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
