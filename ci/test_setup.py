@@ -31,7 +31,7 @@ exit 0
 PYTHON = f"""\
 #!/bin/sh
 case "$*" in *ensurepip*) exit 1 ;; esac
-exec {sys.executable} "$@"
+exec '{sys.executable}' "$@"
 """
 DF = """\
 #!/bin/sh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from seg_kd.plan import (
     make_plan,
     plan_path,
     read_plan,
+    settled,
     write_plan,
 )
 from seg_kd.recipes import FUNCTIONS, find_recipe
@@ -100,6 +102,18 @@ def test_plan_gives_equal_time(tiny: Recipe) -> None:
     short = replace(recipe, budgets=(1,), long_budget=0)
     with pytest.raises(UserError, match="too short for one iteration"):
         make_plan(short, fake_calibration(**COSTS))
+
+
+def test_a_plan_needs_two_calibrations_that_agree() -> None:
+    quiet = fake_calibration(**COSTS)
+    near = fake_calibration(**COSTS | {"plain": 1.04 * COSTS["plain"]})
+    disturbed = fake_calibration(**COSTS | {"plain": 0.86 * COSTS["plain"]})
+    calls = iter([disturbed, quiet, near])
+    assert settled(lambda: next(calls)) is near
+    assert next(calls, None) is None
+    endless = itertools.cycle([disturbed, quiet])
+    with pytest.raises(UserError, match=r"no two of 5 .*plain moved by -14%"):
+        settled(lambda: next(endless))
 
 
 def test_moved_costs_refuse_the_comparison(tiny: Recipe) -> None:

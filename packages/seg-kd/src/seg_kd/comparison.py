@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,17 @@ from seg_kd.data import InMemory, open_split
 from seg_kd.distiller import DivergedError
 from seg_kd.evaluation import evaluate
 from seg_kd.objectives import PLAIN, Objective
-from seg_kd.plan import Arm, Plan, arms, fits, make_plan, plan_path, read_plan, write_plan
+from seg_kd.plan import (
+    Arm,
+    Plan,
+    arms,
+    fits,
+    make_plan,
+    plan_path,
+    read_plan,
+    settled,
+    write_plan,
+)
 from seg_kd.recipes.base import Data, Model, Optimiser, Recipe
 from seg_kd.training import Job, Outcome, start, train
 
@@ -148,7 +159,7 @@ def train_teacher(
 
 
 def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
-    """The plan of an earlier call, or a new one from a fresh calibration.
+    """The plan of an earlier call, or a new one from two calibrations that agree.
 
     A plan of other budgets, objectives or scale, and any plan under `recalibrate`, is set aside
     with the runs made under it; a new set begins.
@@ -159,7 +170,10 @@ def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
         set_aside(comparison, plan, path)
         plan = None
     if plan is None:
-        plan = make_plan(comparison.recipe, calibrate_recipe(comparison))
+        measure = partial(calibrate_recipe, comparison)
+        # Smoke runs are too short to time anything; they show that the path works.
+        smoke = comparison.recipe.scale == "smoke"
+        plan = make_plan(comparison.recipe, measure() if smoke else settled(measure))
         write_plan(path, plan)
     return plan
 

@@ -9,6 +9,7 @@ with runs made under another.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from seg_kd.recipes.base import Recipe
 
 REFERENCE = LOGIT.name
 DRIFT_LIMIT = 0.10
+SETTLED_LIMIT = 0.05
+CALIBRATIONS = 5
 Match = Literal["time", "iterations"]
 
 
@@ -153,6 +156,32 @@ def fits(plan: Plan, recipe: Recipe) -> bool:
         plan.scale == recipe.scale
         and plan.ratios.keys() == {objective.name for objective in recipe.objectives}
         and plan.iterations.keys() == {str(budget) for budget in budgets(recipe)}
+    )
+
+
+def settled(measure: Callable[[], Calibration]) -> Calibration:
+    """The second of two calibrations in a row whose ratios differ by at most 5 %.
+
+    One calibration may fall on a disturbed machine, and would spoil every run made under its plan.
+
+    Args:
+        measure: makes one calibration; called two to five times.
+
+    Raises:
+        UserError: five calibrations, and no two in a row agree.
+    """
+    before = measure()
+    for _ in range(CALIBRATIONS - 1):
+        after = measure()
+        moved = drift(before, after, REFERENCE)
+        if max(map(abs, moved.values())) <= SETTLED_LIMIT:
+            return after
+        before = after
+    worst = max(moved, key=lambda name: abs(moved[name]))
+    raise UserError(
+        f"no two of {CALIBRATIONS} calibrations in a row agree within {SETTLED_LIMIT:.0%} "
+        f"({worst} moved by {moved[worst]:+.0%} at the last): the machine is not quiet enough "
+        "for a comparison at equal time; stop other work and try again"
     )
 
 
