@@ -109,7 +109,10 @@ def test_a_plan_needs_two_calibrations_that_agree() -> None:
     near = fake_calibration(**COSTS | {"plain": 1.04 * COSTS["plain"]})
     disturbed = fake_calibration(**COSTS | {"plain": 0.86 * COSTS["plain"]})
     calls = iter([disturbed, quiet, near])
-    assert settled(lambda: next(calls)) is near
+    found = settled(lambda: next(calls))
+    assert found.seconds["plain"] == quiet.seconds["plain"] + near.seconds["plain"]
+    assert found.ratio("plain", "logit") == pytest.approx(1.02 * COSTS["plain"])
+    assert found.rounds == quiet.rounds + near.rounds
     assert next(calls, None) is None
     endless = itertools.cycle([disturbed, quiet])
     with pytest.raises(UserError, match=r"no two of 5 .*plain moved by -14%"):

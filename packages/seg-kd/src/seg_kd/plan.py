@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,7 +160,7 @@ def fits(plan: Plan, recipe: Recipe) -> bool:
 
 
 def settled(measure: Callable[[], Calibration]) -> Calibration:
-    """The second of two calibrations in a row whose ratios differ by at most 5 %.
+    """Two calibrations in a row whose ratios differ by at most 5 %, pooled.
 
     One calibration may fall on a disturbed machine, and would spoil every run made under its plan.
 
@@ -175,13 +175,25 @@ def settled(measure: Callable[[], Calibration]) -> Calibration:
         after = measure()
         moved = drift(before, after, REFERENCE)
         if max(map(abs, moved.values())) <= SETTLED_LIMIT:
-            return after
+            return pooled(before, after)
         before = after
     worst = max(moved, key=lambda name: abs(moved[name]))
     raise UserError(
         f"no two of {CALIBRATIONS} calibrations in a row agree within {SETTLED_LIMIT:.0%} "
         f"({worst} moved by {moved[worst]:+.0%} at the last): the machine is not quiet enough "
         "for a comparison at equal time; stop other work and try again"
+    )
+
+
+def pooled(one: Calibration, other: Calibration) -> Calibration:
+    """The timed steps of both."""
+    return replace(
+        one,
+        seconds={name: steps + other.seconds[name] for name, steps in one.seconds.items()},
+        cpu_seconds={
+            name: steps + other.cpu_seconds[name] for name, steps in one.cpu_seconds.items()
+        },
+        rounds=one.rounds + other.rounds,
     )
 
 

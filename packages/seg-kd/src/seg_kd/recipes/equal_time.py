@@ -128,7 +128,7 @@ def equal_time_camvid(scale: Scale) -> Recipe:
         budgets=(8,) if smoke else (50, 150, 400),
         equal_iteration_budgets=(8,) if smoke else (150,),
         seeds=(0,) if smoke else (0, 1, 2),
-        calibration_rounds=4 if smoke else 32,
+        calibration_rounds=4 if smoke else 64,
     )
 
 
