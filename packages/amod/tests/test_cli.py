@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from amod import cli
 from amod.bench import bench
+from amod.evaluate import evaluate
 from amod.flop_table import flop_table, rows
+from amod.own_data import train_own
+from repro_shared.runtime.errors import UserError
 
 
 def call(*arguments: str) -> int:
@@ -33,7 +40,7 @@ def test_flop_table_reproduces_what_it_can_and_says_what_not() -> None:
 
 
 def test_reproduce_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("reproduce", "--out", str(tmp_path)) == 0
+    assert call("reproduce", "--table", "flops", "--out", str(tmp_path)) == 0
     assert "closed form" in capsys.readouterr().out
     assert (tmp_path / "tables" / "flops.csv").is_file()
     assert call("reproduce", "--plan", "--out", str(tmp_path / "none")) == 0
@@ -52,8 +59,14 @@ def test_cite_gives_the_cell_and_bibtex(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "line"),
     [
         (("reproduce", "--table", "table1"), "unknown table"),
-        (("reproduce", "--seeds", "0"), "needs neither"),
+        (("reproduce", "--table", "cifar10"), "needs its data"),
+        (("reproduce", "--table", "digits", "--data", "x", "--seeds", "0", "0"), "distinct"),
         (("table", "table9"), "no table"),
+        (("train", "vit_tiny_patch16_224", "nowhere"), "no such folder"),
+        (("evaluate", "vit_tiny_patch16_224", "nowhere"), "no such folder"),
+        (("data", "check", "nowhere"), "no such folder"),
+        (("show", "nowhere.png"), "no such file"),
+        (("export", "resnet18", "x.onnx"), "ResNet cannot be routed"),
         (("cite", "table1/x/y"), "no reported cell"),
         (("convert",), "unknown command"),
     ],
@@ -67,18 +80,61 @@ def test_refusals(
 
 def test_bench_gives_ratios_beside_the_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
     table = bench("vit_tiny_patch16_224", 2, 2, img_size=64, embed_dim=48, depth=4)
-    assert [row[0] for row in table.rows] == ["0.5", "0.125"]
-    for _, speed, low, high, top, realised in table.rows:
+    by_name = {row[0]: row[1:] for row in table.rows}
+    assert list(by_name)[:4] == ["dense", "dense with scores", "A-MoD 0.5", "linear 0.5"]
+    assert by_name["dense"] == (1.0, 1.0, 1.0, 1.0, 1.0)
+    assert by_name["dense with scores"][3] == 1.0
+    for speed, low, high, top, realised in by_name.values():
         assert isinstance(speed, float)
         assert isinstance(top, float)
         assert isinstance(low, float)
         assert isinstance(high, float)
-        assert 0 < low <= high
-        assert 1 < top < 2
+        assert 0 < low <= speed <= high
+        assert 1 <= top < 2
         assert realised == pytest.approx(speed / top)
     for model in ("no_such_model", "resnet18"):
         assert call("bench", "--model", model) == 2
         assert model.partition("18")[0] in capsys.readouterr().err.lower()
+
+
+def test_train_evaluate_and_show_a_user_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for name, level in (("dark", 0), ("bright", 150)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(4):
+                pixels = rng.integers(0, 100, (40, 40, 3), np.uint8) + np.uint8(level)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.png")
+    out = tmp_path / "out"
+    small = {"img_size": 32, "embed_dim": 24, "depth": 4, "num_heads": 2}
+    settings: dict[str, Any] = {"epochs": 2, "changes": {"batch_size": 4}, "model_kwargs": small}
+    log = train_own(
+        "transfer", "vit_tiny_patch16_224", None, str(tmp_path), str(out), evaluations=2, **settings
+    )
+    assert [point["step"] for point in log["curve"]] == [2, 4]
+    assert json.loads((out / "log.json").read_text())["curve"] == log["curve"]
+    weights = str(out / "model.safetensors")
+    table = evaluate(
+        "vit_tiny_patch16_224", weights, str(tmp_path / "val"), (0.5,), model_kwargs=small
+    )
+    assert table.rows[1][1] == log["curve"][-1]["accuracy"]
+    # Other settings in the same folder are refused.
+    with pytest.raises(UserError, match="holds another run"):
+        train_own(
+            "transfer", "vit_tiny_patch16_224", None, str(tmp_path), str(out), seed=1, **settings
+        )
+    # A classifier of other classes is replaced, all else is loaded.
+    (tmp_path / "train" / "third").mkdir()
+    (tmp_path / "val" / "third").mkdir()
+    for part in ("train", "val"):
+        Image.new("RGB", (40, 40)).save(tmp_path / part / "third" / "0.png")
+    log = train_own(
+        "finetune", "vit_tiny_patch16_224", weights, str(tmp_path), str(tmp_path / "again"),
+        router="linear-unit", **settings,
+    )  # fmt: skip
+    assert np.isfinite(log["curve"][-1]["loss"])
 
 
 def test_committed_table_is_fresh() -> None:

@@ -11,8 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import amod
-from amod.model import packed
-from amod.routing import attention_scores, select, swapped_scores, tokens_kept
+from amod.packing import full_rope, gather_rope, packed
+from amod.routing import (
+    attention_scores,
+    attention_with_scores,
+    select,
+    swapped_scores,
+    tokens_kept,
+)
 
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4,
                          "num_heads": 3, "num_classes": 7}  # fmt: skip
@@ -103,7 +109,7 @@ def test_state_dicts_are_interchangeable_and_nothing_is_added() -> None:
 
 def test_skipped_tokens_pass_bit_for_bit_and_k_of_them_change() -> None:
     model = amod.convert(vit(), capacity=0.4)
-    x = model._embed(images())
+    x, _ = model._embed(images())
     states = [x, *model.walk(x)]
     for index in (1, 3):
         same = (states[index] == states[index + 1]).all(dim=-1)
@@ -115,7 +121,7 @@ def test_no_dependence_on_batch_mates_or_token_order() -> None:
     x = images().double()
     alone = torch.cat([model(one[None]) for one in x])
     torch.testing.assert_close(model(x), alone, rtol=1e-10, atol=1e-10)
-    tokens = model._embed(x)
+    tokens, _ = model._embed(x)
     order = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(3))
     *_, straight = model.walk(tokens)
     *_, permuted = model.walk(tokens[:, order])
@@ -166,6 +172,125 @@ def test_score_back_ends_agree_and_sum_to_one() -> None:
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("rows", ["column-mean", "patch-rows", "cls-row"])
+def test_attention_and_scores_from_the_same_maps(rows: Any) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 40, 3, 60, 16)  # more images than a chunk holds
+    output, scores = attention_with_scores(q, k, v, 0.25, rows, 2)
+    expected = nn.functional.scaled_dot_product_attention(q, k, v, scale=0.25)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores, attention_scores(q, k, 0.25, rows, 2))
+
+
+ROTARY: dict[str, dict[str, Any]] = {
+    "vit_small_patch16_rope_224": {},
+    "vit_small_patch16_rope_mixed_224": {},
+    "vit_small_patch16_dinov3": {},  # registers, LayerScale
+    "eva02_tiny_patch14_224": {},  # scaled norms, SwiGLU
+}
+
+
+def rotary(name: str) -> Any:
+    torch.manual_seed(0)
+    changes = {k: v for k, v in SMALL.items() if k != "num_heads"} | {"num_heads": 2}
+    model = timm.create_model(name, **changes, **ROTARY[name])
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return model.double().eval()
+
+
+def watched(block: nn.Module, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and column means of one block, from the arguments of its attention call."""
+    seen: list[Tensor] = []
+    real = nn.functional.scaled_dot_product_attention
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
+        seen.extend((q, k))
+        return real(q, k, v, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.functional, "scaled_dot_product_attention", spy)
+        output = block(x, rope=table)
+    q, k = seen
+    return output, (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).mean((1, 2))
+
+
+@pytest.mark.parametrize("name", ROTARY)
+def test_rotary_models(name: str) -> None:
+    dense = rotary(name)
+    routed = amod.convert(copy.deepcopy(dense), capacity=1.0)
+    x = images().double()
+    torch.testing.assert_close(routed(x), dense(x), rtol=1e-12, atol=1e-12)
+    assert list(routed.state_dict()) == list(dense.state_dict())
+    amod.set_capacity(routed, 0.5)
+    # Slow: a token that is not chosen stays, one that is attends to the chosen ones only.
+    y, tables = dense._pos_embed(dense.patch_embed(x))
+    y, prefix = dense.norm_pre(y), dense.num_prefix_tokens
+    for index, block in enumerate(dense.blocks):
+        table = tables[index] if getattr(dense, "rope_mixed", False) else tables
+        if index % 2 == 0:
+            y, scores = watched(block, y, table)
+        else:
+            chosen = torch.zeros_like(scores, dtype=torch.bool)
+            chosen.scatter_(1, scores.topk(y.shape[1] // 2, dim=1).indices, True)
+            y = torch.where(
+                chosen[..., None], block(y, rope=table, attn_mask=chosen[:, None, None, :]), y
+            )
+    assert prefix == routed.num_prefix_tokens
+    torch.testing.assert_close(routed.forward_features(x), dense.norm(y), rtol=1e-9, atol=1e-9)
+    maps = routed.forward_intermediates(x, intermediates_only=True)
+    assert {tuple(m.shape) for m in maps} == {(3, 48, 4, 4)}
+    routed.train()(x).square().sum().backward()
+
+
+def test_rotary_rows() -> None:
+    table = torch.randn(5, 8)
+    full = full_rope(table, 2)
+    assert torch.equal(full[2:], table)
+    assert torch.equal(full[:2], torch.tensor([0.0] * 4 + [1.0] * 4).expand(2, -1))
+    index = torch.tensor([[0, 3], [2, 6]])
+    assert torch.equal(gather_rope(full, index)[1, 0], full[[2, 6]])
+    heads = torch.stack([full, -full])
+    assert torch.equal(gather_rope(heads, index)[0, 1], -full[[0, 3]])
+    batch = torch.stack([full, 2 * full])[:, None]
+    assert torch.equal(gather_rope(batch, index)[1, 0], 2 * full[[2, 6]])
+
+
+def test_inference_writes_in_place_and_changes_nothing_else() -> None:
+    model = amod.convert(vit(), capacity=0.4, backend="swapped")
+    with_gradient = model(images()).detach()
+    kept: list[Tensor] = []
+    with torch.inference_mode():
+        assert torch.equal(model(images()), with_gradient)
+        features = model.forward_intermediates(images(), intermediates_only=True, output_fmt="NLC")
+        x, ropes = model._embed(images())
+        slow = [y.clone() for y in model.walk(x, ropes)]
+        for ours, theirs in zip(features, slow, strict=True):
+            assert torch.equal(ours, theirs[:, 1:])
+        handle = model.blocks[0].register_forward_hook(lambda *io: kept.append(io[2]))
+        model(images())
+        handle.remove()
+        assert torch.equal(kept[0], slow[0])  # what a hook kept is not overwritten
+    other = amod.convert(vit(), capacity=0.4, router="l2norm")  # needs no scores of block 0
+    with torch.inference_mode():
+        storage = other.blocks[0](x)
+        before = storage.clone()
+        other.blocks[0].forward = lambda *_, **__: storage
+        other(images())
+        assert not torch.equal(storage, before)  # without a hook the rows are overwritten
+
+
+def test_alignment_and_presets() -> None:
+    assert [tokens_kept(c, 197, 8) for c in (0.5, 0.125, 0.01, 1.0)] == [96, 24, 8, 197]
+    deep = amod.convert(vit(depth=8), capacity=0.7, **amod.PRESETS["practical"])
+    assert list(deep.routers) == ["5", "7"]
+    assert deep.routing.kept(17) == 8
+    assert deep.routing.protect_prefix
+    assert amod.convert(vit(), **amod.PRESETS["paper"]).routing == amod.Routing()
+    with pytest.raises(ValueError, match="fewer than are protected"):
+        amod.set_capacity(amod.convert(vit(reg_tokens=4), protect_prefix=True), 0.1)
+
+
 def test_row_choices_and_protection() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 2, 3, 10, 8)
@@ -183,7 +308,7 @@ def test_linear_router_multiplies_the_update_and_not_the_residual() -> None:
     router = model.routers["1"]
     with torch.no_grad():
         router.weight.zero_()
-    x = model._embed(images())
+    x, _ = model._embed(images())
     states = [x, *model.walk(x)]
     assert torch.equal(states[2], states[1])  # r = 0: every token keeps its residual
     unit = amod.convert(vit(), router="linear-unit", capacity=1.0)

@@ -1,8 +1,10 @@
 """Mixture-of-Depths for timm ViTs, routed by the previous layer's attention (arXiv 2412.20875)."""
 
-from amod.model import Routing, convert, set_capacity
+from amod import registry as registry  # timm learns the routed models' names
+from amod.model import PRESETS, convert, set_capacity
+from amod.passes import Routing
 
 __version__ = "0.1.0"
 METHOD_VERSION = 1
 
-__all__ = ["METHOD_VERSION", "Routing", "convert", "set_capacity"]
+__all__ = ["METHOD_VERSION", "PRESETS", "Routing", "convert", "set_capacity"]

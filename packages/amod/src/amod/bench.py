@@ -1,34 +1,70 @@
-"""`amod bench`: routed against dense, interleaved in one process, beside the ceiling by FLOPs."""
+"""`amod bench`: routed models and rivals against timm's dense one, interleaved in one process.
+
+Everything is in inference mode, with random weights and the same head; either all models are
+compiled or none. The ceiling is the ratio of multiply-accumulates: what a model would gain if all
+operations cost the same and the routing nothing.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from amod.flops import Shape, ceiling
+from amod.baselines import cut_depth, isoflop_layers
+from amod.flops import Shape, dense_macs, routed_macs
+from amod.merging import equal_r, merge_tokens, merged_macs
 from amod.model import convert
-from repro_shared.evidence.tables import Column, Table
+from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.runtime.errors import UserError
-from repro_shared.timing.calibrate import calibrate
+from repro_shared.timing.calibrate import Calibration, calibrate
 
 CAPACITIES = (0.5, 0.125)
 
 
-def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: Any) -> Table:
-    """Images per second of a routed model over timm's dense one with fused attention.
+class WithScores(nn.Module):
+    """The dense model, with the scores that a routed one would compute, and nothing done with them.
 
-    Both run in inference mode with the same random weights and the same head; neither is compiled.
+    Shows what scoring costs: all blocks see all tokens.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = convert(model)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, classes)."""
+        model = self.model
+        x, _ = model._embed(image)
+        for index, block in enumerate(model.blocks):
+            feeds = str(index + 1) in model.routers
+            x = model._scored_step(index, x, None)[0] if feeds else block(x)
+        logits: Tensor = model.forward_head(model.norm(x))
+        return logits
+
+
+def bench(
+    model: str,
+    batch: int,
+    rounds: int,
+    device: str = "cpu",
+    compiled: bool = False,
+    **changes: Any,
+) -> Table:
+    """Images per second of each model over the dense one's.
 
     Args:
-        model: a timm model name.
+        model: a timm model name of the VisionTransformer class.
         batch: images a step.
         rounds: timed rounds.
         device: cpu or cuda.
+        compiled: run everything through `torch.compile`.
         changes: settings for `timm.create_model`, e.g. a smaller width.
 
     Raises:
@@ -40,18 +76,25 @@ def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: A
         dense: Any = timm.create_model(model, **changes).eval().to(device)
     except RuntimeError as error:
         raise UserError(f"timm knows no model {model!r}: {error}") from error
-    models: dict[str, nn.Module] = {"dense": dense}
     try:
-        for capacity in CAPACITIES:
-            models[f"{capacity:g}"] = convert(copy.deepcopy(dense), capacity=capacity)
+        arms = _arms(dense)
     except ValueError as error:
         raise UserError(str(error)) from error
     image = torch.randn(batch, 3, *dense.patch_embed.img_size, device=device)
-    steps: dict[str, Callable[[], None]] = {
-        name: _step(network, image) for name, network in models.items()
-    }
+    networks = {name: network.to(device) for name, (network, _) in arms.items()}
+    if compiled:
+        networks = {name: torch.compile(n) for name, n in networks.items()}  # type: ignore[misc]
     with torch.inference_mode():
-        result = calibrate(steps, warmup=2, rounds=rounds)
+        result = calibrate(
+            {name: _step(network, image) for name, network in networks.items()},
+            warmup=3,
+            rounds=rounds,
+        )
+    return _table(f"{model}, batch {batch}", arms, result, device, compiled)
+
+
+def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
+    """Every model with its multiply-accumulates."""
     shape = Shape(
         dense.embed_dim,
         len(dense.blocks),
@@ -60,32 +103,73 @@ def bench(model: str, batch: int, rounds: int, device: str = "cpu", **changes: A
         prefix_tokens=dense.num_prefix_tokens,
         classes=dense.num_classes,
     )
-    rows = []
+
+    def twin() -> Any:
+        return copy.deepcopy(dense)
+
+    arms: dict[str, tuple[nn.Module, int]] = {
+        "dense": (dense, dense_macs(shape)),
+        "dense with scores": (WithScores(twin()), dense_macs(shape)),
+    }
     for capacity in CAPACITIES:
-        speed = 1 / result.ratio(f"{capacity:g}", "dense")
-        low, high = result.spread("dense", f"{capacity:g}")
-        top = ceiling(shape, capacity)
-        rows.append((f"{capacity:g}", speed, low, high, top, speed / top))
+        cost, linear = (routed_macs(shape, capacity, linear_router=x) for x in (False, True))
+        arms[f"A-MoD {capacity:g}"] = convert(twin(), capacity=capacity), cost
+        arms[f"linear {capacity:g}"] = convert(twin(), capacity=capacity, router="linear"), linear
+        layers = isoflop_layers(shape, capacity)[0]
+        cut = cut_depth(twin(), layers)
+        arms[f"{layers} layers"] = cut, dense_macs(replace(shape, depth=layers))
+        r = equal_r(shape, capacity)
+        arms[f"token merging r={r}"] = merge_tokens(twin(), r), merged_macs(shape, r)
+    return arms
+
+
+def _table(
+    title: str,
+    arms: dict[str, tuple[nn.Module, int]],
+    result: Calibration,
+    device: str,
+    compiled: bool,
+) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, (_, cost) in arms.items():
+        top = arms["dense"][1] / cost
+        rows.append((name, *_ratio(result, "dense", name), top, _median(result, name) / top))
+    notes = [
+        f"{result.rounds} interleaved rounds, {result.threads} threads, {device}, "
+        f"{'all' if compiled else 'none'} compiled, random weights, inference mode. Medians and "
+        "10 and 90 % points of the ratios taken round by round.",
+    ]
+    for capacity in CAPACITIES:
+        middle, low, high = _ratio(result, f"linear {capacity:g}", f"A-MoD {capacity:g}")
+        notes.append(f"A-MoD over linear at {capacity:g}: {middle:.3f} [{low:.3f}, {high:.3f}].")
     return Table(
         "bench",
-        f"{model}, batch {batch}: routed over dense, images per second",
+        f"{title}: images per second over the dense model's",
         (
-            Column("capacity"),
-            Column("speed-up", "x dense", 3),
+            Column("model"),
+            Column("speed", "x dense", 3),
             Column("10 %", "x dense", 3),
             Column("90 %", "x dense", 3),
-            Column("ceiling by FLOPs", "x dense", 3),
+            Column("ceiling by MACs", "x dense", 3),
             Column("realised", "of ceiling", 3),
         ),
         tuple(rows),
-        (
-            f"{rounds} interleaved rounds, {result.threads} threads, {device}, random weights, "
-            "inference mode, not compiled; the score's own work is not in the ceiling.",
-        ),
+        tuple(notes),
     )
 
 
-def _step(network: nn.Module, image: torch.Tensor) -> Callable[[], None]:
+def _ratio(result: Calibration, slow: str, fast: str) -> tuple[float, float, float]:
+    """Median, 10 and 90 % points of slow / fast, round by round."""
+    ratios = np.divide(result.seconds[slow], result.seconds[fast])
+    middle, low, high = np.quantile(ratios, (0.5, 0.1, 0.9)).tolist()
+    return middle, low, high
+
+
+def _median(result: Calibration, name: str) -> float:
+    return _ratio(result, "dense", name)[0]
+
+
+def _step(network: nn.Module, image: Tensor) -> Callable[[], None]:
     def step() -> None:
         network(image)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -12,101 +11,232 @@ from repro_shared.runtime.cli import Command, run
 from repro_shared.runtime.errors import UserError
 
 DESCRIPTION = "Mixture-of-Depths for timm ViTs, routed by attention (arXiv 2412.20875)."
-TABLES = ("flops",)
-PACKAGE = Path(__file__).parents[2]
 
 
 def reproduce(
     *,
-    scale: Literal["smoke", "cpu", "paper"] = "cpu",
+    scale: Literal["smoke", "cpu"] = "cpu",
     table: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
     data: str | None = None,
     out: str = "runs/amod",
     controls: bool = False,
     plan: bool = False,
+    device: str = "cpu",
 ) -> None:
-    """Print and write the tables: so far the FLOP columns, which need no data and no training.
+    """Run what tables lack, then print and write tables, figures and verdicts.
 
     Args:
-        scale: smoke, cpu or paper; the same for arithmetic.
-        table: which tables; flops is the only one yet.
-        seeds: of trained tables; there are none yet.
-        data: of trained tables; there are none yet.
-        out: output folder.
-        controls: negative controls of trained tables; there are none yet.
+        scale: smoke (seconds) or cpu (minutes, the default); for ImageNet see `amod train`.
+        table: flops and digits (the default), cifar10.
+        seeds: seeds; the recipe's own (0 1 2) by default, verdicts need 0 1 2 3 4.
+        data: folder with train/ and test/ for cifar10.
+        out: output folder; finished runs in it are skipped, killed ones resume.
+        controls: accepted as everywhere; the negative controls always run.
         plan: list what would run, and stop.
+        device: cpu or cuda.
     """
-    from amod.flop_table import flop_table
-    from repro_shared.evidence.tables import write_tables
-    from repro_shared.runtime.files import ensure_output_dir
+    from amod.reproduce import reproduce as reproduce_table
 
-    for name in table:
-        if name not in TABLES:
-            raise UserError(f"unknown table {name!r}: choose one of {', '.join(TABLES)}")
-    if seeds or data:
-        raise UserError("the table flops needs neither --seeds nor --data")
-    if plan:
-        print(f"amod at scale {scale}: the table flops, arithmetic, under ten seconds, into {out}")
-        return
-    folder = ensure_output_dir(out)
-    made = flop_table()
-    write_tables(folder / "tables", [made])
+    for name in table or ("flops", "digits"):
+        reproduce_table(name, scale, Path(out), data, seeds, plan, device)
+
+
+def train(
+    model: str,
+    data: str,
+    *,
+    weights: str | None = None,
+    out: str = "runs/amod-train",
+    kind: Literal["finetune", "transfer"] = "finetune",
+    capacity: float = 0.5,
+    router: str = "attention",
+    preset: Literal["paper", "practical"] = "paper",
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    label_smoothing: float = 0.0,
+    ema: float = 0.0,
+    amp: Literal["none", "bfloat16", "float16"] = "none",
+    checkpointing: bool = False,
+    seed: int = 0,
+    workers: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Fine-tune or transfer a routed model on class folders; under torchrun on several GPUs.
+
+    Args:
+        model: a timm model name, e.g. deit_small_patch16_224.
+        data: folder with train/ and val/ (or test/), class folders in each.
+        weights: checkpoint of the dense or routed model; random weights without.
+        out: output folder: model.safetensors, log.json; a killed run resumes.
+        kind: the paper's schedule: finetune (AdamW 1e-5, 100 epochs) or transfer (SGD 0.01, 200).
+        capacity: share of tokens in routed blocks; 1 trains the dense model.
+        router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
+        preset: paper, or practical (class token protected, first blocks dense).
+        epochs, batch_size, learning_rate: instead of the schedule's.
+        mixup, cutmix, label_smoothing, ema: regularisation, 0 for none.
+        amp: mixed precision.
+        checkpointing: recompute activations to save memory.
+        seed: of data order, views and new weights.
+        workers: loading processes.
+        device: cpu or cuda.
+    """
+    from amod.own_data import train_own
+
+    given = {"batch_size": batch_size, "learning_rate": learning_rate}
+    changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    changes |= {
+        "mixup": mixup, "cutmix": cutmix, "label_smoothing": label_smoothing, "ema": ema,
+        "amp": amp, "checkpointing": checkpointing,
+    }  # fmt: skip
+    log = train_own(
+        kind, model, weights, data, out, capacity=capacity, router=router, preset=preset,
+        epochs=epochs, changes=changes, seed=seed, workers=workers, device=device,
+    )  # fmt: skip
+    last = log["curve"][-1]
+    print(f"{model}: accuracy {last['accuracy']:.2f} % after {last['step']} steps, in {out}")
+
+
+def evaluate(
+    model: str,
+    data: str,
+    *,
+    weights: str | None = None,
+    capacity: tuple[float, ...] = (0.5, 0.125),
+    router: str = "attention",
+    preset: Literal["paper", "practical"] = "paper",
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "cpu",
+) -> None:
+    """Accuracy of a checkpoint, dense and right after conversion, beside the paper's table 3.
+
+    Args:
+        model: a timm model name, e.g. deit_small_patch16_224.
+        data: folder of class folders, such as ImageNet's val.
+        weights: the checkpoint (.safetensors or .pth); random weights without.
+        capacity: capacities of the routed rows.
+        router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
+        preset: paper, or practical (class token protected, first blocks dense).
+        batch_size: images a step.
+        workers: threads that read images.
+        device: cpu or cuda.
+    """
+    from amod.evaluate import evaluate as run_evaluate
+
+    made = run_evaluate(model, weights, data, capacity, router, preset, batch_size, device, workers)
     print(made.to_terminal())
 
 
-def table(identifier: str) -> None:
-    """Print one table.
+def show(
+    image: str,
+    *,
+    model: str = "deit_small_patch16_224",
+    weights: str | None = None,
+    out: str = "routing.png",
+    capacity: float = 0.5,
+    animate: bool = False,
+) -> None:
+    """Draw which patches of an image each routed block processes.
 
     Args:
-        identifier: flops.
+        image: an image file.
+        model: a timm model name.
+        weights: its checkpoint; random weights without.
+        out: file to write, .png, or .gif for an animation over capacity.
+        capacity: of a still picture.
+        animate: animate a .png, too.
+    """
+    from amod.show import show as draw
+
+    print(draw(image, model, weights, out, capacity, animate))
+
+
+def export(model: str, out: str, *, weights: str | None = None, capacity: float = 0.5) -> None:
+    """Write a routed model as ONNX.
+
+    Args:
+        model: a timm model name.
+        out: the .onnx file.
+        weights: its checkpoint; random weights without.
+        capacity: share of tokens in routed blocks.
+    """
+    from amod.export import export_onnx
+    from amod.model import convert
+    from amod.weights import classes_in, create_model, load_weights
+
+    network = create_model(model, classes_in(weights) if weights else None)
+    if weights:
+        load_weights(network, weights)
+    try:
+        print(export_onnx(convert(network, capacity=capacity), out))
+    except (ValueError, ImportError) as error:
+        raise UserError(str(error)) from error
+
+
+def data_check(directory: str) -> None:
+    """Verify a folder of class folders: counts, unreadable files, fingerprint.
+
+    Args:
+        directory: holds class folders, or train/, val/, test/ with class folders in each.
+    """
+    from amod.folders import check
+
+    print(check(directory))
+
+
+def table(identifier: str, *, out: str | None = None) -> None:
+    """Print one table of the committed evidence, or of an output folder.
+
+    Args:
+        identifier: as file names in `tables/`, e.g. flops or verdicts-digits.
+        out: output folder; the committed results of this checkout by default.
     """
     from amod.flop_table import flop_table
 
-    if identifier not in TABLES:
-        raise UserError(f"no table {identifier!r}; there are: {', '.join(TABLES)}")
-    print(flop_table().to_markdown(), end="")
+    if identifier == "flops" and out is None:  # arithmetic: needs no checkout
+        print(flop_table().to_markdown(), end="")
+        return
+    folder = (Path(out) if out else results_folder()) / "tables"
+    path = folder / f"{identifier}.md"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.md"))) or "none yet"
+        raise UserError(f"no table {identifier!r}; there are: {known}")
+    print(path.read_text(), end="")
 
 
 def cite(identifier: str) -> None:
-    """Print one of the paper's cells with its status and BibTeX.
+    """Print one of the paper's cells beside what was measured, with verdict and BibTeX.
 
     Args:
         identifier: e.g. table5/deit-small-a-mod/gflops.
     """
     from amod.flop_table import reported
     from amod.paper import PAPER, REPOSITORY
+    from amod.results import committed
     from repro_shared.evidence.cells import find_cell
     from repro_shared.evidence.measured import cite as cite_cell
 
-    print(cite_cell(find_cell(reported(), identifier), [], PAPER, REPOSITORY), end="")
+    cell = find_cell(reported(), identifier)
+    print(cite_cell(cell, committed(), PAPER, REPOSITORY), end="")
 
 
-def report(*, check: bool = False) -> int:
-    """Make the committed tables anew.
+def report(*, out: str | None = None, check: bool = False) -> int:
+    """Make tables, figures, measured.csv and the README block anew from the records.
 
     Args:
-        check: write nothing; exit code 1 and a list if a file is not what it would be.
+        out: output folder; the committed results of this checkout by default.
+        check: write nothing; exit code 1 and a list if a generated file is not what it would be.
     """
-    from amod.flop_table import flop_table
-    from repro_shared.evidence.tables import write_tables
+    from amod.generate import generate
 
-    folder = PACKAGE / "results" / "tables"
-    if not (PACKAGE / "results").is_dir():
-        raise UserError("no checkout here: `amod reproduce` writes the tables")
-    if not check:
-        write_tables(folder, [flop_table()])
-        return 0
-    with tempfile.TemporaryDirectory() as made:
-        wrong = [
-            path.name
-            for path in write_tables(Path(made), [flop_table()])
-            if not (folder / path.name).is_file()
-            or (folder / path.name).read_bytes() != path.read_bytes()
-        ]
-    for name in wrong:
+    stale = generate(Path(out) if out else results_folder(), check)
+    for name in stale:
         print(f"stale: {name}", file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if stale else 0
 
 
 def bench(
@@ -129,14 +259,31 @@ def bench(
     print(run_bench(model, batch, rounds, device).to_terminal())
 
 
+def results_folder() -> Path:
+    """`packages/amod/results` of the checkout this package runs from.
+
+    Raises:
+        UserError: installed without a checkout.
+    """
+    folder = Path(__file__).parents[2] / "results"
+    if not folder.is_dir():
+        raise UserError("no checkout here: give the output folder with --out DIR")
+    return folder
+
+
 def main() -> None:
     """Entry point of the `amod` command."""
     commands: dict[str, Command] = {
         "reproduce": reproduce,
+        "train": train,
+        "evaluate": evaluate,
+        "show": show,
+        "export": export,
+        "bench": bench,
         "table": table,
         "cite": cite,
-        "bench": bench,
         "report": report,
+        "data check": data_check,
     }
     sys.exit(run("amod", DESCRIPTION, commands, version=__version__))
 

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 class Router(Protocol):
     """What a routed block asks of its router.
 
+    Attributes:
+        needs_scores: whether the block before has to compute its scores.
+        gated: whether a gate may be returned; if not, full capacity needs no ranking.
+
     Args:
         x: (B, N, d), the tokens that arrive at the block.
         scores: (B, N) attention that each token received in the block before, or None where
@@ -25,6 +29,9 @@ class Router(Protocol):
         Ranking (B, N), the highest are processed; and a gate (B, N) that multiplies the block's
         update of the chosen tokens (never their residual), or None for no multiplication.
     """
+
+    needs_scores: bool
+    gated: bool
 
     def __call__(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Score the tokens."""
@@ -42,12 +49,12 @@ class AttentionRouter(nn.Module):
 
     def __init__(self, multiply: bool = False) -> None:
         super().__init__()
-        self.multiply = multiply
+        self.gated = multiply
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rank by the attention received."""
         assert scores is not None
-        return scores, scores.to(x.dtype) if self.multiply else None
+        return scores, scores.to(x.dtype) if self.gated else None
 
 
 class LinearRouter(nn.Module):
@@ -61,6 +68,7 @@ class LinearRouter(nn.Module):
     """
 
     needs_scores = False
+    gated = True
 
     def __init__(self, width: int, gate: str = "raw") -> None:
         super().__init__()
@@ -82,6 +90,7 @@ class NormRouter(nn.Module):
     """Control: the tokens of largest Euclidean norm."""
 
     needs_scores = False
+    gated = False
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rank by |x|."""
@@ -89,28 +98,21 @@ class NormRouter(nn.Module):
 
 
 class RandomRouter(nn.Module):
-    """Control: uniformly random tokens, the same for a seed, an image position and a batch size.
-
-    Args:
-        seed: of the draws; every block has its own generator state from it.
-    """
+    """Control: uniformly random tokens, drawn from torch's global generator."""
 
     needs_scores = False
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        self.generator = torch.Generator().manual_seed(seed)
+    gated = False
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rank at random."""
-        ranking = torch.rand(x.shape[:2], generator=self.generator)
-        return ranking.to(x.device), None
+        return torch.rand(x.shape[:2], device=x.device), None
 
 
 class CallableRouter(nn.Module):
     """A user's function of x and scores; it may return the ranking alone."""
 
     needs_scores = True
+    gated = True
 
     def __init__(self, function: Callable[..., Tensor | tuple[Tensor, Tensor | None]]) -> None:
         super().__init__()
@@ -122,8 +124,8 @@ class CallableRouter(nn.Module):
         return found if isinstance(found, tuple) else (found, None)
 
 
-def make_router(name: object, width: int, index: int) -> nn.Module:
-    """The router of block `index` by its name, or around a callable.
+def make_router(name: object, width: int) -> nn.Module:
+    """A router by its name, or around a callable, for a model of embedding dimension `width`.
 
     Raises:
         ValueError: unknown name.
@@ -136,7 +138,7 @@ def make_router(name: object, width: int, index: int) -> nn.Module:
         "linear": lambda: LinearRouter(width),
         "linear-sigmoid": lambda: LinearRouter(width, "sigmoid"),
         "linear-unit": lambda: LinearRouter(width, "unit"),
-        "random": lambda: RandomRouter(index),
+        "random": RandomRouter,
         "l2norm": NormRouter,
     }
     if name not in makers:

@@ -19,8 +19,13 @@ Rows = Literal["column-mean", "patch-rows", "cls-row"]
 CHUNK_BYTES = 2 * 2**20
 
 
-def tokens_kept(capacity: float, tokens: int) -> int:
+def tokens_kept(capacity: float, tokens: int, align: int = 1) -> int:
     """k = floor(capacity * tokens), as the paper's FLOP columns imply (98 and 24 of 197).
+
+    Args:
+        capacity: share, in (0, 1].
+        tokens: N.
+        align: k is rounded down to a multiple of this, but not below one multiple; k = N stays.
 
     Raises:
         ValueError: capacity outside (0, 1], or so small that no token is left.
@@ -30,7 +35,9 @@ def tokens_kept(capacity: float, tokens: int) -> int:
     kept = math.floor(capacity * tokens + 1e-9)  # 0.7 * 10 is 6.999...
     if kept < 1:
         raise ValueError(f"capacity {capacity:g} keeps none of {tokens} tokens; raise it")
-    return kept
+    if align < 1:
+        raise ValueError(f"k_align must be at least 1, got {align}")
+    return kept if kept == tokens else min(tokens, max(align, kept // align * align))
 
 
 def attention_scores(
@@ -45,18 +52,53 @@ def attention_scores(
         prefix: number of prefix tokens; the class token is the first.
 
     Returns:
-        (B, N) float32, each row sums to 1. Computed in float32 chunk by chunk, so that no more than
-        `CHUNK_BYTES` of attention maps exist at a time.
+        (B, N) float32, each row sums to 1. Computed in at least float32, chunk by chunk, so that no
+        more than `CHUNK_BYTES` of attention maps exist at a time.
     """
     with torch.no_grad():
-        voters = query[:, :, slice(*_voters(rows, prefix))].float()
-        transposed = key.float().transpose(-2, -1)
-        per_image = voters.shape[1] * voters.shape[2] * key.shape[2] * 4
-        chunk = max(1, CHUNK_BYTES // per_image)
+        voters = query[:, :, slice(*_voters(rows, prefix))]
+        chunk = _images_a_chunk(voters, key)
         return torch.cat([
-            ((scale * q) @ k).softmax(dim=-1).mean(dim=(1, 2))
-            for q, k in zip(voters.split(chunk), transposed.split(chunk), strict=True)
+            _maps(q, k, scale).mean(dim=(1, 2)).float()
+            for q, k in zip(voters.split(chunk), key.split(chunk), strict=True)
         ])  # fmt: skip
+
+
+def attention_with_scores(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    rows: Rows = "column-mean",
+    prefix: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Attention and `attention_scores` from the same maps: no second product of query and key.
+
+    For inference; arguments as of `attention_scores`, value (B, H, N, D).
+
+    Returns:
+        (B, H, N, D) in value's type, and (B, N) float32.
+    """
+    start, stop = _voters(rows, prefix)
+    chunk = _images_a_chunk(query, key)
+    outputs, scores = [], []
+    for q, k, v in zip(query.split(chunk), key.split(chunk), value.split(chunk), strict=True):
+        maps = _maps(q, k, scale)
+        outputs.append(maps.to(v.dtype) @ v)
+        scores.append(maps[:, :, start:stop].mean(dim=(1, 2)).float())
+    return torch.cat(outputs), torch.cat(scores)
+
+
+def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    wide = torch.promote_types(query.dtype, torch.float32)
+    return ((scale * query).to(wide) @ key.to(wide).transpose(-2, -1)).softmax(dim=-1)
+
+
+def _images_a_chunk(query: Tensor, key: Tensor) -> int:
+    if torch.compiler.is_compiling():  # a compiler plans its own memory, for batches of any size
+        return query.shape[0]
+    per_image = query.shape[1] * query.shape[2] * key.shape[2] * 4
+    return max(1, CHUNK_BYTES // per_image)
 
 
 def _voters(rows: Rows, prefix: int) -> tuple[int, int | None]:

@@ -11,21 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from amod.routing import Rows, attention_scores, swapped_scores
+from amod import kernels
+from amod.routing import Rows, attention_scores, attention_with_scores, swapped_scores
 
-Backend = Literal["auto", "explicit", "swapped"]
+Backend = Literal["auto", "explicit", "swapped", "triton"]
 
 # Up to this many tokens attention maps fit a core's cache, and the explicit form is cheaper.
 EXPLICIT_UP_TO = 512
 
 
 class _ScoreMode(TorchFunctionMode):
-    def __init__(self, score: Callable[[Tensor, Tensor, float], Tensor]) -> None:
+    def __init__(self, attend: Callable[..., tuple[Tensor | None, Tensor]]) -> None:
         super().__init__()
-        self.score = score
+        self.attend = attend
         self.scores: list[Tensor] = []  # torch.compile follows a list, not an attribute of a mode
 
     def __torch_function__(
@@ -34,10 +36,15 @@ class _ScoreMode(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is not nn.functional.scaled_dot_product_attention:
             return function(*args, **kwargs)
-        query, key = args[:2]
+        query, key, value = args
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:  # grouped queries share keys and values
+            key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
         scale = kwargs.get("scale") or query.shape[-1] ** -0.5
-        self.scores.append(self.score(query, key, scale))
-        return function(*args, **kwargs)
+        plain = kwargs.get("attn_mask") is None and not kwargs.get("dropout_p")
+        output, scores = self.attend(query, key, value, scale, plain)
+        self.scores.append(scores)
+        return function(*args, **kwargs) if output is None else output
 
 
 def run_scored(
@@ -50,8 +57,10 @@ def run_scored(
         x: (B, N, d).
         rows: which query rows vote.
         prefix: number of prefix tokens.
-        backend: `explicit` (attention maps in cache-sized chunks), `swapped` (logsumexps alone,
-            column means only), or `auto`: explicit up to `EXPLICIT_UP_TO` tokens.
+        backend: `explicit` (attention maps in cache-sized chunks; without gradients they give the
+            block's attention too), `swapped` (logsumexps alone, column means only), `triton` (both
+            in one kernel; CUDA, up to 256 tokens, column means; explicit under gradients), or
+            `auto`: explicit up to `EXPLICIT_UP_TO` tokens, swapped beyond.
         extra: further arguments of the block.
 
     Returns:
@@ -63,12 +72,18 @@ def run_scored(
     if backend == "auto":
         backend = "explicit" if x.shape[1] <= EXPLICIT_UP_TO or rows != "column-mean" else "swapped"
 
-    def score(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, scale: float, plain: bool
+    ) -> tuple[Tensor | None, Tensor]:
         if backend == "swapped":
-            return swapped_scores(query, key, scale)
-        return attention_scores(query, key, scale, rows, prefix)
+            return None, swapped_scores(query, key, scale)
+        if backend == "triton" and plain and not torch.is_grad_enabled():
+            return kernels.attention_with_scores(query, key, value, scale)
+        if plain and not torch.is_grad_enabled():
+            return attention_with_scores(query, key, value, scale, rows, prefix)
+        return None, attention_scores(query, key, scale, rows, prefix)
 
-    mode = _ScoreMode(score)
+    mode = _ScoreMode(attend)
     with mode:
         output = block(x, **extra)
     if len(mode.scores) != 1:

@@ -1,0 +1,213 @@
+"""Training and test views: every view is a pure function of its position in the stream.
+
+So neither the number of workers nor an interruption changes what a network sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from repro_shared.datasets.scenes import DigitScenes, SceneConfig
+from repro_shared.datasets.wheels import Split
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.rng import ResumableSampler, derive_seed, isolated_rng
+
+
+class Source(Protocol):
+    """Labelled pictures: what training and evaluation read."""
+
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """A picture and the index of its class."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Of all that is read."""
+        ...
+
+
+View = Callable[[Any, int], Tensor]
+"""From a picture and a seed to a float tensor (3, H, W)."""
+
+
+@dataclass
+class Arrays:
+    """Small pictures in memory.
+
+    Attributes:
+        pixels: uint8 (n, H, W, 3).
+        targets: int64 (n,).
+        classes: their names.
+        digest: fingerprint of the whole.
+        masks: bool (n, H, W), the pixels that decide the class, where they are known.
+    """
+
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    classes: tuple[str, ...]
+    digest: str
+    masks: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        return self.pixels[index], int(self.targets[index])
+
+    def fingerprint(self) -> str:
+        """Of the pictures and labels."""
+        return self.digest
+
+
+def canvases(config: SceneConfig, split: Split, length: int, seed: int) -> Arrays:
+    """Cluttered canvases: one digit among pieces of others, and where it is.
+
+    Args:
+        config: scenes of exactly one digit.
+        split: whose digits and photographs.
+        length: how many.
+        seed: of the scenes.
+    """
+    scenes = DigitScenes(config, split, length, seed)
+    kept = [s for s in (scenes[i] for i in range(length)) if len(s.classes) == 1]
+    return Arrays(
+        np.stack([s.image for s in kept]),
+        np.array([int(s.classes[0]) - 1 for s in kept]),
+        config.classes[1:],
+        scenes.fingerprint(),
+        np.stack([s.instance_masks[0] for s in kept]),
+    )
+
+
+def patch_relevance(masks: NDArray[np.bool_], patch: int) -> NDArray[np.bool_]:
+    """Which patches hold pixels of the digit: (n, H, W) to (n, patches), rows first."""
+    n, height, width = masks.shape
+    tiles = masks.reshape(n, height // patch, patch, width // patch, patch)
+    return tiles.any(axis=(2, 4)).reshape(n, -1)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The view of small arrays: a random shift, and a random mirror image if wanted.
+
+    Attributes:
+        pixels: largest shift to each side; what comes in from outside is the border's colour.
+        mirror: flip left and right with probability 1/2.
+    """
+
+    pixels: int = 0
+    mirror: bool = False
+
+    def __call__(self, picture: NDArray[np.uint8], seed: int) -> Tensor:
+        """Values -1 to 1."""
+        if self.pixels or self.mirror:
+            rng = np.random.default_rng(seed)
+            height, width = picture.shape[:2]
+            top, left = rng.integers(0, 2 * self.pixels + 1, 2)
+            border = ((self.pixels, self.pixels),) * 2 + ((0, 0),)
+            wide = np.pad(picture, border, mode="edge")
+            picture = wide[top : top + height, left : left + width]
+            if self.mirror and rng.random() < 0.5:
+                picture = picture[:, ::-1]
+        return torch.from_numpy(picture.transpose(2, 0, 1).copy()).float() / 127.5 - 1
+
+
+PLAIN = Shift()
+
+
+def random_view(transform: Callable[[Any], Tensor]) -> View:
+    """timm's or torchvision's transform with its random draws seeded for each view."""
+
+    def view(picture: Any, seed: int) -> Tensor:
+        with isolated_rng(seed):
+            return transform(picture)
+
+    return view
+
+
+class Views(Dataset[Any]):
+    """The stream's pictures: `views[position, index]` is a tensor and a label."""
+
+    def __init__(self, source: Source, view: View, seed: int) -> None:
+        self.source, self.view, self.seed = source, view, seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
+        position, index = place
+        picture, target = self.source[index]
+        return self.view(picture, derive_seed(self.seed, "view", position)), target
+
+
+class _Share(Sampler[tuple[int, int]]):
+    """Every `world`-th place of an endless stream, beginning with `rank`."""
+
+    def __init__(self, stream: ResumableSampler, rank: int, world: int) -> None:
+        self.stream, self.rank, self.world = stream, rank, world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return islice(iter(self.stream), self.rank, None, self.world)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def training_loader(
+    views: Views, batch_size: int, start: int, workers: int = 0, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
+    """Endless batches (b, 3, H, W) and (b,), after `start` pictures have been consumed.
+
+    Args:
+        views: what is read; its seed also orders the stream.
+        batch_size: over all processes.
+        start: steps done x batch size.
+        workers: loading processes.
+        rank, world: this process and their number.
+
+    Raises:
+        UserError: the batch does not divide over the processes.
+    """
+    if batch_size % world:
+        raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
+    stream = ResumableSampler(len(views), derive_seed(views.seed, "order"), start=start)
+    return DataLoader(
+        views,
+        batch_size=batch_size // world,
+        sampler=_Share(stream, rank, world),
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        # A generator of its own: making an iterator must not shift the model's random stream.
+        generator=torch.Generator(),
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def batches(
+    source: Source, view: View = PLAIN, batch_size: int = 250, workers: int = 0
+) -> DataLoader[Any]:
+    """The whole set once, in order; views are seeded by their index."""
+    return DataLoader(
+        Views(source, view, 0),
+        batch_size=batch_size,
+        sampler=[(i, i) for i in range(len(source))],
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        generator=torch.Generator(),
+    )

@@ -1,0 +1,87 @@
+"""`amod report`: every generated file from the committed records, written or compared."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from amod.flop_table import flop_table
+from amod.recipes import FUNCTIONS, find_recipe
+from amod.report import tag, write_report
+from amod.results import COMMITTED_RESULTS, TABLES, Results, load_results, measurements
+from repro_shared.evidence.measured import measured_text
+from repro_shared.evidence.tables import Table, refresh, stale, write_tables
+from repro_shared.runtime.files import atomic_write_text
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def generate(out: Path, check: bool) -> list[str]:
+    """Make the generated files of an output folder anew.
+
+    For the committed results these include the package's `tables/measured.csv` and the README's
+    block. PNG files are written and not compared.
+
+    Args:
+        out: output folder with `records/`.
+        check: compare only.
+
+    Returns:
+        With `check`, names of files that differ; else nothing.
+    """
+    found = [r for r in (load_results(find_recipe(name, "cpu"), out) for name in FUNCTIONS) if r]
+    with tempfile.TemporaryDirectory() as folder:
+        made, tables = Path(folder), [flop_table()]
+        write_tables(made / "tables", tables)
+        for results in found:
+            tables += write_report(results, made)
+        wrong = _differences(made, out) if check else []
+        if not check:
+            shutil.copytree(made, out, dirs_exist_ok=True)
+    if out.resolve() == COMMITTED_RESULTS:
+        wrong += _package_files(found, tables, check)
+    return wrong
+
+
+def _differences(made: Path, out: Path) -> list[str]:
+    kinds = (".md", ".csv", ".svg")
+    names = {p.relative_to(made) for p in made.rglob("*") if p.suffix in kinds}
+    names |= {p.relative_to(out) for kind in ("tables", "figures") for p in (out / kind).glob("*")
+              if p.suffix in kinds}  # fmt: skip
+    return [
+        str(name)
+        for name in sorted(names)
+        if not (made / name).is_file()
+        or not (out / name).is_file()
+        or (made / name).read_bytes() != (out / name).read_bytes()
+    ]
+
+
+def _package_files(found: list[Results], tables: list[Table], check: bool) -> list[str]:
+    text, path = measured_text(measurements(found)), TABLES / "measured.csv"
+    blocks = {"results": results_block(found, tables)}
+    if not check:
+        atomic_write_text(path, text)
+        refresh(README, blocks)
+        return []
+    wrong = [] if path.is_file() and path.read_text() == text else ["tables/measured.csv"]
+    return wrong + (["README.md"] if stale(README, blocks) else [])
+
+
+def results_block(found: list[Results], tables: list[Table]) -> str:
+    """The README's results: verdicts, tables and figures, or that there are none."""
+    if not found:
+        return "No evidence on images has been committed yet.\n"
+    by_id, parts = {table.id: table for table in tables}, []
+    for results in found:
+        name = tag(results.recipe)
+        for kind in ("verdicts", "verdicts-importance", "conversion"):
+            parts.append(by_id[f"{kind}-{name}"].to_markdown())
+        parts.append(f"![{results.recipe.name}](results/figures/conversion-{name}.png)\n")
+        parts.append(by_id[f"finetune-{name}"].to_markdown())
+        if f"transfer-{name}" in by_id:
+            parts.append(by_id[f"transfer-{name}"].to_markdown())
+            parts.append(f"![{results.recipe.name}](results/figures/transfer-{name}.png)\n")
+        parts.append(by_id[f"importance-{name}"].to_markdown())
+    return "\n".join(parts)

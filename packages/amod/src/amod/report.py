@@ -1,0 +1,237 @@
+"""Tables and figures of a recipe, from its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from amod.claims import CLAIMS
+from amod.recipes import Recipe, conversion_arms, finetune_arms, transfer_arms
+from amod.results import Results, interval
+from amod.stages import macs
+from repro_shared.evidence.claims import judge, verdict_table
+from repro_shared.evidence.figures import house_style, line_styles, new_figure, save_figure
+from repro_shared.evidence.tables import Column, Table, write_tables
+
+DATA_SENTENCE = {
+    "digits": "composed: real MNIST digits among pieces of others on photographs, 32 x 32",
+    "cifar10": "real photographs: CIFAR-10 in class folders, 32 x 32",
+}
+SEEDS_NOTE = (
+    "Low and high: 95 % Student t interval over seeds (initialisation, data order, views; not over "
+    "pictures). No number here is the paper's."
+)
+IMPORTANCE = ("attention", "cls-row", "l2norm", "random", "other-image")
+
+
+def tag(recipe: Recipe) -> str:
+    """`digits` of `routing_digits` and of `routing_digits_smoke`."""
+    return recipe.name.removeprefix("routing_").removesuffix("_smoke")
+
+
+def tables(results: Results) -> list[Table]:
+    """Conversion, fine-tuning, transfer, importance, verdicts."""
+    recipe = results.recipe
+    found = [conversion_table(results), finetune_table(results), importance_table(results)]
+    if recipe.transfer is not None:
+        found.append(transfer_table(results))
+    groups = CLAIMS.get(recipe.name, ())
+    for group, name in zip(groups, ("verdicts", "verdicts-importance"), strict=False):
+        all_verdicts = judge([c for g in groups for c in g], results.records)
+        by_id = {v.claim_id: v for v in all_verdicts}
+        table = verdict_table(
+            group, [by_id[c.id] for c in group], f"{name}-{tag(recipe)}",
+            f"Verdicts, {recipe.name}", DATA_SENTENCE[tag(recipe)],
+        )  # fmt: skip
+        found.append(table)
+    return found
+
+
+def notes(results: Results) -> tuple[str, ...]:
+    """Data, seeds and what was left out, below every table."""
+    seeds = " ".join(map(str, results.seeds)) or "none"
+    stale = f"{results.stale} older records (another recipe or version) are left out."
+    return (
+        f"Data: {DATA_SENTENCE[tag(results.recipe)]}. Seeds: {seeds}.",
+        SEEDS_NOTE,
+        *((stale,) if results.stale else ()),
+    )
+
+
+def conversion_table(results: Results) -> Table:
+    """Accuracy right after conversion, no training, by capacity."""
+    recipe = results.recipe
+    dense = interval(results.values("dense", "accuracy"))
+    rows: list[tuple[Any, ...]] = [("dense", *(x for _ in recipe.capacities for x in dense))]
+    for row in conversion_arms(recipe):
+        cells: list[Any] = [row]
+        for capacity in recipe.capacities:
+            cells += interval(results.values(f"convert-{row}", f"accuracy/{capacity:g}"))
+        rows.append(tuple(cells))
+    columns = [Column("model")]
+    for capacity in recipe.capacities:
+        columns += [
+            Column(f"at {100 * capacity:g} %", "accuracy %", 1),
+            Column("low", "%", 1),
+            Column("high", "%", 1),
+        ]
+    return Table(
+        f"conversion-{tag(recipe)}",
+        f"{recipe.name}: accuracy right after conversion, without training",
+        tuple(columns),
+        tuple(rows),
+        (
+            *notes(results),
+            "linear, linear-sigmoid and linear-unit are untrained routers; unit gates start at 1 "
+            "and rank all tokens alike. other-image routes by the scores of another picture. "
+            "protected always processes the class token. isoflop: depth-cut models of nearest "
+            "cost.",
+        ),
+    )
+
+
+def finetune_table(results: Results) -> Table:
+    """Accuracy after fine-tuning, beside the cost."""
+    recipe, rows = results.recipe, []
+    dense = macs(finetune_arms(recipe)[0], recipe.network.shape)
+    for arm in finetune_arms(recipe):
+        values = results.values(f"finetune-{arm.name}", "accuracy")
+        mean, low, high = interval(values)
+        ours = results.values(f"finetune-attention-{arm.capacity:g}", "accuracy")
+        reference = 100 - sum(ours) / len(ours) if ours else None
+        ratio = None
+        if mean is not None and reference is not None and arm.capacity < 1 and mean < 100:
+            ratio = reference / (100 - mean)
+        rows.append((arm.name, macs(arm, recipe.network.shape) / dense, mean, low, high, ratio,
+                     " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
+    steps = recipe.finetune.steps
+    return Table(
+        f"finetune-{tag(recipe)}",
+        f"{recipe.name}: accuracy after {steps} steps of fine-tuning from the same dense model",
+        (
+            Column("model, capacity"),
+            Column("MACs", "x dense", 3),
+            Column("accuracy", "%", 2),
+            Column("low", "%", 2),
+            Column("high", "%", 2),
+            Column("error of attention", "x its own", 3),
+            Column("accuracy by seed"),
+        ),
+        tuple(rows),
+        (
+            *notes(results),
+            "Error of attention: error of A-MoD at the same capacity over this model's; below 1, "
+            "A-MoD is better. isoflop-first-5: the first five layers.",
+        ),
+    )
+
+
+def transfer_table(results: Results) -> Table:
+    """Final accuracy, its average over training, and how soon the peak is near."""
+    recipe, rows = results.recipe, []
+    ours = results.runs(f"transfer-attention-{min(recipe.finetuned):g}")
+    peaks = {r.seed: max(point["accuracy"] for point in r.curve) for r in ours}
+    for arm in transfer_arms(recipe):
+        runs = results.runs(f"transfer-{arm.name}")
+        accuracy = interval([r.metrics["accuracy"] for r in runs])
+        area = interval([r.metrics["area"] for r in runs])
+        reached = [
+            next((p["step"] for p in r.curve if p["accuracy"] >= peaks[r.seed] - 2), None)
+            for r in runs
+            if r.seed in peaks
+        ]
+        steps = [step for step in reached if step is not None]
+        never = len(reached) - len(steps)
+        rows.append((arm.name, *accuracy, *area, sum(steps) / len(steps) if steps else None, never))
+    return Table(
+        f"transfer-{tag(recipe)}",
+        f"{recipe.name}: transfer to other classes",
+        (
+            Column("model, capacity"),
+            Column("accuracy", "%", 2), Column("low", "%", 2), Column("high", "%", 2),
+            Column("average over training", "%", 2), Column("low", "%", 2), Column("high", "%", 2),
+            Column("steps to A-MoD's peak - 2", "", 0),
+            Column("never reached", "seeds", 0),
+        ),
+        tuple(rows),
+        (
+            *notes(results),
+            "Evaluated every quarter of an epoch. Steps: mean over the seeds that come within two "
+            "points of A-MoD's best, which is the paper's line; never reached: the other seeds.",
+        ),
+    )  # fmt: skip
+
+
+def importance_table(results: Results) -> Table:
+    """How well each ranking agrees with leave-one-out importance, and finds the digit."""
+    recipe = results.recipe
+    arms = [(name, f"importance-{name}") for name in IMPORTANCE]
+    arms += [(f"fine-tuned {name}", f"finetune-{name}") for name in recipe.examined]
+    rows = []
+    for label, arm in arms:
+        cells: list[Any] = [label]
+        for metric in ("spearman", "pearson", "auc"):
+            cells += interval(results.values(arm, metric))
+        rows.append(tuple(cells))
+    columns = [Column("ranking")]
+    for name in ("rank correlation", "Pearson of means", "finds the digit"):
+        unit = "AUC" if name.startswith("finds") else "-1 to 1"
+        columns += [Column(name, unit, 3), Column("low", unit, 3), Column("high", unit, 3)]
+    return Table(
+        f"importance-{tag(recipe)}",
+        f"{recipe.name}: rankings against leave-one-out importance",
+        tuple(columns),
+        tuple(rows),
+        (
+            *notes(results),
+            f"{recipe.importance} test pictures a seed. Importance of a token: rise of the loss "
+            "when a routed block leaves it out. Rank correlation: mean over pictures and blocks; "
+            "Pearson of means: of values averaged over pictures, mean over blocks. AUC: "
+            "probability that a patch of the digit outranks another; 0.5 is chance.",
+        ),
+    )
+
+
+def figures(results: Results, folder: Path) -> None:
+    """Conversion by capacity, and transfer curves."""
+    recipe = results.recipe
+    shown = ["attention", "cls-row", "random", "l2norm", "linear", "isoflop-first", "isoflop-even"]
+    with house_style():
+        drawing = new_figure()
+        axes = drawing.add_subplot()
+        styles: dict[str, Any] = dict(line_styles(shown))
+        for name, style in styles.items():
+            means: list[Any] = [interval(results.values(f"convert-{name}", f"retained/{c:g}"))[0]
+                     for c in recipe.capacities]  # fmt: skip
+            axes.plot(recipe.capacities, means, **style)
+        axes.set_xlabel("capacity (share of tokens in routed blocks)")
+        axes.set_ylabel("accuracy kept (percent of the dense model's)")
+        axes.set_title(f"{recipe.name}: conversion without training")
+        axes.legend(loc="best")
+        save_figure(drawing, folder / f"conversion-{tag(recipe)}")
+        if recipe.transfer is None:
+            return
+        drawing = new_figure()
+        axes = drawing.add_subplot()
+        arms = [arm.name for arm in transfer_arms(recipe)]
+        styles = dict(line_styles(arms))
+        for name, style in styles.items():
+            runs = results.runs(f"transfer-{name}")
+            if runs:
+                steps = [point["step"] for point in runs[0].curve]
+                points = zip(*([p["accuracy"] for p in r.curve] for r in runs), strict=True)
+                means = [sum(values) / len(values) for values in points]
+                axes.plot(steps, means, **{**style, "markersize": 2.5})
+        axes.set_xlabel("step")
+        axes.set_ylabel("accuracy, mean over seeds (percent)")
+        axes.set_title(f"{recipe.name}: transfer to other classes")
+        axes.legend(loc="best")
+        save_figure(drawing, folder / f"transfer-{tag(recipe)}")
+
+
+def write_report(results: Results, out: Path) -> list[Table]:
+    """Write tables and figures below `out`; returns the tables."""
+    found = tables(results)
+    write_tables(out / "tables", found)
+    figures(results, out / "figures")
+    return found

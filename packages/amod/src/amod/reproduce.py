@@ -1,0 +1,93 @@
+"""`amod reproduce`: run what a table lacks, then write and print it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amod.recipes import FUNCTIONS, Recipe, find_recipe
+from repro_shared.evidence.records import path_for
+from repro_shared.runtime.errors import UserError
+
+TABLES = ("flops", *FUNCTIONS)
+
+
+def reproduce(
+    table: str,
+    scale: str,
+    out: Path,
+    folder: str | None,
+    seeds: tuple[int, ...],
+    plan: bool,
+    device: str,
+) -> None:
+    """One table: the FLOP columns, or all stages of a recipe.
+
+    Args:
+        table: flops, digits or cifar10.
+        scale: smoke or cpu; the FLOP columns are the same at every scale.
+        out: output folder.
+        folder: data set folder, for recipes that need one.
+        seeds: which seeds, the recipe's by default.
+        plan: print what would run, and stop.
+        device: cpu or cuda.
+
+    Raises:
+        UserError: unknown table or scale, bad seeds, data or folders.
+    """
+    if table == "flops":
+        flops(out, plan)
+        return
+    recipe = find_recipe(table, scale)
+    seeds = seeds or recipe.seeds
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UserError(f"seeds must be distinct and not negative, got {' '.join(map(str, seeds))}")
+    if plan:
+        print(describe(recipe, out, folder, seeds))
+        return
+    from amod.experiment import open_experiment, run_missing
+    from amod.report import write_report
+    from amod.results import load_results
+
+    run_missing(open_experiment(recipe, out, folder, device), seeds)
+    results = load_results(recipe, out)
+    assert results is not None
+    for made in write_report(results, out):
+        print(made.to_terminal())
+
+
+def flops(out: Path, plan: bool) -> None:
+    """The paper's FLOP columns: arithmetic."""
+    from amod.flop_table import flop_table
+    from repro_shared.evidence.tables import write_tables
+    from repro_shared.runtime.files import ensure_output_dir
+
+    if plan:
+        print(f"the table flops: arithmetic, under ten seconds, into {out}")
+        return
+    made = flop_table()
+    write_tables(ensure_output_dir(out) / "tables", [made])
+    print(made.to_terminal())
+
+
+def describe(recipe: Recipe, out: Path, folder: str | None, seeds: tuple[int, ...]) -> str:
+    """What would run, and what must be present."""
+    from amod.experiment import runs
+
+    names = [(run.name, run.schedule) for run, _ in runs(recipe)]
+    missing = [
+        (name, schedule, seed)
+        for seed in seeds
+        for name, schedule in names
+        if not path_for(out, recipe.name, name, seed).is_file()
+    ]
+    steps = sum(schedule.steps for _, schedule, _ in missing if schedule)
+    steps += recipe.dense.steps * sum(name == "dense" for name, _, _ in missing)
+    data = "comes along" if recipe.data.scenes is not None else folder or "needs --data DIR"
+    lines = [
+        f"{recipe.name} at scale {recipe.scale}, seeds {' '.join(map(str, seeds))}, into {out}",
+        f"  data: {recipe.data.name}, {data}",
+        *(f"  {name}" + (f": {s.steps} steps" if s else "") for name, s in names),
+        f"  {len(missing)} runs have no record yet, {steps} training steps of "
+        f"{recipe.dense.batch_size} pictures",
+    ]
+    return "\n".join(lines)

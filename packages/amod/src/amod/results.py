@@ -1,0 +1,72 @@
+"""The current records of a recipe in an output folder, and the shipped numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from amod import METHOD_VERSION
+from amod.claims import CLAIMS
+from amod.recipes import Recipe
+from repro_shared.evidence.claims import judge, t_interval
+from repro_shared.evidence.measured import Measured, measure, read_measured
+from repro_shared.evidence.records import RunRecord, read_records, recipe_hash
+
+TABLES = Path(__file__).parent / "tables"
+COMMITTED_RESULTS = Path(__file__).parents[2] / "results"
+
+
+@dataclass
+class Results:
+    """Records of a recipe as it is now; `stale` others were left out."""
+
+    recipe: Recipe
+    records: list[RunRecord]
+    stale: int
+
+    def values(self, arm: str, metric: str) -> list[float]:
+        """A metric of an arm's complete runs, by seed."""
+        return [
+            r.metrics[metric]
+            for r in self.records
+            if r.arm == arm and r.status == "complete" and metric in r.metrics
+        ]
+
+    def runs(self, arm: str) -> list[RunRecord]:
+        """Complete runs of an arm, by seed."""
+        return [r for r in self.records if r.arm == arm and r.status == "complete"]
+
+    @property
+    def seeds(self) -> list[int]:
+        """All that any arm has run."""
+        return sorted({record.seed for record in self.records})
+
+
+def load_results(recipe: Recipe, out: Path) -> Results | None:
+    """Records below `out`; None where there are none of this recipe."""
+    key = recipe_hash(replace(recipe, seeds=()))
+    found = read_records(out, recipe.name)
+    kept = [r for r in found if r.recipe_hash == key and r.method_version == METHOD_VERSION]
+    return Results(recipe, kept, len(found) - len(kept)) if found else None
+
+
+def interval(values: list[float]) -> tuple[float | None, float | None, float | None]:
+    """Mean with its 95 % Student t interval; no interval from a single value."""
+    if len(values) < 2:
+        return (values[0] if values else None), None, None
+    mean, low, high = t_interval(values)
+    return mean, low, high
+
+
+def committed() -> list[Measured]:
+    """The shipped measurements; none before the first evidence."""
+    path = TABLES / "measured.csv"
+    return read_measured(path) if path.is_file() else []
+
+
+def measurements(all_results: list[Results]) -> list[Measured]:
+    """Rows of `measured.csv` for every claim, run or not."""
+    records = [r for results in all_results if results.recipe.name in CLAIMS
+               for r in results.records]  # fmt: skip
+    claims = [c for groups in CLAIMS.values() for group in groups for c in group]
+    return measure(claims, judge(claims, records), records)

@@ -1,0 +1,77 @@
+"""How a training goes: optimiser, length, learning rate, regularisation, precision."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from timm.data.mixup import Mixup
+
+from repro_shared.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Optimiser, length and regularisation of one training.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: pictures a step, over all processes.
+        optimiser: adamw, or sgd with momentum.
+        learning_rate: the peak; linear warm-up, then a cosine to zero.
+        warmup: share of the steps.
+        weight_decay: not on biases and norms.
+        momentum: of sgd.
+        clip: largest gradient norm, 0 for none.
+        label_smoothing, mixup, cutmix: 0 for none; as timm defines them.
+        ema: decay of the averaged weights that are evaluated, 0 for none.
+        amp: none, bfloat16, or float16 with gradient scaling.
+        checkpointing: recompute activations in the backward pass, to save memory.
+    """
+
+    steps: int
+    batch_size: int = 64
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
+    amp: Literal["none", "bfloat16", "float16"] = "none"
+    checkpointing: bool = False
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ..., steps - 1."""
+        rising = round(self.warmup * self.steps)
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        done = (step - rising) / max(1, self.steps - rising)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def autocast(schedule: Schedule, device: torch.device) -> AbstractContextManager[Any]:
+    """Mixed precision as the schedule says; attention scores stay in float32."""
+    if schedule.amp == "none":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, schedule.amp))
+
+
+def mixing(schedule: Schedule, classes: int) -> Mixup | None:
+    """timm's mixup and cutmix, if the schedule has any; UserError for an odd batch."""
+    if not (schedule.mixup or schedule.cutmix):
+        return None
+    if schedule.batch_size % 2:
+        raise UserError(f"mixup pairs pictures: a batch of {schedule.batch_size} is odd")
+    return Mixup(
+        schedule.mixup,
+        schedule.cutmix,
+        label_smoothing=schedule.label_smoothing,
+        num_classes=classes,
+    )

@@ -1,0 +1,99 @@
+"""Dense models and weights from a file of the user's: nothing is downloaded, no pickle is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.rng import isolated_rng
+
+_NAMED = 3  # tensors that an error names; it only counts the others
+
+
+def create_model(name: str, num_classes: int | None = None, **changes: Any) -> Any:
+    """A timm model in evaluation mode with random weights, always the same ones.
+
+    Args:
+        name: a name of timm's, with or without a tag such as `.fb_in1k`, which decides how images
+            are normalised.
+        num_classes: outputs of the classifier; as many as the model usually has if None.
+        changes: further settings for `timm.create_model`, e.g. `img_size`.
+
+    Raises:
+        UserError: timm has no such model.
+    """
+    # Names with a source in front (hf-hub:) are no models of timm's, and would be downloaded.
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model {name!r}; timm.list_models('*vit*') lists what it has")
+    try:
+        with isolated_rng(0):
+            return timm.create_model(name, num_classes=num_classes, **changes).eval()
+    except RuntimeError as error:
+        raise UserError(f"timm cannot make the model {name!r}: {error}") from error
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A state dict from safetensors or a torch file (bare, or below `model` or `state_dict`).
+
+    Raises:
+        UserError: no such file, a damaged one, or one that holds more than tensors.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; give weights of the model (.safetensors, .pth)")
+    try:
+        state = load_state_dict(str(path), use_ema=False, weights_only=True)
+    except Exception as error:  # every format has its own way of refusing a file
+        raise UserError(
+            f"{path} is damaged or holds more than tensors, which is not loaded because it could "
+            f"run code ({type(error).__name__}); save the bare state_dict"
+        ) from error
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no state_dict of tensors")
+    return state
+
+
+def classes_in(path: str | Path) -> int:
+    """Number of classes of the classifier in a file of weights, 0 without one.
+
+    Raises:
+        UserError: as `read_weights`.
+    """
+    head = read_weights(path).get("head.weight")
+    return 0 if head is None else len(head)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a file into a model, dense or routed; every tensor must fit.
+
+    A dense checkpoint loads into a routed model; learned routers then keep their initial values.
+
+    Raises:
+        UserError: as `read_weights`, or weights of another architecture, with what differs first.
+    """
+    state, wanted = read_weights(path), model.state_dict()
+    if not any(key.startswith("routers.") for key in state):
+        state |= {key: value for key, value in wanted.items() if key.startswith("routers.")}
+    wrong = [
+        key
+        for key in dict.fromkeys([*wanted, *state])
+        if _shape(state.get(key)) != _shape(wanted.get(key))
+    ]
+    if wrong:
+        listed = "; ".join(
+            f"{key}: {_shape(state.get(key))} in the file, {_shape(wanted.get(key))} in the model"
+            for key in wrong[:_NAMED]
+        )
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        if all(key.startswith("head") for key in wrong):
+            raise UserError(f"{path} is for another number of classes: {listed}{more}")
+        raise UserError(f"{path} is of another architecture: {listed}{more}")
+    model.load_state_dict(state)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else "x".join(map(str, tensor.shape)) or "scalar"

@@ -1,0 +1,256 @@
+"""Accuracy against a slow loop, the paper's cells beside it, and weights that are refused."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision import transforms
+
+import amod
+import amod.evaluate as module
+from amod.evaluate import evaluate, top_accuracy
+from amod.weights import classes_in, create_model, load_weights, read_weights
+from repro_shared.runtime.errors import UserError
+
+NAME = "vit_tiny_patch16_224"
+TINY: dict[str, int] = {
+    "img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3
+}  # fmt: skip
+
+
+def vit(classes: int = 7, **changes: Any) -> Any:
+    torch.manual_seed(0)
+    model = timm.create_model(NAME, **{**TINY, "num_classes": classes, **changes}).eval()
+    for parameter in model.parameters():  # with timm's start all images look alike to it
+        if parameter.dim() == 2:
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven classes of three images of random sizes."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for number in range(21):
+        height, width = rng.integers(30, 60, 2)
+        coarse = rng.integers(0, 80, (6, 6, 3)) + rng.integers(0, 176, (1, 1, 3))
+        (root / f"class-{number % 7}").mkdir(exist_ok=True)
+        image = Image.fromarray(coarse.astype(np.uint8)).resize((int(width), int(height)))
+        image.save(root / f"class-{number % 7}" / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    save_file(vit().state_dict(), path)
+    return str(path)
+
+
+def slow_accuracy(model: nn.Module, data: Path) -> tuple[float, float]:
+    """Image by image: the share of images whose class is ranked first, and among the first five."""
+    prepare = transforms.Compose([
+        transforms.Resize(35, interpolation=transforms.InterpolationMode.BICUBIC),  # 32 / 0.9
+        transforms.CenterCrop(32),
+        transforms.ToTensor(),
+        transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ])  # fmt: skip
+    ranks = []
+    for path in data.glob("*/*.png"):
+        with Image.open(path) as image, torch.no_grad():
+            logits = model(prepare(image.convert("RGB"))[None])[0].tolist()
+        own = logits[int(path.parent.name.removeprefix("class-"))]
+        ranks.append(sum(logit > own for logit in logits))
+    return tuple(100 * sum(r < k for r in ranks) / len(ranks) for k in (1, 5))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("router", ["attention", "l2norm"])
+def test_accuracies_equal_a_slow_loop(data: Path, weights: str, router: str) -> None:
+    table = evaluate(NAME, weights, str(data), (0.5, 0.25), router, batch_size=4,
+                     model_kwargs=TINY)  # fmt: skip
+    dense, half, quarter = table.rows
+    assert dense == ("dense", *map(pytest.approx, slow_accuracy(vit(), data)), 21)
+    name = "A-MoD" if router == "attention" else router
+    for row, capacity in ((half, 0.5), (quarter, 0.25)):
+        expected = slow_accuracy(amod.convert(vit(), capacity=capacity, router=router), data)
+        assert row == (f"{name} {100 * capacity:g} %", *map(pytest.approx, expected), 21)
+    assert len({row[1:] for row in table.rows}) == 3  # so the rows could not be exchanged
+    assert len(table.columns) == 4  # seven classes are not ImageNet: nothing of the paper beside
+    assert "crop 0.9, bicubic" in table.notes[0]
+
+
+def test_practical_preset_protects_and_starts_late(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def spy(model: Any, batches: Any) -> tuple[float, float, int]:
+        seen.append(getattr(model, "routing", None))
+        return 0.0, 0.0, 0
+
+    monkeypatch.setattr(module, "top_accuracy", spy)
+    deep = {**TINY, "depth": 6}
+    table = evaluate(NAME, None, str(data), (0.25,), preset="practical", model_kwargs=deep)
+    assert seen == [None, amod.Routing(capacity=0.25, **amod.PRESETS["practical"])]
+    assert table.notes[1] == "Random weights."
+
+
+def test_learned_routers_are_loaded_and_the_dense_row_is_without_them(
+    data: Path, tmp_path: Path
+) -> None:
+    trained = amod.convert(vit(), router="linear", capacity=0.5)
+    nn.init.normal_(trained.routers["1"].weight)
+    torch.save({"model": trained.state_dict()}, tmp_path / "mod.pth")
+    table = evaluate(NAME, str(tmp_path / "mod.pth"), str(data), (0.5,), "linear",
+                     model_kwargs=TINY)  # fmt: skip
+    assert table.rows[0][1:3] == tuple(map(pytest.approx, slow_accuracy(vit(), data)))
+    assert table.rows[1][1:3] == tuple(map(pytest.approx, slow_accuracy(trained, data)))
+
+
+def test_top_accuracy_counts_what_is_ranked_first() -> None:
+    logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(50) % 9
+
+    class Given(nn.Module):
+        """Logits of images that hold their number."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(logits)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.table[images[:, 0, 0, 0].long()]
+
+    images = torch.arange(50.0)[:, None, None, None]
+    batches = list(zip(images.split(8), targets.split(8), strict=True))
+    order = [sorted(range(9), key=row.__getitem__, reverse=True) for row in logits.tolist()]
+    top1 = sum(t == o[0] for t, o in zip(targets.tolist(), order, strict=True))
+    top5 = sum(t in o[:5] for t, o in zip(targets.tolist(), order, strict=True))
+    assert top_accuracy(Given(), batches) == (2 * top1, 2 * top5, 50)
+    assert 0 < top1 < top5 < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "notes"),
+    [
+        ("deit_small_patch16_224.fb_in1k", (None, 13.49, 0.35, None), 4),
+        ("vit_base_patch16_224", (None, 78.88, 66.62, None), 3),
+    ],
+)
+def test_table_3_stands_beside_imagenet(
+    name: str, cells: tuple[Any, ...], notes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    for number in range(1000):
+        (tmp_path / "val" / f"n{number:08}").mkdir(parents=True)
+        (tmp_path / "val" / f"n{number:08}" / "1.png").symlink_to(tmp_path / "one.png")
+    monkeypatch.setattr(module, "top_accuracy", lambda model, batches: (1.0, 2.0, 1000))
+    tiny = create_model(NAME, 1000, **TINY)  # the name counts here, not the size
+    monkeypatch.setattr(module, "create_model", lambda name, classes: tiny)
+    found = [
+        evaluate(name, None, str(tmp_path / "val"), (0.5, 0.125, 0.7), router)
+        for router in ("attention", "linear")
+    ]
+    assert tuple(row[-1] for row in found[0].rows) == cells
+    assert found[0].columns[-1].header == "reported top-1 (percent)"
+    assert len(found[0].notes) == notes
+    assert "does not say which checkpoints" in found[0].notes[2]
+    assert [column.name for column in found[1].columns][-1] == "images"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"model": "no_such_vit"}, "timm has no model 'no_such_vit'"),
+        ({"model": "hf-hub:timm/vit_tiny"}, "timm has no model"),
+        ({"model": f"{NAME}.no_such_tag"}, "cannot make the model .*no_such_tag"),
+        ({"model": "resnet18", "model_kwargs": {}}, "ResNet cannot be routed"),
+        ({"capacities": (0.5, 1.5)}, "capacity must be above 0"),
+        ({"router": "best"}, "unknown router 'best'"),
+        ({"preset": "best"}, "unknown preset 'best'"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"data": "nowhere"}, "nowhere: no such folder"),
+        ({"weights": "nowhere.pth"}, "nowhere.pth: no such file"),
+    ],
+)
+def test_refusals(changes: dict[str, Any], line: str, data: Path) -> None:
+    usual = {"model": NAME, "weights": None, "data": str(data), "model_kwargs": TINY}
+    with pytest.raises(UserError, match=line):
+        evaluate(**(usual | changes))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"model": state},
+        lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3,
+                       "args": argparse.Namespace(lr=0.1)},  # as timm's training script writes it
+    ],
+    ids=["bare", "DeiT", "timm"],
+)  # fmt: skip
+def test_forms_of_checkpoints(wrap: Any, tmp_path: Path) -> None:
+    trained, model = vit(), create_model(NAME, 7, **TINY)
+    torch.save(wrap(trained.state_dict()), tmp_path / "vit.pth")
+    load_weights(model, tmp_path / "vit.pth")
+    for key, value in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value)
+    assert classes_in(tmp_path / "vit.pth") == 7
+
+
+def test_a_dense_checkpoint_loads_into_a_routed_model(weights: str) -> None:
+    routed = amod.convert(create_model(NAME, 7, **TINY), router="linear")
+    before = copy.deepcopy(routed.routers.state_dict())
+    load_weights(routed, weights)
+    assert torch.equal(routed.head.weight, vit().head.weight)
+    for key, value in before.items():
+        assert torch.equal(routed.routers.state_dict()[key], value)
+
+
+def test_weights_that_do_not_fit_say_what_differs(tmp_path: Path, weights: str) -> None:
+    model = create_model(NAME, 3, **TINY)
+    with pytest.raises(UserError, match=r"of classes: head\.weight: 7x48 in the file, 3x48"):
+        load_weights(model, weights)
+    save_file(vit(embed_dim=96).state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(UserError, match=r"architecture: cls_token: 1x1x96 in the file, 1x1x48 in "
+                       r"the model; .* and \d+ more$"):  # fmt: skip
+        load_weights(model, tmp_path / "wide.safetensors")
+    save_file(vit(3, reg_tokens=2).state_dict(), tmp_path / "registers.safetensors")
+    with pytest.raises(UserError, match="reg_token: 1x2x48 in the file, absent in the model"):
+        load_weights(model, tmp_path / "registers.safetensors")
+    save_file(vit(3, depth=3).state_dict(), tmp_path / "short.safetensors")
+    with pytest.raises(UserError, match=r"blocks.3.norm1.weight: absent in the file, 48 in"):
+        load_weights(model, tmp_path / "short.safetensors")
+
+
+class Harmful:
+    """A pickle of this would call a function when loaded."""
+
+    def __reduce__(self) -> Any:
+        return print, ("this must never be run",)
+
+
+def test_files_that_are_not_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": Harmful()}, tmp_path / "harmful.pth")
+    torch.save(torch.ones(3), tmp_path / "tensor.pth")
+    torch.save({"model": {"a": 1}}, tmp_path / "numbers.pth")
+    torch.save({}, tmp_path / "empty.pth")
+    for name in ("text.pth", "text.safetensors"):
+        (tmp_path / name).write_text("not weights at all, but a text that is long enough")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(
+            UserError, match=r"damaged or holds more than tensors|no state_dict"
+        ) as e:
+            read_weights(path)
+        assert path.name in str(e.value)
+    assert "never" not in capsys.readouterr().out

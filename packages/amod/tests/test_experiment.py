@@ -1,0 +1,148 @@
+"""Recipes run whole at the smoke scale; arms, claims and tables fit together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from amod.claims import CLAIMS, cells_of
+from amod.experiment import open_experiment, run_missing, runs
+from amod.flops import routed_macs
+from amod.recipes import Arm, Recipe, find_recipe, finetune_arms, isoflop_arms
+from amod.report import tables
+from amod.reproduce import describe, reproduce
+from amod.results import load_results
+from amod.stages import build, dense_path, macs, new_model
+from repro_shared.evidence.records import read_records
+from repro_shared.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Recipe:
+    recipe = find_recipe("digits", "smoke")
+    return replace(recipe, data=replace(recipe.data, train_length=32, test_length=12))
+
+
+def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
+    experiment = open_experiment(tiny, tmp_path)
+    made = run_missing(experiment, (0,))
+    records = read_records(tmp_path, tiny.name)
+    assert made == len(records) == len(list(runs(tiny)))
+    assert {r.arm for r in records} == {run.name for run, _ in runs(tiny)}
+    assert all(r.status == "complete" for r in records)
+    by_arm = {r.arm: r for r in records}
+    assert by_arm["convert-attention"].metrics.keys() >= {"accuracy/0.5", "retained/0.125"}
+    assert by_arm["finetune-attention-0.25"].metrics.keys() >= {"accuracy", "spearman", "auc"}
+    flops = by_arm["finetune-attention-0.25"].flops
+    assert flops is not None
+    assert flops["forward"] == routed_macs(tiny.network.shape, 0.25)
+    assert by_arm["transfer-attention-0.25"].data_name == "cluttered digits 5-9"
+    assert run_missing(experiment, (0,)) == 0  # nothing is left to do
+    results = load_results(tiny, tmp_path)
+    assert results is not None
+    found = {table.id: table for table in tables(results)}
+    assert found.keys() == {
+        "conversion-digits", "finetune-digits", "transfer-digits", "importance-digits",
+    }  # fmt: skip
+    assert found["finetune-digits"].rows[0][0] == "dense"
+    # Another recipe: its records are made anew, the others are stale.
+    changed = replace(tiny, finetune=replace(tiny.finetune, steps=1))
+    stale = load_results(changed, tmp_path)
+    assert stale is not None
+    assert (len(stale.records), stale.stale) == (0, len(records))
+
+
+def test_runs_repeat_to_the_bit_and_survive_lost_weights(tmp_path: Path, tiny: Recipe) -> None:
+    small = replace(tiny, target=None, transfer=None, ablated=0.0)
+    metrics = []
+    for name in ("one", "two"):
+        experiment = open_experiment(small, tmp_path / name)
+        run_missing(experiment, (3,))
+        path = dense_path(experiment, 3)
+        if name == "one":
+            weights = path.read_bytes()
+        else:
+            assert path.read_bytes() == weights
+        metrics.append({r.arm: r.metrics for r in read_records(tmp_path / name, small.name)})
+        path.unlink()
+        for arm in ("convert-random", "finetune-linear-0.25"):
+            (tmp_path / name / "records" / small.name / arm / "seed-3.json").unlink()
+        assert run_missing(experiment, (3,)) == 2
+        again = {r.arm: r.metrics for r in read_records(tmp_path / name, small.name)}
+        assert again == metrics[-1]
+    assert metrics[0] == metrics[1]
+
+
+def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 2)):
+        for name in "abcdefghij":
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    out = tmp_path / "out"
+    reproduce("cifar10", "smoke", out, str(tmp_path / "data"), (0,), plan=False, device="cpu")
+    assert "accuracy after" in capsys.readouterr().out
+    assert (out / "tables" / "conversion-cifar10.csv").is_file()
+    assert (out / "figures" / "conversion-cifar10.svg").is_file()
+    with pytest.raises(UserError, match="needs its data"):
+        reproduce("cifar10", "smoke", out, None, (0,), plan=False, device="cpu")
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown table 'table1'"):
+        reproduce("table1", "cpu", tmp_path, None, (), plan=False, device="cpu")
+    with pytest.raises(UserError, match="no scale 'paper'"):
+        reproduce("digits", "paper", tmp_path, None, (), plan=False, device="cpu")
+    with pytest.raises(UserError, match="seeds must be distinct"):
+        reproduce("digits", "smoke", tmp_path, None, (1, 1), plan=False, device="cpu")
+    text = describe(find_recipe("cifar10", "cpu"), tmp_path, None, (0, 1))
+    assert "needs --data DIR" in text
+    assert "finetune-attention-0.125" in text
+
+
+def test_every_claim_names_runs_and_metrics_that_exist() -> None:
+    for table in ("digits", "cifar10"):
+        recipe = find_recipe(table, "cpu")
+        names = {run.name for run, _ in runs(recipe)}
+        claims = [claim for group in CLAIMS[recipe.name] for claim in group]
+        assert len({claim.id for claim in claims}) == len(claims)
+        for claim in claims:
+            assert {claim.arm, claim.rival} <= names, claim.id
+        assert sum(claim.negative_control for claim in claims) == 1
+    assert "table3/deit-small-a-mod/top-1-at-50/imagenet-1k" in cells_of("table3")
+    assert len(cells_of("table1", "at 50 %")) == 4
+
+
+def test_arms_cost_what_they_should() -> None:
+    recipe = find_recipe("digits", "cpu")
+    network = recipe.network
+    dense = macs(Arm("dense"), network.shape)
+    for capacity in recipe.finetuned:
+        ours = macs(Arm("a", "attention", capacity), network.shape)
+        costs = sorted({macs(arm, network.shape) for arm in isoflop_arms(network, capacity)})
+        assert costs[-1] >= ours  # the larger isoFLOP model is no cheaper
+        assert all(abs(cost / ours - 1) < 0.2 for cost in costs)
+        assert ours < dense
+    for arm in finetune_arms(recipe):
+        model = build(arm, new_model(network), 0)
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, network.classes)
+    assert {recipe.rate(arm) for arm in finetune_arms(recipe)} <= {r for _, r in recipe.rates}
+
+
+def test_learned_routers_begin_alike_whatever_ran_before() -> None:
+    network = find_recipe("digits", "smoke").network
+    weights: list[Any] = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        model = build(Arm("linear", "linear", 0.5), new_model(network), 7)
+        weights.append(model.routers["1"].weight)
+    assert torch.equal(*weights)

@@ -1,0 +1,68 @@
+"""Leave-one-out importance against a slow definition; correlations against scipy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from scipy import stats
+from torch import nn
+
+import amod
+from amod.importance import auc, leave_one_out, pearson, spearman
+
+
+def model(capacity: float, router: str = "attention") -> Any:
+    torch.manual_seed(0)
+    made = timm.create_model(
+        "vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=24, depth=4, num_heads=2,
+        num_classes=5,
+    )  # fmt: skip
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return amod.convert(made.double().eval(), capacity=capacity, router=router)
+
+
+@pytest.mark.parametrize("capacity", [1.0, 0.6])
+def test_importance_is_the_rise_of_the_loss_without_a_token(capacity: float) -> None:
+    routed = model(capacity)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    targets = torch.tensor([1, 4])
+    importance, rankings = leave_one_out(routed, images, targets)
+    assert list(importance) == [1, 3]
+    assert rankings[1].sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+    # Slow, at the last block: one image, one token at a time.
+    with torch.no_grad():
+        x, _ = routed._embed(images)
+        *_, before, _ = list(routed.walk(x))
+        block = routed.blocks[3]
+
+        def loss(y: torch.Tensor, row: int) -> float:
+            logits = routed.forward_head(routed.norm(y))
+            return float(nn.functional.cross_entropy(logits, targets[row : row + 1]))
+
+        for row in range(2):
+            y = before[row : row + 1]
+            whole = loss(block(y), row)
+            for token in range(5):
+                rest = [i for i in range(5) if i != token]
+                out = y.clone()
+                out[:, rest] = block(y[:, rest])
+                expected = loss(out, row) - whole
+                assert float(importance[3][row, token]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_correlations_equal_scipy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randint(0, 6, (4, 30), generator=generator).double()  # with ties
+    b = torch.randn(4, 30, generator=generator) + a
+    relevant = torch.rand(4, 30, generator=generator) < 0.3
+    for row in range(4):
+        assert float(spearman(a, b)[row]) == pytest.approx(stats.spearmanr(a[row], b[row])[0])
+        assert float(pearson(a, b)[row]) == pytest.approx(stats.pearsonr(a[row], b[row])[0])
+        positive, negative = a[row][relevant[row]], a[row][~relevant[row]]
+        u = stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))
+        assert float(auc(a, relevant)[row]) == pytest.approx(u)
+    assert auc(a[:1], torch.zeros(1, 30, dtype=torch.bool)).tolist() == [0.5]

@@ -1,0 +1,183 @@
+"""The trainer: schedules, exact resume, mixing, averages, precision; data streams; DDP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+import amod
+from amod.data import Arrays, Shift, Views, batches, patch_relevance, random_view, training_loader
+from amod.schedule import Schedule
+from amod.training import DivergedError, Job, Trainer, accuracy, train
+from repro_shared.runtime.errors import UserError
+
+
+def pictures(n: int = 24, seed: int = 0) -> Arrays:
+    """Two classes that differ in brightness."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(n) % 2
+    pixels = rng.integers(0, 100, (n, 16, 16, 3)) + 120 * targets[:, None, None, None]
+    return Arrays(pixels.astype(np.uint8), targets, ("dark", "bright"), f"made {n} {seed}")
+
+
+def vit(**changes: Any) -> Any:
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=16, patch_size=4, embed_dim=24, depth=4, num_heads=2,
+        num_classes=2, **changes,
+    )  # fmt: skip
+    return amod.convert(model, capacity=0.5)
+
+
+def job(**changes: Any) -> Job:
+    schedule = Schedule(steps=20, batch_size=8, learning_rate=3e-3)
+    base = Job(vit(), pictures(), pictures(10, 1), schedule, 0, Shift(1, mirror=True))
+    return replace(base, **changes)
+
+
+def test_rate_rises_linearly_and_falls_along_a_cosine() -> None:
+    schedule = Schedule(steps=100, learning_rate=2.0, warmup=0.1)
+    assert [schedule.rate(s) for s in (0, 4, 9, 10)] == pytest.approx([0.2, 1.0, 2.0, 2.0])
+    assert schedule.rate(55) == pytest.approx(1.0)
+    assert schedule.rate(99) == pytest.approx(2 * 0.5 * (1 + np.cos(np.pi * 89 / 90)))
+    assert Schedule(steps=5, learning_rate=1.0, warmup=0.0).rate(0) == 1.0
+
+
+def test_learns_and_evaluates() -> None:
+    outcome = train(job(evaluate_every=10))
+    assert [point["step"] for point in outcome.curve] == [10, 20]
+    assert outcome.curve[-1]["loss"] < outcome.curve[0]["loss"]
+    assert outcome.curve[-1]["accuracy"] == accuracy(outcome.model, pictures(10, 1)) >= 90
+    assert (outcome.samples, outcome.model.training) == (160, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ema": 0.9, "mixup": 0.4, "cutmix": 0.5, "label_smoothing": 0.1, "optimiser": "sgd"},
+     {"clip": 1.0, "checkpointing": True, "amp": "bfloat16"}],
+)  # fmt: skip
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_ends_with_the_same_bytes(
+    tmp_path: Path, changes: dict[str, Any], workers: int
+) -> None:
+    if workers and changes:
+        pytest.skip("workers do not meet these settings")
+    schedule = replace(job().schedule, **changes)
+    whole = train(job(model=vit(drop_path_rate=0.2), schedule=schedule, evaluate_every=7))
+    stopped = job(
+        model=vit(drop_path_rate=0.2), schedule=schedule, evaluate_every=7, workers=workers,
+        directory=tmp_path, checkpoint_every=5, identity="one",
+    )  # fmt: skip
+    trainer = Trainer(stopped)
+    step, calls = trainer.step, iter(range(13))
+
+    def interrupted(*batch: Any) -> float:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return step(*batch)
+
+    trainer.step = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    torch.manual_seed(99)
+    again = Trainer(replace(stopped, model=vit(drop_path_rate=0.2)))
+    assert again.done == 10
+    resumed = again.run()
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    assert resumed.curve == whole.curve
+    with pytest.raises(UserError, match="holds another run"):
+        Trainer(replace(stopped, identity="other"))
+
+
+def test_averaged_weights_are_the_ones_kept_and_scored() -> None:
+    outcome = train(job(schedule=replace(job().schedule, ema=0.99)))
+    plain = train(job())
+    near = outcome.model.state_dict()["head.weight"] - vit().state_dict()["head.weight"]
+    far = plain.model.state_dict()["head.weight"] - vit().state_dict()["head.weight"]
+    assert near.norm() < 0.5 * far.norm()
+
+
+def test_a_diverged_run_stops() -> None:
+    model = vit()
+    nn.init.constant_(model.head.bias, float("nan"))
+    with pytest.raises(DivergedError, match="step 1"):
+        train(job(model=model))
+    with pytest.raises(UserError, match="odd"):
+        train(job(schedule=replace(job().schedule, mixup=0.5, batch_size=7)))
+
+
+def stream(start: int = 0, workers: int = 0, rank: int = 0, world: int = 1) -> Iterator[Any]:
+    views = Views(pictures(), Shift(2, mirror=True), 5)
+    return iter(training_loader(views, 8, start, workers, rank, world))
+
+
+def test_stream_depends_on_position_alone() -> None:
+    whole = stream()
+    first = [next(whole) for _ in range(5)]
+    late = stream(start=24)
+    assert torch.equal(next(late)[0], first[3][0])
+    assert torch.equal(next(stream(workers=2))[0], first[0][0])
+    halves = [next(stream(rank=r, world=2)) for r in (0, 1)]
+    assert torch.equal(torch.stack([h[0] for h in halves], dim=1).flatten(0, 1), first[0][0])
+    labels = torch.cat([batch[1] for batch in first[:3]])
+    assert labels.bincount().tolist() == [12, 12]  # three batches are one epoch
+    with pytest.raises(UserError, match="does not divide"):
+        stream(world=3)
+
+
+def test_views() -> None:
+    picture = pictures().pixels[0]
+    plain = Shift()(picture, 0)
+    assert torch.equal(plain, torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1)
+    seen = {Shift(1, mirror=True)(picture, seed).numpy().tobytes() for seed in range(200)}
+    assert len(seen) == 18  # 3 x 3 shifts, each as it is or mirrored
+    assert plain.numpy().tobytes() in seen
+    noisy = random_view(lambda _: torch.rand(3))
+    assert torch.equal(noisy(None, 1), noisy(None, 1))
+    assert not torch.equal(noisy(None, 1), noisy(None, 2))
+    rows = [image for images, _ in batches(pictures(), batch_size=7) for image in images]
+    assert torch.equal(rows[9], Shift()(pictures().pixels[9], 0))
+    masks = np.zeros((1, 8, 8), bool)
+    masks[0, 5, 2] = True
+    assert patch_relevance(masks, 4).tolist() == [[False, False, True, False]]
+
+
+DDP = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_training import job
+from amod.training import processes, train
+torch.set_num_threads(1)
+outcome = train(job())
+if processes()[0] == 0:
+    torch.save(outcome.model.state_dict(), sys.argv[2])
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_train_the_same_model_as_one(tmp_path: Path) -> None:
+    script, weights = tmp_path / "ddp.py", tmp_path / "weights.pt"
+    script.write_text(DDP)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        str(script), str(Path(__file__).parent), str(weights),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone, together = train(job()).model.state_dict(), torch.load(weights, weights_only=True)
+    for key, value in alone.items():
+        torch.testing.assert_close(together[key], value, rtol=1e-3, atol=1e-4)
