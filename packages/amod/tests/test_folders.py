@@ -128,7 +128,9 @@ def test_check_names_unreadable_files(tmp_path: Path) -> None:
     damaged = tmp_path / "n10" / "f.PNG"
     damaged.write_bytes(damaged.read_bytes()[:60])
     (tmp_path / "n02" / "a.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"2 images cannot be read: .*a\.png: empty.*f\.PNG: trunc"):
+    with pytest.raises(
+        UserError, match=r"2 of 7 images cannot be read: .*a\.png: empty.*f\.PNG: trunc"
+    ):
         check(tmp_path)
 
 

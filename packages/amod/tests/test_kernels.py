@@ -36,7 +36,7 @@ def inputs(name: str, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, floa
     """Strided as in timm: query, key and value are views of one projection."""
     (batch, heads, tokens, width), dtype, _ = CASES[name]
     generator = torch.Generator().manual_seed(0)
-    projected = torch.randn(batch, tokens, 3, heads, width, generator=generator) * 2
+    projected = torch.randn(batch, tokens, 3, heads, width, generator=generator)
     query, key, value = projected.to(device, dtype).permute(2, 0, 3, 1, 4).unbind()
     assert not query.is_contiguous()
     return query, key, value, width**-0.5
@@ -84,6 +84,32 @@ def test_layouts(interpreted: dict[str, tuple[Tensor, Tensor]]) -> None:
     assert torch.equal(plain[0], strided[0])
     assert torch.equal(plain[1], strided[1])
     assert plain[0].transpose(1, 2).is_contiguous()
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("fp32", 64), ("bf16", 128)])
+def test_compiles_without_a_gpu(
+    dtype: str, width: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For Ampere, within the shared memory of its smaller cards: 99 KiB a block."""
+    pytest.importorskip("triton")
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel, _ = kernels._kernel()
+    torch_type = torch.float32 if dtype == "fp32" else torch.bfloat16
+    tiles, warps = kernels._tiles(197, width, torch_type)
+    constants = {**tiles, "widen": False}
+    signature = dict.fromkeys(kernel.arg_names, "i32")
+    signature |= dict.fromkeys(("query", "key", "value", "output"), f"*{dtype}")
+    signature |= {"received": "*fp32", "scale": "fp32"} | dict.fromkeys(constants, "constexpr")
+    compiled = triton.compile(
+        triton.compiler.ASTSource(kernel, signature, constants),
+        target=GPUTarget("cuda", 80, 32),
+        options={"num_warps": warps},
+    )
+    assert "mma.sync" in compiled.asm["ptx"]
+    assert compiled.metadata.shared <= 99 * 1024
 
 
 @pytest.mark.cuda

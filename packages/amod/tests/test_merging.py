@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import amod
 from amod.flops import NORM_OPERATIONS, SHAPES, Shape, dense_macs
@@ -151,6 +152,14 @@ def test_merging_equal_tokens_changes_nothing() -> None:
     merging = merge_tokens(copy.deepcopy(dense), 5)
     torch.testing.assert_close(merging(flat), dense(flat), rtol=1e-9, atol=1e-9)
     assert not torch.allclose(merging(images().double()), dense(images().double()), rtol=1e-3)
+
+
+def test_attention_stays_fused() -> None:
+    """Also with the bias: a rival in speed must not pay for maps. The math kernel is forbidden."""
+    model = merge_tokens(vit(), 3)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        fused = model(images())
+    torch.testing.assert_close(fused, model(images()), rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_weighs_without_overflow() -> None:

@@ -58,7 +58,7 @@ def export_onnx(model: nn.Module, path: str | os.PathLike[str], batch: int | Non
     example = torch.zeros(batch or 2, channels, *size)
     target = Path(path)
     with TemporaryDirectory(dir=target.parent) as made, torch.no_grad():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             routed,
             (example,),
             Path(made) / target.name,
@@ -70,7 +70,6 @@ def export_onnx(model: nn.Module, path: str | os.PathLike[str], batch: int | Non
             dynamo=True,
             verbose=False,
         )
-        assert program is not None
         # torch falls back to the example's batch where an operation cannot do without.
         if batch is None and isinstance(program.model.graph.inputs[0].shape[0], int):
             raise ValueError("this model's batch cannot be left open; say which batch")

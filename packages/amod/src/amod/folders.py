@@ -152,7 +152,8 @@ def check(root: str | Path) -> str:
     bad = scan_images(_watched([path for folder in folders.values() for path in folder.paths]))
     if bad:
         listed = _some([f"{path}: {reason}" for path, reason in bad], "; ")
-        raise UserError(f"{len(bad)} images cannot be read: {listed}")
+        count = f"{len(bad)} of {sum(map(len, folders.values()))} images"
+        raise UserError(f"{count} cannot be read: {listed}")
     return "\n".join(f"{split}: {_counts(folder)}" for split, folder in folders.items())
 
 

@@ -4,6 +4,7 @@ A folder holds `model.safetensors` with timm's names of the weights, `config.jso
 and a model card. The routing of a model from `amod.registry` is among its `model_args`, so that
 `timm.create_model("local-dir:FOLDER", pretrained=True)` gives the routed model after `import amod`;
 that of any other converted model is under the key `amod`: timm by itself reads the dense model.
+Weights of learned routers are loaded by `from_pretrained` only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import timm
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -151,7 +152,7 @@ class _HubModel(
         elif not path.is_file():
             raise ValueError(f"{model_id} has no {WEIGHTS}")
         try:
-            return cls(cls._load_as_safetensor(model, str(path), "cpu", strict=True))
+            return cls(cls._load_as_safetensor(cast(Any, model), str(path), "cpu", strict=True))
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(
                 f"{path} is not this model's weights: {one_line(str(error))}"

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 MAX_TOKENS = 256
-MAX_HEAD_WIDTH = 128  # wider heads overflow the shared memory beside 256 keys
-ROWS = 64  # query rows of a program
+MAX_HEAD_WIDTH = 128  # beside 256 keys a wider head overflows shared memory
 SMALLEST_TILE = 16  # side of the smallest tile that tensor cores take
 
 
@@ -44,9 +43,8 @@ def attention_with_scores(
     _check(query, key, value, interpreted)
     query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     batch, heads, tokens, width = query.shape
-    columns, channels = _padded(tokens), _padded(width)
-    rows = min(ROWS, columns)
-    programs = heads * -(-tokens // rows)  # for one image
+    tiles, warps = _tiles(tokens, width, query.dtype)
+    programs = heads * -(-tokens // tiles["rows"])  # for one image
     # Tokens before heads in memory, as the projection that follows wants them.
     output = query.new_empty(batch, tokens, heads, width).transpose(1, 2)
     received = query.new_empty(batch, programs, tokens, dtype=torch.float32)
@@ -54,17 +52,21 @@ def attention_with_scores(
     with torch.cuda.device_of(query):
         kernel[(batch * programs,)](
             query, key, value, output, received, scale, heads, tokens, width, *strides,
-            rows=rows, columns=columns, channels=channels,
+            **tiles, num_warps=warps,
             # The interpreter multiplies the bit patterns of bfloat16.
             widen=interpreted and query.dtype == torch.bfloat16,
-            num_warps=4 if columns <= 64 else 8,
         )  # fmt: skip
     return output, received.sum(dim=1) / (heads * tokens)
 
 
-def _padded(size: int) -> int:
-    """The next power of two that tensor cores take: tiles of Triton have such sides."""
-    return max(SMALLEST_TILE, 1 << (size - 1).bit_length())
+def _tiles(tokens: int, width: int, dtype: torch.dtype) -> tuple[dict[str, int], int]:
+    """Sides of the padded tiles, and warps of a program.
+
+    So many query rows that the compiled kernel keeps its map in registers for heads of up to 64.
+    """
+    columns, channels = (max(SMALLEST_TILE, 1 << (n - 1).bit_length()) for n in (tokens, width))
+    rows = min(16 if dtype == torch.float32 else 32, columns)
+    return {"rows": rows, "columns": columns, "channels": channels}, 4 if columns <= 64 else 8
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, interpreted: bool) -> None:
@@ -130,13 +132,15 @@ def _kernel() -> tuple[Any, bool]:
         if widen:
             q, k, v = q.to(tl.float32), k.to(tl.float32), v.to(tl.float32)
 
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        # "tf32x3": float32 on tensor cores in three products, as exact as "ieee" without them,
+        # which spills tens of kilobytes a thread at this size. Other types ignore it.
+        logits = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
         logits = tl.where(column[None, :] < tokens, logits, float("-inf"))
         weights = tl.exp(logits - tl.max(logits, axis=1)[:, None])
         weights /= tl.sum(weights, axis=1)[:, None]
         votes = tl.sum(tl.where(is_row, weights, 0.0), axis=0)  # rows of the padding do not vote
         tl.store(received + program * tokens + column, votes, mask=column < tokens)
-        mixed = tl.dot(weights.to(v.dtype), v, input_precision="ieee")
+        mixed = tl.dot(weights.to(v.dtype), v, input_precision="tf32x3")
         tl.store(output, mixed.to(output.dtype.element_ty), mask=is_row & is_channel)
 
     return attend, bool(triton.knobs.runtime.interpret)

@@ -57,11 +57,7 @@ def attention_scores(
     """
     with torch.no_grad():
         voters = query[:, :, slice(*_voters(rows, prefix))]
-        chunk = _images_a_chunk(voters, key)
-        return torch.cat([
-            _maps(q, k, scale).mean(dim=(1, 2)).float()
-            for q, k in zip(voters.split(chunk), key.split(chunk), strict=True)
-        ])  # fmt: skip
+        return torch.cat([_maps(q, k, scale).mean(dim=(1, 2)) for q, k in _chunks(voters, key)])
 
 
 def attention_with_scores(
@@ -80,9 +76,8 @@ def attention_with_scores(
         (B, H, N, D) in value's type, and (B, N) float32.
     """
     start, stop = _voters(rows, prefix)
-    chunk = _images_a_chunk(query, key)
     outputs, scores = [], []
-    for q, k, v in zip(query.split(chunk), key.split(chunk), value.split(chunk), strict=True):
+    for q, k, v in _chunks(query, key, value):
         maps = _maps(q, k, scale)
         outputs.append(maps.to(v.dtype) @ v)
         scores.append(maps[:, :, start:stop].mean(dim=(1, 2)).float())
@@ -94,11 +89,12 @@ def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
     return ((scale * query).to(wide) @ key.to(wide).transpose(-2, -1)).softmax(dim=-1)
 
 
-def _images_a_chunk(query: Tensor, key: Tensor) -> int:
-    if torch.compiler.is_compiling():  # a compiler plans its own memory, for batches of any size
-        return query.shape[0]
+def _chunks(query: Tensor, key: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
+    if torch.compiler.is_compiling():  # it plans its own memory, and a split would fix the batch
+        return [(query, key, *others)]
     per_image = query.shape[1] * query.shape[2] * key.shape[2] * 4
-    return max(1, CHUNK_BYTES // per_image)
+    chunk = max(1, CHUNK_BYTES // per_image)
+    return list(zip(*(t.split(chunk) for t in (query, key, *others)), strict=True))
 
 
 def _voters(rows: Rows, prefix: int) -> tuple[int, int | None]:
