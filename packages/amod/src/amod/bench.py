@@ -95,6 +95,11 @@ def bench(
 
 def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
     """Every model with its multiply-accumulates."""
+
+    def twin() -> Any:
+        return copy.deepcopy(dense)
+
+    scored = WithScores(twin())  # refuses what cannot be routed
     shape = Shape(
         dense.embed_dim,
         len(dense.blocks),
@@ -104,12 +109,9 @@ def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
         classes=dense.num_classes,
     )
 
-    def twin() -> Any:
-        return copy.deepcopy(dense)
-
     arms: dict[str, tuple[nn.Module, int]] = {
         "dense": (dense, dense_macs(shape)),
-        "dense with scores": (WithScores(twin()), dense_macs(shape)),
+        "dense with scores": (scored, dense_macs(shape)),
     }
     for capacity in CAPACITIES:
         cost, linear = (routed_macs(shape, capacity, linear_router=x) for x in (False, True))

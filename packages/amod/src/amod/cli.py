@@ -32,14 +32,16 @@ def reproduce(
         seeds: seeds; the recipe's own (0 1 2) by default, verdicts need 0 1 2 3 4.
         data: folder with train/ and test/ for cifar10.
         out: output folder; finished runs in it are skipped, killed ones resume.
-        controls: accepted as everywhere; the negative controls always run.
+        controls: also larger isoFLOP models, ablations and the negative control.
         plan: list what would run, and stop.
         device: cpu or cuda.
     """
     from amod.reproduce import reproduce as reproduce_table
 
     for name in table or ("flops", "digits"):
-        reproduce_table(name, scale, Path(out), data, seeds, plan, device)
+        reproduce_table(
+            name, scale, Path(out), data, seeds, controls=controls, plan=plan, device=device
+        )
 
 
 def train(

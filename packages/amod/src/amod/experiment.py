@@ -17,6 +17,7 @@ from amod.recipes import (
     Arm,
     Data,
     Recipe,
+    control_arms,
     conversion_arms,
     finetune_arms,
     transfer_arms,
@@ -75,8 +76,8 @@ def read(data: Data, folder: str | None, part: str) -> Arrays:
     )
 
 
-def runs(recipe: Recipe) -> Iterator[tuple[Run, Stage]]:
-    """Everything that is recorded for one seed."""
+def runs(recipe: Recipe, controls: bool = False) -> Iterator[tuple[Run, Stage]]:
+    """Everything that is recorded for one seed, with or without `control_arms`."""
     yield Run("dense"), dense
     for row, arms in conversion_arms(recipe).items():
         yield Run(f"convert-{row}", tuple(arms)), convert
@@ -88,7 +89,7 @@ def runs(recipe: Recipe) -> Iterator[tuple[Run, Stage]]:
         Arm("other-image", "other-image"),
     ):
         yield Run(f"importance-{arm.name}", (arm,), pictures=recipe.importance), importance
-    for arm in finetune_arms(recipe):
+    for arm in [*finetune_arms(recipe), *(control_arms(recipe) if controls else ())]:
         schedule = replace(recipe.finetune, learning_rate=recipe.rate(arm))
         pictures = recipe.importance if arm.name in recipe.examined else 0
         yield Run(f"finetune-{arm.name}", (arm,), schedule, pictures=pictures), finetune
@@ -98,11 +99,11 @@ def runs(recipe: Recipe) -> Iterator[tuple[Run, Stage]]:
             yield Run(f"transfer-{arm.name}", (arm,), schedule, transferred=True), transfer
 
 
-def run_missing(experiment: Experiment, seeds: tuple[int, ...]) -> int:
+def run_missing(experiment: Experiment, seeds: tuple[int, ...], controls: bool = False) -> int:
     """Run what has no finished record, seed by seed; returns how many runs were made."""
     recipe, made = experiment.recipe, 0
     origin = provenance(DISTRIBUTIONS, __file__)  # of the code that is loaded, for all runs
-    todo = list(runs(recipe))
+    todo = list(runs(recipe, controls))
     for seed in seeds:
         for number, (run, stage) in enumerate(todo, 1):
             if not finished(experiment, run, seed):

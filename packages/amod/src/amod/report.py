@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from amod.claims import CLAIMS
-from amod.recipes import Recipe, conversion_arms, finetune_arms, transfer_arms
+from amod.recipes import (
+    Recipe,
+    control_arms,
+    conversion_arms,
+    finetune_arms,
+    transfer_arms,
+)
 from amod.results import Results, interval
 from amod.stages import macs
 from repro_shared.evidence.claims import judge, verdict_table
@@ -94,7 +100,9 @@ def finetune_table(results: Results) -> Table:
     """Accuracy after fine-tuning, beside the cost."""
     recipe, rows = results.recipe, []
     dense = macs(finetune_arms(recipe)[0], recipe.network.shape)
-    for arm in finetune_arms(recipe):
+    for arm in [*finetune_arms(recipe), *control_arms(recipe)]:
+        if arm in control_arms(recipe) and not results.runs(f"finetune-{arm.name}"):
+            continue
         values = results.values(f"finetune-{arm.name}", "accuracy")
         mean, low, high = interval(values)
         ours = results.values(f"finetune-attention-{arm.capacity:g}", "accuracy")

@@ -17,8 +17,10 @@ def reproduce(
     out: Path,
     folder: str | None,
     seeds: tuple[int, ...],
-    plan: bool,
-    device: str,
+    *,
+    controls: bool = False,
+    plan: bool = False,
+    device: str = "cpu",
 ) -> None:
     """One table: the FLOP columns, or all stages of a recipe.
 
@@ -28,6 +30,7 @@ def reproduce(
         out: output folder.
         folder: data set folder, for recipes that need one.
         seeds: which seeds, the recipe's by default.
+        controls: also larger isoFLOP models, ablations and the negative control.
         plan: print what would run, and stop.
         device: cpu or cuda.
 
@@ -42,13 +45,13 @@ def reproduce(
     if len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UserError(f"seeds must be distinct and not negative, got {' '.join(map(str, seeds))}")
     if plan:
-        print(describe(recipe, out, folder, seeds))
+        print(describe(recipe, out, folder, seeds, controls))
         return
     from amod.experiment import open_experiment, run_missing
     from amod.report import write_report
     from amod.results import load_results
 
-    run_missing(open_experiment(recipe, out, folder, device), seeds)
+    run_missing(open_experiment(recipe, out, folder, device), seeds, controls)
     results = load_results(recipe, out)
     assert results is not None
     for made in write_report(results, out):
@@ -69,11 +72,13 @@ def flops(out: Path, plan: bool) -> None:
     print(made.to_terminal())
 
 
-def describe(recipe: Recipe, out: Path, folder: str | None, seeds: tuple[int, ...]) -> str:
+def describe(
+    recipe: Recipe, out: Path, folder: str | None, seeds: tuple[int, ...], controls: bool
+) -> str:
     """What would run, and what must be present."""
     from amod.experiment import runs
 
-    names = [(run.name, run.schedule) for run, _ in runs(recipe)]
+    names = [(run.name, run.schedule) for run, _ in runs(recipe, controls)]
     missing = [
         (name, schedule, seed)
         for seed in seeds

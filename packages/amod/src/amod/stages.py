@@ -196,6 +196,7 @@ def new_model(network: Network) -> Any:
         depth=network.depth,
         num_heads=network.heads,
         num_classes=network.classes,
+        weight_init="jax",  # timm's own deviation of 0.02 is far too small for so narrow a model
     )
 
 
