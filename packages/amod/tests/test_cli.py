@@ -15,7 +15,7 @@ from amod import cli
 from amod.bench import bench
 from amod.evaluate import evaluate
 from amod.flop_table import flop_table, rows
-from amod.own_data import train_own
+from amod.own_data import paper_schedule, train_own
 from repro_shared.runtime.errors import UserError
 
 
@@ -62,8 +62,12 @@ def test_cite_gives_the_cell_and_bibtex(capsys: pytest.CaptureFixture[str]) -> N
         (("reproduce", "--table", "cifar10"), "needs its data"),
         (("reproduce", "--table", "digits", "--data", "x", "--seeds", "0", "0"), "distinct"),
         (("table", "table9"), "no table"),
-        (("train", "vit_tiny_patch16_224", "nowhere"), "no such folder"),
-        (("evaluate", "vit_tiny_patch16_224", "nowhere"), "no such folder"),
+        (("train", "--data", "nowhere"), "no such folder"),
+        (("train",), "--data DIR"),
+        (("evaluate", "--data", "nowhere"), "no such folder"),
+        (("evaluate",), "--data DIR"),
+        (("bench", "--batch", "0"), "at least 1"),
+        (("reproduce", "--device", "gpu"), "device"),
         (("data", "check", "nowhere"), "no such folder"),
         (("show", "nowhere.png"), "no such file"),
         (("export", "resnet18", "x.onnx"), "ResNet cannot be routed"),
@@ -120,6 +124,16 @@ def test_train_evaluate_and_show_a_user_model(
         "vit_tiny_patch16_224", weights, str(tmp_path / "val"), (0.5,), model_kwargs=small
     )
     assert table.rows[1][1] == log["curve"][-1]["accuracy"]
+    small_batch = paper_schedule("finetune", 1280, batch_size=64)
+    assert (small_batch.steps, paper_schedule("finetune", 1280).steps) == (2000, 1000)
+    for model, wrong, line in (
+        ("vit_tiny_patch16_224", {"capacity": 1.5}, "at most 1"),
+        ("vit_tiny_patch16_224", {"capacity": 0.001}, "keeps none"),
+        ("vit_tiny_patch16_224", {"workers": -1}, "--workers"),
+        ("resnet18", {}, "ResNet cannot be routed"),
+    ):
+        with pytest.raises(UserError, match=line):
+            train_own("finetune", model, None, str(tmp_path), str(tmp_path / "wrong"), **wrong)
     # Other settings in the same folder are refused.
     with pytest.raises(UserError, match="holds another run"):
         train_own(

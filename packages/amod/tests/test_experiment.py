@@ -29,6 +29,14 @@ from amod.stages import build, dense_path, macs, new_model
 from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
 
+METRICS = {
+    "convert": {"accuracy/0.5"},
+    "finetune": {"accuracy", "spearman"},
+    "transfer": {"accuracy", "area"},
+    "importance": {"spearman"},
+}
+"""Of each stage's records, those that claims use."""
+
 
 @pytest.fixture(scope="module")
 def tiny() -> Recipe:
@@ -46,7 +54,14 @@ def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
     assert all(r.status == "complete" for r in records)
     by_arm = {r.arm: r for r in records}
     assert by_arm["convert-attention"].metrics.keys() >= {"accuracy/0.5", "retained/0.125"}
-    assert by_arm["finetune-attention-0.25"].metrics.keys() >= {"accuracy", "spearman", "auc"}
+    for arm, stage in (
+        ("convert-random", "convert"),
+        ("finetune-attention-0.25", "finetune"),
+        ("transfer-linear-0.25", "transfer"),
+        ("importance-random", "importance"),
+    ):
+        assert by_arm[arm].metrics.keys() >= METRICS[stage]
+    assert "auc" in by_arm["finetune-attention-0.25"].metrics
     flops = by_arm["finetune-attention-0.25"].flops
     assert flops is not None
     assert flops["forward"] == routed_macs(tiny.network.shape, 0.25)
@@ -103,6 +118,13 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (out / "figures" / "conversion-cifar10.svg").is_file()
     with pytest.raises(UserError, match="needs its data"):
         reproduce("cifar10", "smoke", out, None, (0,))
+    pictures = open_experiment(find_recipe("cifar10", "smoke"), out, str(tmp_path / "data")).test
+    assert len(set(pictures.targets[:6].tolist())) > 3  # mixed, not sorted by class
+    for part in ("train", "test"):
+        (tmp_path / "data" / part / "k").mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / "data" / part / "k" / "0.png")
+    with pytest.raises(UserError, match="must have the same 10 classes"):
+        reproduce("cifar10", "smoke", out, str(tmp_path / "data"), (1,))
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
@@ -125,6 +147,10 @@ def test_every_claim_names_runs_and_metrics_that_exist() -> None:
         assert len({claim.id for claim in claims}) == len(claims)
         for claim in claims:
             assert {claim.arm, claim.rival} <= names, claim.id
+            for arm in (claim.arm, claim.rival):
+                assert claim.metric in METRICS[arm.partition("-")[0]], claim.id
+                if claim.metric == "spearman" and arm.startswith("finetune"):
+                    assert arm.removeprefix("finetune-") in recipe.examined
         assert sum(claim.negative_control for claim in claims) == 1
     assert "table3/deit-small-a-mod/top-1-at-50/imagenet-1k" in cells_of("table3")
     assert len(cells_of("table1", "at 50 %")) == 4

@@ -22,17 +22,19 @@ def model(capacity: float, router: str = "attention") -> Any:
     )  # fmt: skip
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return amod.convert(made.double().eval(), capacity=capacity, router=router)
+    return amod.convert(made.eval(), capacity=capacity, router=router).double()
 
 
+@pytest.mark.parametrize("router", ["attention", "linear"])
 @pytest.mark.parametrize("capacity", [1.0, 0.6])
-def test_importance_is_the_rise_of_the_loss_without_a_token(capacity: float) -> None:
-    routed = model(capacity)
+def test_importance_is_the_rise_of_the_loss_without_a_token(capacity: float, router: str) -> None:
+    routed = model(capacity, router)
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     targets = torch.tensor([1, 4])
     importance, rankings = leave_one_out(routed, images, targets)
     assert list(importance) == [1, 3]
-    assert rankings[1].sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+    if router == "attention":
+        assert rankings[1].sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
     # Slow, at the last block: one image, one token at a time.
     with torch.no_grad():
         x, _ = routed._embed(images)
@@ -45,11 +47,14 @@ def test_importance_is_the_rise_of_the_loss_without_a_token(capacity: float) -> 
 
         for row in range(2):
             y = before[row : row + 1]
-            whole = loss(block(y), row)
+            gate = torch.ones(1, 5, 1, dtype=torch.float64)
+            if router == "linear":  # the update is multiplied, here too
+                gate = (y @ routed.routers["3"].weight)[..., None]
+            whole = loss(y + gate * (block(y) - y), row)
             for token in range(5):
                 rest = [i for i in range(5) if i != token]
                 out = y.clone()
-                out[:, rest] = block(y[:, rest])
+                out[:, rest] += gate[:, rest] * (block(y[:, rest]) - y[:, rest])
                 expected = loss(out, row) - whole
                 assert float(importance[3][row, token]) == pytest.approx(expected, abs=1e-9)
 

@@ -45,13 +45,18 @@ def images(batch: int = 3) -> Tensor:
     return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def reference(model: Any, x: Tensor, capacity: float) -> Tensor:
-    """Slow and independent: explicit attention maps of each dense block, token by token."""
+def reference(
+    model: Any, x: Tensor, capacity: float, routed: range = range(1, 4, 2), gates: Any = None
+) -> Tensor:
+    """Slow and independent: explicit attention maps of each dense block, token by token.
+
+    With `gates`, a function of block index and tokens (B, N, d) to (B, N), they rank and multiply.
+    """
     blocks = model.blocks
     x = model.norm_pre(model._pos_embed(model.patch_embed(x)))
     scores = None
     for index, block in enumerate(blocks):
-        if index % 2 == 0:
+        if index not in routed:
             attention = block.attn
             qkv = attention.qkv(block.norm1(x)).reshape(
                 len(x), x.shape[1], 3, attention.num_heads, attention.head_dim
@@ -65,10 +70,15 @@ def reference(model: Any, x: Tensor, capacity: float) -> Tensor:
             assert scores is not None
             kept = int(capacity * x.shape[1] + 1e-9)
             rows = []
-            for one, ranking in zip(x, scores, strict=True):
+            gate = gates(index, x) if gates else None
+            for image, (one, ranking) in enumerate(zip(x, scores, strict=True)):
+                ranking = ranking if gate is None else gate[image]
                 chosen = sorted(ranking.argsort(descending=True)[:kept].tolist())
                 out = one.clone()
-                out[chosen] = block(one[chosen][None])[0]
+                update = block(one[chosen][None])[0] - one[chosen]
+                for place, token in enumerate(chosen):
+                    factor = 1.0 if gate is None else float(gate[image, token])
+                    out[token] = one[token] + factor * update[place]
                 rows.append(out)
             x = torch.stack(rows)
     return model.forward_head(model.norm(x))
@@ -81,6 +91,39 @@ def test_packed_model_equals_the_slow_reference(kind: str, capacity: float) -> N
     expected = reference(model, images().double(), capacity)
     routed = amod.convert(model, capacity=capacity)
     torch.testing.assert_close(routed(images().double()), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("first", "every"), [(2, 3), (3, 2), (1, 3)])
+def test_other_placements_equal_the_slow_reference(first: int, every: int) -> None:
+    model = vit(depth=6).double()
+    expected = reference(model, images().double(), 0.5, range(first, 6, every))
+    routed = amod.convert(model, first=first, every=every)
+    torch.testing.assert_close(routed(images().double()), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("router", ["linear", "linear-sigmoid"])
+def test_gates_of_each_token_equal_the_slow_reference(router: str) -> None:
+    model = vit().double()
+    torch.manual_seed(5)
+    routed = amod.convert(copy.deepcopy(model), router=router, capacity=0.4).double()
+
+    def gates(index: int, x: Tensor) -> Tensor:
+        r = (x * routed.routers[str(index)].weight).sum(-1)
+        return r.sigmoid() if router == "linear-sigmoid" else r
+
+    with torch.no_grad():
+        expected = reference(model, images().double(), 0.4, gates=gates)
+        torch.testing.assert_close(routed(images().double()), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_scores_are_float32_under_mixed_precision() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 3, 60, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = attention_scores(q, k, 0.25), attention_with_scores(q, k, v, 0.25)[1]
+        mixed = *mixed, swapped_scores(q, k, 0.25)
+    for scores in mixed:
+        torch.testing.assert_close(scores, attention_scores(q, k, 0.25), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -334,8 +377,12 @@ def test_intermediates_are_complete_maps() -> None:
 def test_compiles_without_graph_breaks_and_exports() -> None:
     model = amod.convert(vit(), capacity=0.5)
     expected = model(images())
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images()), expected)
+    amod.set_capacity(model, 0.25)
+    other = model(images())
+    torch.testing.assert_close(compiled(images()), other)
+    amod.set_capacity(model, 0.5)
     exported = torch.export.export(model, (images(),))
     torch.testing.assert_close(exported.module()(images()), expected)
 
@@ -362,6 +409,11 @@ def test_models_that_cannot_be_routed_say_why() -> None:
         amod.convert(timm.create_model("swin_tiny_patch4_window7_224"))
     with pytest.raises(ValueError, match="ResNet cannot be routed"):
         amod.convert(timm.create_model("resnet18"))
+    diff = timm.create_model("vit_dlittle_patch16_reg1_gap_256", **SMALL)
+    with pytest.raises(ValueError, match="two maps"):
+        amod.convert(diff)
+    with pytest.raises(ValueError, match="column means only"):
+        amod.convert(vit(), backend="triton", score="cls-row")
     with pytest.raises(ValueError, match="routed already"):
         amod.convert(amod.convert(vit()))
     with pytest.raises(ValueError, match="not routed"):

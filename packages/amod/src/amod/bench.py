@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from amod.baselines import cut_depth, isoflop_layers
+from amod.checks import check_device
 from amod.flops import Shape, dense_macs, routed_macs
 from amod.merging import equal_r, merge_tokens, merged_macs
 from amod.model import convert
@@ -70,8 +71,9 @@ def bench(
     Raises:
         UserError: unknown model, one that cannot be routed, or no such device.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
+    check_device(device)
+    if batch < 1 or rounds < 1:
+        raise UserError(f"batch {batch} and rounds {rounds} must be at least 1")
     try:
         dense: Any = timm.create_model(model, **changes).eval().to(device)
     except RuntimeError as error:
@@ -106,6 +108,7 @@ def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
         image_size=dense.patch_embed.img_size[0],
         patch_size=dense.patch_embed.patch_size[0],
         prefix_tokens=dense.num_prefix_tokens,
+        mlp_ratio=dense.blocks[0].mlp.fc1.out_features / dense.embed_dim,
         classes=dense.num_classes,
     )
 
@@ -119,9 +122,12 @@ def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
         arms[f"linear {capacity:g}"] = convert(twin(), capacity=capacity, router="linear"), linear
         layers = isoflop_layers(shape, capacity)[0]
         cut = cut_depth(twin(), layers)
-        arms[f"{layers} layers"] = cut, dense_macs(replace(shape, depth=layers))
+        arms[f"{layers} layers, for {capacity:g}"] = cut, dense_macs(replace(shape, depth=layers))
         r = equal_r(shape, capacity)
-        arms[f"token merging r={r}"] = merge_tokens(twin(), r), merged_macs(shape, r)
+        arms[f"token merging r={r}, for {capacity:g}"] = (
+            merge_tokens(twin(), r),
+            merged_macs(shape, r),
+        )
     return arms
 
 

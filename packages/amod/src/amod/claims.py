@@ -49,7 +49,7 @@ def accuracy_claims(recipe: Recipe, tag: str) -> list[Claim]:
             )
         )
 
-    table3 = cells_of("table3")
+    table3 = cells_of("table3", "at 50 %")
     for rival in ("random", "l2norm", "linear"):
         claim(
             f"converted-attention-beats-{rival}",

@@ -22,7 +22,7 @@ def reproduce(
     out: str = "runs/amod",
     controls: bool = False,
     plan: bool = False,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
     """Run what tables lack, then print and write tables, figures and verdicts.
 
@@ -45,9 +45,9 @@ def reproduce(
 
 
 def train(
-    model: str,
-    data: str,
     *,
+    model: str = "deit_small_patch16_224",
+    data: str = "",
     weights: str | None = None,
     out: str = "runs/amod-train",
     kind: Literal["finetune", "transfer"] = "finetune",
@@ -65,7 +65,7 @@ def train(
     checkpointing: bool = False,
     seed: int = 0,
     workers: int = 0,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
     """Fine-tune or transfer a routed model on class folders; under torchrun on several GPUs.
 
@@ -88,6 +88,8 @@ def train(
     """
     from amod.own_data import train_own
 
+    if not data:
+        raise UserError("no data: give a folder with train/ and val/ with --data DIR")
     given = {"batch_size": batch_size, "learning_rate": learning_rate}
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     changes |= {
@@ -99,20 +101,21 @@ def train(
         epochs=epochs, changes=changes, seed=seed, workers=workers, device=device,
     )  # fmt: skip
     last = log["curve"][-1]
-    print(f"{model}: accuracy {last['accuracy']:.2f} % after {last['step']} steps, in {out}")
+    if "accuracy" in last:  # under torchrun the first process evaluates
+        print(f"{model}: accuracy {last['accuracy']:.2f} % after {last['step']} steps, in {out}")
 
 
 def evaluate(
-    model: str,
-    data: str,
     *,
+    model: str = "deit_small_patch16_224",
+    data: str = "",
     weights: str | None = None,
     capacity: tuple[float, ...] = (0.5, 0.125),
     router: str = "attention",
     preset: Literal["paper", "practical"] = "paper",
     batch_size: int = 64,
     workers: int = 2,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
     """Accuracy of a checkpoint, dense and right after conversion, beside the paper's table 3.
 
@@ -129,6 +132,8 @@ def evaluate(
     """
     from amod.evaluate import evaluate as run_evaluate
 
+    if not data:
+        raise UserError("no data: give a folder of class folders with --data DIR")
     made = run_evaluate(model, weights, data, capacity, router, preset, batch_size, device, workers)
     print(made.to_terminal())
 
@@ -246,7 +251,8 @@ def bench(
     model: str = "deit_small_patch16_224",
     batch: int = 8,
     rounds: int = 15,
-    device: str = "cpu",
+    compiled: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
     """Speed of routed against dense models as ratios, interleaved, beside the ceiling by FLOPs.
 
@@ -254,11 +260,12 @@ def bench(
         model: a timm model name; weights are random.
         batch: images a step.
         rounds: timed rounds.
+        compiled: run all models through torch.compile.
         device: cpu or cuda.
     """
     from amod.bench import bench as run_bench
 
-    print(run_bench(model, batch, rounds, device).to_terminal())
+    print(run_bench(model, batch, rounds, device, compiled).to_terminal())
 
 
 def results_folder() -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amod.checks import check_device, check_preset
 from amod.flop_table import reported
 from amod.folders import Batches, ClassFolder, eval_transform
 from amod.model import PRESETS, convert, set_capacity
@@ -67,10 +68,8 @@ def evaluate(
     Raises:
         UserError: what is wrong with model, weights, data, device or settings.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    check_device(device)
+    check_preset(preset)
     folder = ClassFolder(data)
     dense = create_model(model, len(folder.classes), **(model_kwargs or {}))
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import amod
+from amod.checks import check_device
 from amod.data import Arrays, canvases
 from amod.folders import ClassFolder
 from amod.recipes import (
@@ -35,6 +36,7 @@ from repro_shared.evidence.records import (
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import ensure_output_dir
 from repro_shared.runtime.progress import say
+from repro_shared.runtime.rng import derive_seed
 
 DISTRIBUTIONS = ("amod", "timm", "torchvision")
 CONVENTION = "multiply-accumulates, five operations an element of a layer norm, head included"
@@ -52,7 +54,13 @@ def open_experiment(
     ensure_output_dir(out)
     if recipe.data.scenes is None and folder is None:
         raise UserError(f"{recipe.name} needs its data: give the folder with --data DIR")
+    check_device(device)
     parts = [read(recipe.data, folder, part) for part in ("train", "test")]
+    if parts[0].classes != parts[1].classes or len(parts[0].classes) != recipe.network.classes:
+        raise UserError(
+            f"{recipe.data.name} must have the same {recipe.network.classes} classes in train and "
+            f"test; found {len(parts[0].classes)} and {len(parts[1].classes)}"
+        )
     if recipe.target is not None:
         parts += [read(recipe.target, folder, part) for part in ("train", "test")]
     return Experiment(recipe, out, device, *parts)
@@ -67,10 +75,12 @@ def read(data: Data, folder: str | None, part: str) -> Arrays:
         return canvases(data.scenes, split, length, data.seed)
     assert folder is not None
     files = ClassFolder(folder, part)
-    pictures = [files.read(i).resize((data.size, data.size)) for i in range(len(files))]
+    # Mixed, so that the first pictures, which importance looks at, are of all classes.
+    order = np.random.RandomState(derive_seed("order", part)).permutation(len(files))
+    pictures = [files.read(int(i)).resize((data.size, data.size)) for i in order]
     return Arrays(
         np.stack([np.asarray(picture) for picture in pictures]),
-        np.array(files.targets),
+        np.array(files.targets)[order],
         tuple(files.classes),
         files.fingerprint(),
     )

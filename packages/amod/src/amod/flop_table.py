@@ -1,7 +1,7 @@
 """The paper's FLOP columns beside the closed form: a deterministic check, no training.
 
 Every GFLOPs cell of `tables/reported.csv` is listed, also those that are not reproduced, with the
-reason. `head` says whether the classifier is counted; the paper counts it in table 2 only.
+reason. `head` says whether the classifier is counted; the paper counts it in tables 2 and 7.
 """
 
 from __future__ import annotations

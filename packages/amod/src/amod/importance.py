@@ -35,8 +35,9 @@ def leave_one_out(model: Any, images: Tensor, targets: Tensor) -> tuple[Rankings
         for index in range(len(model.blocks)):
             if str(index) in model.routers:
                 # Rankings need the scores whatever the capacity is.
-                rankings[index] = model.routers[str(index)](x, scores)[0].float()
-                importance[index] = _rise(model, index, x, ropes, targets)
+                ranking, gate = model.routers[str(index)](x, scores)
+                rankings[index] = ranking.float()
+                importance[index] = _rise(model, index, x, gate, ropes, targets)
                 x, scores = model._advance(index, x, scores, ropes)
             elif str(index + 1) in model.routers and model.routers[str(index + 1)].needs_scores:
                 x, scores = model._scored_step(index, x, ropes[index] if ropes else None)
@@ -45,16 +46,25 @@ def leave_one_out(model: Any, images: Tensor, targets: Tensor) -> tuple[Rankings
     return importance, rankings
 
 
-def _rise(model: Any, index: int, x: Tensor, ropes: list[Tensor] | None, y: Tensor) -> Tensor:
+def _rise(
+    model: Any,
+    index: int,
+    x: Tensor,
+    gate: Tensor | None,
+    ropes: list[Tensor] | None,
+    targets: Tensor,
+) -> Tensor:
     """Loss without each token minus loss with all, (B, N)."""
     tokens, block = x.shape[1], model.blocks[index]
     rope = ropes[index] if ropes else None
     everyone = torch.arange(tokens, device=x.device)
     others = torch.stack([everyone[everyone != i] for i in range(tokens)])
     rows = []
-    for image, target in zip(x, y, strict=True):
-        without = packed(block, image.expand(tokens, -1, -1), others, rope=rope)
-        whole = block(image[None], **({} if rope is None else {"rope": rope}))
+    gates = [None] * len(x) if gate is None else [g.expand(tokens, -1) for g in gate]
+    for image, factors, target in zip(x, gates, targets, strict=True):
+        without = packed(block, image.expand(tokens, -1, -1), others, factors, rope)
+        one = None if factors is None else factors[:1]
+        whole = packed(block, image[None], everyone[None], one, rope)
         loss = _loss(model, index + 1, torch.cat([without, whole]), ropes, target)
         rows.append(loss[:-1] - loss[-1])
     return torch.stack(rows)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from timm.layers.diff_attention import DiffAttention
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -62,7 +63,7 @@ def convert(
     Raises:
         ValueError: another kind of model, or settings that cannot work, with the reason.
     """
-    _check_model(model)
+    check_model(model)
     assert isinstance(model, VisionTransformer | Eva)
     depth = len(model.blocks)
     if first < 1:
@@ -112,22 +113,22 @@ def _check_capacity(model: Any, routing: Routing) -> None:
         )
 
 
-def _check_model(model: nn.Module) -> None:
+def check_model(model: nn.Module) -> None:
+    """ValueError, with the reason, for a model that cannot be routed."""
     name = type(model).__name__
     if isinstance(model, RoutedMixin):
         raise ValueError("this model is routed already; use amod.set_capacity")
     if not isinstance(model, VisionTransformer | Eva):
-        blocks = getattr(model, "blocks", None) or getattr(model, "layers", None)
-        reason = (
-            "has no sequence of attention blocks over one set of tokens"
-            if blocks is None
-            else "is no plain ViT: windows and relative positions need all tokens"
+        raise ValueError(
+            f"{name} cannot be routed: it is none of timm's VisionTransformer or Eva models, whose "
+            "blocks attend over one set of tokens without windows or relative positions"
         )
-        raise ValueError(f"{name} cannot be routed: it {reason}")
     for index, block in enumerate(model.blocks):
         attention = getattr(block, "attn", None)
         if attention is None or not hasattr(attention, "fused_attn"):
             raise ValueError(f"{name} cannot be routed: block {index} has no separate attention")
+        if isinstance(attention, DiffAttention):
+            raise ValueError(f"{name} cannot be routed: differential attention has two maps")
         if getattr(attention, "rel_pos", None) is not None:
             raise ValueError(f"{name} cannot be routed: relative positions need all tokens")
 

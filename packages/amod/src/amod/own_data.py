@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch
-import torch
+import torch.distributed as dist
 from timm.data import create_transform
 
 from amod import METHOD_VERSION
+from amod.checks import check_device, check_preset
 from amod.data import random_view
 from amod.folders import ClassFolder, check_same_classes, eval_transform
-from amod.model import PRESETS, convert
+from amod.model import PRESETS, check_model, convert
 from amod.schedule import Schedule
-from amod.training import Job, processes, train
+from amod.training import DivergedError, Job, processes, train
 from amod.weights import classes_in, create_model, load_weights
 from repro_shared.evidence.records import recipe_hash
 from repro_shared.runtime.errors import UserError
@@ -26,25 +27,36 @@ from repro_shared.runtime.files import (
     ensure_output_dir,
     sha256_file,
 )
-from repro_shared.runtime.rng import derive_seed, seed_everything
+from repro_shared.runtime.rng import derive_seed, isolated_rng, seed_everything
 
 Kind = Literal["finetune", "transfer"]
 
 
-def paper_schedule(kind: Kind, images: int) -> Schedule:
+EPOCHS = {"finetune": 100, "transfer": 200}
+
+
+def paper_schedule(
+    kind: Kind, images: int, epochs: float | None = None, **changes: Any
+) -> Schedule:
     """The paper's trainings (arXiv 2412.20875, section 4), in steps for a set of `images`.
 
     finetune (table 1): AdamW, 100 epochs, batch 128, rate 1e-5, warm-up, cosine. transfer (tables 4
     and 5): SGD, 200 epochs, batch 64, rate 0.01, cosine. Ours, since the paper gives none: warm-up
     of 5 % and weight decay 0.05 for AdamW, no warm-up and no decay for SGD.
+
+    Args:
+        kind: which.
+        images: size of the training set.
+        epochs: instead of the paper's; another batch size changes the steps, not the epochs.
+        changes: fields of `Schedule` that differ.
     """
     if kind == "finetune":
-        return Schedule(_steps(100, images, 128), 128, "adamw", 1e-5, warmup=0.05)
-    return Schedule(_steps(200, images, 64), 64, "sgd", 0.01, warmup=0.0, weight_decay=0.0)
-
-
-def _steps(epochs: float, images: int, batch: int) -> int:
-    return max(1, round(epochs * images / batch))
+        schedule = Schedule(1, 128, "adamw", 1e-5, warmup=0.05)
+    else:
+        schedule = Schedule(1, 64, "sgd", 0.01, warmup=0.0, weight_decay=0.0)
+    schedule = replace(schedule, **changes)
+    steps = (EPOCHS[kind] if epochs is None else epochs) * images / schedule.batch_size
+    return replace(schedule, steps=max(1, round(steps)))
 
 
 def train_own(
@@ -71,7 +83,8 @@ def train_own(
     Args:
         kind: which of the paper's schedules is the default.
         model: a timm model name.
-        weights: its checkpoint; a classifier of other classes is replaced. None: random weights.
+        weights: its checkpoint, dense or routed; a classifier of other classes is replaced. None:
+            random weights.
         data: holds train/ and val/ or test/, class folders in each.
         out: output folder; a killed run goes on from its checkpoint there.
         capacity: of the routed blocks; 1 trains the dense model.
@@ -90,19 +103,20 @@ def train_own(
     Raises:
         UserError: what is wrong with data, weights, settings or folders.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    check_device(device)
+    check_preset(preset)
+    if workers < 0:
+        raise UserError(f"--workers must be 0 or more, got {workers}")
     source = ClassFolder(data, "train")
     held_out = ClassFolder(data, "val" if (Path(data) / "val").is_dir() else "test")
     check_same_classes(source, held_out)
     folder = ensure_output_dir(out)
-    schedule = paper_schedule(kind, len(source))
-    schedule = replace(schedule, **(changes or {}))
-    if epochs is not None:
-        schedule = replace(schedule, steps=_steps(epochs, len(source), schedule.batch_size))
-    network = _network(model, weights, len(source.classes), seed, model_kwargs or {})
+    schedule = paper_schedule(kind, len(source), epochs, **(changes or {}))
+    try:
+        network = _network(model, weights, len(source.classes), seed, model_kwargs or {},
+                           capacity, router, preset)  # fmt: skip
+    except ValueError as error:
+        raise UserError(str(error)) from error
     test_transform, config = eval_transform(network)
     training_transform = create_transform(
         **{key: config[key] for key in ("input_size", "interpolation", "mean", "std")},
@@ -110,11 +124,6 @@ def train_own(
         hflip=0.5 if mirror else 0.0,
         color_jitter=0.0,
     )
-    if capacity < 1 or router != "attention":
-        try:
-            network = convert(network, capacity=capacity, router=router, **PRESETS[preset])
-        except ValueError as error:
-            raise UserError(str(error)) from error
     settings = {
         "kind": kind, "model": model, "capacity": capacity, "router": router, "preset": preset,
         "weights_sha256": sha256_file(weights) if weights else None, "seed": seed,
@@ -137,25 +146,44 @@ def train_own(
         device=device,
         label=model,
     )
-    outcome = train(job)
+    try:
+        outcome = train(job)
+    except DivergedError as error:
+        raise UserError(f"{error}; try a lower --learning-rate") from error
     log = {**settings, "schedule": asdict(schedule), "seconds": outcome.seconds,
            "curve": outcome.curve}  # fmt: skip
-    if processes()[0] == 0:
+    rank, world = processes(device)
+    if rank == 0:
         state = {k: v.contiguous().cpu() for k, v in outcome.model.state_dict().items()}
         atomic_write_bytes(folder / "model.safetensors", safetensors.torch.save(state))
         atomic_write_json(folder / "log.json", log)
+    if world > 1:
+        dist.barrier()  # torchrun ends all processes when one has ended
+        dist.destroy_process_group()
     return log
 
 
 def _network(
-    model: str, weights: str | None, classes: int, seed: int, model_kwargs: dict[str, int]
+    model: str,
+    weights: str | None,
+    classes: int,
+    seed: int,
+    model_kwargs: dict[str, int],
+    capacity: float,
+    router: str,
+    preset: str,
 ) -> Any:
-    """The dense model with the user's weights, and a classifier for the user's classes."""
-    known = classes_in(weights) if weights else 0
-    network = create_model(model, known or classes, **model_kwargs)
+    """The user's model with the user's weights, routed, and a classifier for the user's classes."""
+    known = classes_in(weights) if weights else classes
+    start = derive_seed(seed, "initialise")
+    network = create_model(model, known, start, **model_kwargs)
+    check_model(network)
+    if not (capacity == 1 and router == "attention"):
+        with isolated_rng(derive_seed(seed, "router")):
+            network = convert(network, capacity=capacity, router=router, **PRESETS[preset])
     if weights is not None:
         load_weights(network, weights)
-    if (known or classes) != classes:
+    if known != classes:
         seed_everything(derive_seed(seed, "head"))
         network.reset_classifier(classes)
     return network

@@ -79,8 +79,9 @@ class LinearRouter(nn.Module):
             nn.init.uniform_(self.weight, -(width**-0.5), width**-0.5)
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Rank by x w, and gate by it."""
-        r = x @ self.weight
+        """Rank by x w, and gate by it; float32 under mixed precision too."""
+        with torch.autocast(x.device.type, enabled=False):
+            r = x @ self.weight.to(x.dtype)
         if self.gate == "sigmoid":
             return r, r.sigmoid()
         return r, 1 + r.tanh() if self.gate == "unit" else r
@@ -105,7 +106,7 @@ class RandomRouter(nn.Module):
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rank at random."""
-        return torch.rand(x.shape[:2], device=x.device), None
+        return torch.rand(x.shape[:2]).to(x.device), None  # the same draws on every device
 
 
 class CallableRouter(nn.Module):

@@ -86,7 +86,8 @@ def attention_with_scores(
 
 def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
     wide = torch.promote_types(query.dtype, torch.float32)
-    return ((scale * query).to(wide) @ key.to(wide).transpose(-2, -1)).softmax(dim=-1)
+    with torch.autocast(query.device.type, enabled=False):  # it would multiply in half precision
+        return ((scale * query).to(wide) @ key.to(wide).transpose(-2, -1)).softmax(dim=-1)
 
 
 def _chunks(query: Tensor, key: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
@@ -122,7 +123,7 @@ def swapped_scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
     Returns:
         (B, N) float32, each row sums to 1. Float32 throughout: half precision picks other tokens.
     """
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         q, k = query.float(), key.float()
         row_sums = _logsumexp(q, k, scale)
         ones = torch.ones_like(row_sums)

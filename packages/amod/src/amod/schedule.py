@@ -20,7 +20,7 @@ class Schedule:
     Attributes:
         steps: optimiser steps.
         batch_size: pictures a step, over all processes.
-        optimiser: adamw, or sgd with momentum.
+        optimiser: adamw, or sgd with Nesterov momentum (timm's).
         learning_rate: the peak; linear warm-up, then a cosine to zero.
         warmup: share of the steps.
         weight_decay: not on biases and norms.
@@ -47,6 +47,22 @@ class Schedule:
     amp: Literal["none", "bfloat16", "float16"] = "none"
     checkpointing: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained; UserError names the value."""
+        for name, holds in {
+            "steps": self.steps >= 1,
+            "batch_size": self.batch_size >= 1,
+            "learning_rate": 0 < self.learning_rate < math.inf,
+            "warmup": 0 <= self.warmup <= 1,
+            "weight_decay": 0 <= self.weight_decay < math.inf,
+            "mixup": 0 <= self.mixup < math.inf,
+            "cutmix": 0 <= self.cutmix < math.inf,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "ema": 0 <= self.ema < 1,
+        }.items():
+            if not holds:
+                raise UserError(f"{name} {getattr(self, name)} is out of range")
+
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ..., steps - 1."""
         rising = round(self.warmup * self.steps)
@@ -63,12 +79,14 @@ def autocast(schedule: Schedule, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, getattr(torch, schedule.amp))
 
 
-def mixing(schedule: Schedule, classes: int) -> Mixup | None:
+def mixing(schedule: Schedule, classes: int, world: int = 1) -> Mixup | None:
     """timm's mixup and cutmix, if the schedule has any; UserError for an odd batch."""
     if not (schedule.mixup or schedule.cutmix):
         return None
-    if schedule.batch_size % 2:
-        raise UserError(f"mixup pairs pictures: a batch of {schedule.batch_size} is odd")
+    if schedule.batch_size // world % 2:
+        raise UserError(
+            f"mixup pairs pictures: {schedule.batch_size // world} a process is an odd number"
+        )
     return Mixup(
         schedule.mixup,
         schedule.cutmix,

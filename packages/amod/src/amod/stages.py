@@ -286,8 +286,8 @@ def _from_another_image(x: Tensor, scores: Tensor) -> Tensor:
 
 def _other_draws(x: Tensor, scores: Tensor) -> Tensor:
     """Random tokens, others than those of the router `random` at the same state."""
-    torch.rand(x.shape[:2], device=x.device)
-    return torch.rand(x.shape[:2], device=x.device)
+    torch.rand(x.shape[:2])
+    return torch.rand(x.shape[:2]).to(x.device)
 
 
 CONTROLS = {"other-image": _from_another_image, "random-again": _other_draws}

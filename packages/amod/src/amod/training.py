@@ -1,4 +1,4 @@
-"""The trainer: fine-tuning and transfer as the paper names them, exact to the byte when resumed.
+"""The trainer: fine-tuning and transfer as the paper names them; one process resumes to the byte.
 
 `Trainer` reads from top to bottom: build, run, step, evaluate, save, restore. torchrun starts it on
 several processes, with DistributedDataParallel.
@@ -11,6 +11,7 @@ import os
 import resource
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Trainer:
     """A job in progress: everything that a checkpoint holds, and one step."""
 
     def __init__(self, job: Job) -> None:
-        schedule, (self.rank, self.world) = job.schedule, processes()
+        schedule, (self.rank, self.world) = job.schedule, processes(job.device)
         self.job = job
         local = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         self.device = torch.device(local if job.device == "cuda" else job.device)
@@ -102,7 +103,7 @@ class Trainer:
         )
         self.average = ModelEmaV3(self.model, decay=schedule.ema) if schedule.ema else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=schedule.amp == "float16")
-        self.mixing = mixing(schedule, len(job.train.classes))
+        self.mixing = mixing(schedule, len(job.train.classes), self.world)
         smoothing = 0.0 if self.mixing else schedule.label_smoothing  # else mixup smooths
         self.criterion = nn.CrossEntropyLoss(label_smoothing=smoothing)
         self.done, self.seconds, self.loss_sum, self.loss_count = 0, 0.0, 0.0, 0
@@ -256,12 +257,14 @@ def accuracy(
     return 100 * correct / len(source)
 
 
-def processes() -> tuple[int, int]:
+def processes(device: str = "cpu") -> tuple[int, int]:
     """Rank and number of processes; joins torchrun's group where there is one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        if torch.cuda.is_available():
+        # The first process evaluates alone, and the others wait for it.
+        backend, patience = "nccl" if device == "cuda" else "gloo", timedelta(hours=4)
+        dist.init_process_group(backend, timeout=patience)
+        if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return (dist.get_rank(), world) if world > 1 else (0, 1)
 

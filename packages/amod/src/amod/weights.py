@@ -15,13 +15,14 @@ from repro_shared.runtime.rng import isolated_rng
 _NAMED = 3  # tensors that an error names; it only counts the others
 
 
-def create_model(name: str, num_classes: int | None = None, **changes: Any) -> Any:
-    """A timm model in evaluation mode with random weights, always the same ones.
+def create_model(name: str, num_classes: int | None = None, seed: int = 0, **changes: Any) -> Any:
+    """A timm model in evaluation mode with random weights, the same ones for a seed.
 
     Args:
         name: a name of timm's, with or without a tag such as `.fb_in1k`, which decides how images
             are normalised.
         num_classes: outputs of the classifier; as many as the model usually has if None.
+        seed: of the weights.
         changes: further settings for `timm.create_model`, e.g. `img_size`.
 
     Raises:
@@ -31,7 +32,7 @@ def create_model(name: str, num_classes: int | None = None, **changes: Any) -> A
     if not timm.is_model(name):
         raise UserError(f"timm has no model {name!r}; timm.list_models('*vit*') lists what it has")
     try:
-        with isolated_rng(0):
+        with isolated_rng(seed):
             return timm.create_model(name, num_classes=num_classes, **changes).eval()
     except RuntimeError as error:
         raise UserError(f"timm cannot make the model {name!r}: {error}") from error

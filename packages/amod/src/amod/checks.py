@@ -1,0 +1,20 @@
+"""Settings of the command line that several commands refuse alike."""
+
+from __future__ import annotations
+
+import torch
+
+from amod.model import PRESETS
+from repro_shared.runtime.errors import UserError
+
+
+def check_device(device: str) -> None:
+    """UserError unless this machine has the device."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
+
+
+def check_preset(preset: str) -> None:
+    """UserError unless `amod.PRESETS` has it."""
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
