@@ -215,7 +215,7 @@ def figures(results: Results, folder: Path) -> None:
         axes.set_xlabel("capacity (share of tokens in routed blocks)")
         axes.set_ylabel("accuracy kept (percent of the dense model's)")
         axes.set_title(f"{recipe.name}: conversion without training")
-        axes.legend(loc="best")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))  # no corner is free
         save_figure(drawing, folder / f"conversion-{tag(recipe)}")
         if recipe.transfer is None:
             return
