@@ -16,7 +16,7 @@ Rows = Literal["column-mean", "patch-rows", "cls-row"]
 """Which query rows vote: all (the paper), those of patches, or the class token's alone."""
 
 # Attention maps of a chunk of images stay within a core's second-level cache.
-CHUNK_BYTES = 2 * 2**20
+CHUNK_BYTES = 2**20
 
 
 def tokens_kept(capacity: float, tokens: int, align: int = 1) -> int:
@@ -76,12 +76,28 @@ def attention_with_scores(
         (B, H, N, D) in value's type, and (B, N) float32.
     """
     start, stop = _voters(rows, prefix)
-    outputs, scores = [], []
+    if torch.compiler.is_compiling():
+        maps = _maps(query, key, scale)
+        return maps.to(value.dtype) @ value, maps[:, :, start:stop].mean(dim=(1, 2)).float()
+    batch, heads, tokens, width = query.shape
+    # Tokens before heads in memory, as the projection that follows wants them.
+    output = value.new_empty(batch, tokens, heads, width).transpose(1, 2)
+    scores, done, buffer = [], 0, None
     for q, k, v in _chunks(query, key, value):
-        maps = _maps(q, k, scale)
-        outputs.append(maps.to(v.dtype) @ v)
-        scores.append(maps[:, :, start:stop].mean(dim=(1, 2)).float())
-    return torch.cat(outputs), torch.cat(scores)
+        n = len(q)
+        if buffer is None:  # one piece of cache for the maps of all chunks
+            wide = torch.promote_types(query.dtype, torch.float32)
+            buffer = torch.empty(n * heads, tokens, tokens, dtype=wide, device=query.device)
+        logits = buffer[: n * heads]
+        with torch.autocast(query.device.type, enabled=False):
+            q, k, v = (t.to(wide).reshape(n * heads, tokens, width) for t in (scale * q, k, v))
+            torch.bmm(q, k.transpose(1, 2), out=logits)
+            torch.softmax(logits, dim=-1, out=logits)
+            output[done : done + n] = torch.bmm(logits, v).view(n, heads, tokens, width)
+        maps = logits.view(n, heads, tokens, tokens)[:, :, start:stop]
+        scores.append(maps.mean(dim=(1, 2)).float())
+        done += n
+    return output, torch.cat(scores)
 
 
 def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
