@@ -16,7 +16,7 @@ Rows = Literal["column-mean", "patch-rows", "cls-row"]
 """Which query rows vote: all (the paper), those of patches, or the class token's alone."""
 
 # Attention maps of a chunk of images stay within a core's second-level cache.
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2 * 2**20
 
 
 def tokens_kept(capacity: float, tokens: int, align: int = 1) -> int:
@@ -80,24 +80,26 @@ def attention_with_scores(
         maps = _maps(query, key, scale)
         return maps.to(value.dtype) @ value, maps[:, :, start:stop].mean(dim=(1, 2)).float()
     batch, heads, tokens, width = query.shape
+    wide = torch.promote_types(query.dtype, torch.float32)
+    chunks = _chunks(query, key, value)
     # Tokens before heads in memory, as the projection that follows wants them.
     output = value.new_empty(batch, tokens, heads, width).transpose(1, 2)
-    scores, done, buffer = [], 0, None
-    for q, k, v in _chunks(query, key, value):
-        n = len(q)
-        if buffer is None:  # one piece of cache for the maps of all chunks
-            wide = torch.promote_types(query.dtype, torch.float32)
-            buffer = torch.empty(n * heads, tokens, tokens, dtype=wide, device=query.device)
-        logits = buffer[: n * heads]
-        with torch.autocast(query.device.type, enabled=False):
-            q, k, v = (t.to(wide).reshape(n * heads, tokens, width) for t in (scale * q, k, v))
-            torch.bmm(q, k.transpose(1, 2), out=logits)
-            torch.softmax(logits, dim=-1, out=logits)
-            output[done : done + n] = torch.bmm(logits, v).view(n, heads, tokens, width)
-        maps = logits.view(n, heads, tokens, tokens)[:, :, start:stop]
-        scores.append(maps.mean(dim=(1, 2)).float())
-        done += n
-    return output, torch.cat(scores)
+    # One piece of cache for the maps of all chunks.
+    buffer = query.new_empty(len(chunks[0][0]) * heads, tokens, tokens, dtype=wide)
+    received, done = [], 0
+    with torch.autocast(query.device.type, enabled=False):
+        for chunk in chunks:
+            n = len(chunk[0])
+            # Views, no copies, where a chunk is one image.
+            q, k, v = (t.to(wide).reshape(n * heads, tokens, width) for t in chunk)
+            maps = buffer[: n * heads]
+            torch.baddbmm(maps, q, k.transpose(1, 2), beta=0, alpha=scale, out=maps)
+            torch.softmax(maps, dim=-1, out=maps)
+            output[done : done + n] = torch.bmm(maps, v).view(n, heads, tokens, width)
+            received.append(maps.view(n, heads, tokens, tokens)[:, :, start:stop].sum(dim=(1, 2)))
+            done += n
+    voters = heads * len(range(tokens)[start:stop])
+    return output, (torch.cat(received) / voters).float()
 
 
 def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
