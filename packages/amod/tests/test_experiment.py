@@ -21,8 +21,9 @@ from amod.recipes import (
     find_recipe,
     finetune_arms,
     isoflop_arms,
+    routing_digits,
 )
-from amod.report import tables
+from amod.report import tables, write_report
 from amod.reproduce import describe, reproduce
 from amod.results import load_results
 from amod.stages import build, dense_path, macs, new_model
@@ -81,6 +82,24 @@ def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
     assert (len(stale.records), stale.stale) == (0, len(records))
 
 
+def test_tuning_gives_every_router_the_same_tries(tmp_path: Path) -> None:
+    recipe = find_recipe("digits-tuning", "smoke")
+    assert recipe.data.test_split == "val"
+    recipe = replace(recipe, data=replace(recipe.data, train_length=16, test_length=8))
+    run_missing(open_experiment(recipe, tmp_path), (100,))
+    results = load_results(recipe, tmp_path)
+    assert results is not None
+    assert len(results.records) == 1 + 8 * 3  # the dense model, eight routers, three rates
+    schedules = {r.arm: r.samples_seen for r in results.records if r.arm != "dense"}
+    assert len(set(schedules.values())) == 1
+    (made,) = write_report(results, tmp_path)
+    assert made.id == "tuning-digits"
+    for router, *accuracies, best in made.rows[:-1]:
+        assert best in ("0.0001", "0.0003", "0.001"), router
+        assert accuracies[recipe.tries.index(float(best))] == max(accuracies)
+    assert {row[0] for row in made.rows[:-1]} == {name for name, _ in routing_digits().rates}
+
+
 def test_runs_repeat_to_the_bit_and_survive_lost_weights(tmp_path: Path, tiny: Recipe) -> None:
     small = replace(tiny, target=None, transfer=None, ablated=0.0)
     metrics = []
@@ -118,6 +137,12 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (out / "figures" / "conversion-cifar10.svg").is_file()
     with pytest.raises(UserError, match="needs its data"):
         reproduce("cifar10", "smoke", out, None, (0,))
+    recipe = find_recipe("cifar10-tuning", "smoke")
+    tuning = open_experiment(recipe, out, str(tmp_path / "data"))
+    assert (len(tuning.train), len(tuning.test)) == (32, 8)  # four fifths and one of `train`
+    halves = [{p.tobytes() for p in part.pixels} for part in (tuning.train, tuning.test)]
+    assert not halves[0] & halves[1]
+    assert len(set.union(*halves)) == 40
     pictures = open_experiment(find_recipe("cifar10", "smoke"), out, str(tmp_path / "data")).test
     assert len(set(pictures.targets[:6].tolist())) > 3  # mixed, not sorted by class
     for part in ("train", "test"):

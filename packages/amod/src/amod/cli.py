@@ -28,7 +28,7 @@ def reproduce(
 
     Args:
         scale: smoke (seconds) or cpu (minutes, the default); for ImageNet see `amod train`.
-        table: flops and digits (the default), cifar10.
+        table: flops and digits (the default), cifar10, digits-tuning, cifar10-tuning.
         seeds: seeds; the recipe's own (0 1 2) by default, verdicts need 0 1 2 3 4.
         data: folder with train/ and test/ for cifar10.
         out: output folder; finished runs in it are skipped, killed ones resume.

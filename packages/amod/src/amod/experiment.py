@@ -22,6 +22,7 @@ from amod.recipes import (
     conversion_arms,
     finetune_arms,
     transfer_arms,
+    tried_arms,
 )
 from amod.stages import Experiment, Result, Run, convert, dense, finetune, importance, transfer
 from amod.training import DivergedError
@@ -74,9 +75,12 @@ def read(data: Data, folder: str | None, part: str) -> Arrays:
         length = data.train_length if training else data.test_length
         return canvases(data.scenes, split, length, data.seed)
     assert folder is not None
-    files = ClassFolder(folder, part)
+    where = "train" if data.held_out else part
+    files = ClassFolder(folder, where)
     # Mixed, so that the first pictures, which importance looks at, are of all classes.
-    order = np.random.RandomState(derive_seed("order", part)).permutation(len(files))
+    order = np.random.RandomState(derive_seed("order", where)).permutation(len(files))
+    if data.held_out:
+        order = order[np.arange(len(order)) % 5 != 0] if training else order[::5]
     pictures = [files.read(int(i)).resize((data.size, data.size)) for i in order]
     return Arrays(
         np.stack([np.asarray(picture) for picture in pictures]),
@@ -89,6 +93,12 @@ def read(data: Data, folder: str | None, part: str) -> Arrays:
 def runs(recipe: Recipe, controls: bool = False) -> Iterator[tuple[Run, Stage]]:
     """Everything that is recorded for one seed, with or without `control_arms`."""
     yield Run("dense"), dense
+    if recipe.tries:
+        for arm in tried_arms(recipe):
+            for rate in recipe.tries:
+                schedule = replace(recipe.finetune, learning_rate=rate)
+                yield Run(f"try-{arm.name}-{rate:g}", (arm,), schedule), finetune
+        return
     for row, arms in conversion_arms(recipe).items():
         yield Run(f"convert-{row}", tuple(arms)), convert
     for arm in (

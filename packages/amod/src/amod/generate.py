@@ -74,7 +74,7 @@ def results_block(found: list[Results], tables: list[Table]) -> str:
     if not found:
         return "No evidence on images has been committed yet.\n"
     by_id, parts = {table.id: table for table in tables}, []
-    for results in found:
+    for results in (r for r in found if not r.recipe.tries):
         name = tag(results.recipe)
         for kind in ("verdicts", "verdicts-importance", "conversion"):
             parts.append(by_id[f"{kind}-{name}"].to_markdown())

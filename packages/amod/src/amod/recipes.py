@@ -39,6 +39,8 @@ class Data:
         size: side of the square pictures in pixels.
         shift: largest random shift in training, in pixels.
         mirror: whether training mirrors pictures.
+        held_out: score on a fifth of the training folder's pictures, which training then leaves out
+            (tuning without a look at the test pictures).
     """
 
     name: str
@@ -51,6 +53,7 @@ class Data:
     size: int = 32
     shift: int = 2
     mirror: bool = False
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class Recipe:
         ablated: capacity of the ablations; 0 for none.
         importance: number of test pictures for leave-one-out importance.
         seeds: of a quick run.
+        tries: learning rates to choose from; where there are any, the recipe is the tuning of
+            `rates` and fine-tunes every router at each, at the smallest capacity.
     """
 
     name: str
@@ -124,6 +129,7 @@ class Recipe:
     ablated: float = 0.0
     importance: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
+    tries: tuple[float, ...] = ()
 
     @property
     def examined(self) -> tuple[str, ...]:
@@ -205,6 +211,16 @@ def transfer_arms(recipe: Recipe) -> list[Arm]:
     capacity = min(recipe.finetuned)
     routed = [arm for arm in routed_arms(capacity) if arm.router in ("attention", *LINEAR)]
     return [*routed, *isoflop_arms(recipe.network, capacity)]
+
+
+def tried_arms(recipe: Recipe) -> list[Arm]:
+    """An arm for each of `rates`, at the smallest capacity."""
+    capacity = min(recipe.finetuned)
+    cut = isoflop_arms(recipe.network, capacity)[0]
+    return [
+        replace(cut, name=name) if name == "isoflop" else Arm(name, name, capacity)
+        for name, _ in recipe.rates
+    ]
 
 
 def canvas(digits: tuple[int, ...]) -> SceneConfig:
@@ -313,9 +329,39 @@ def routing_cifar10(scale: Scale = "cpu") -> Recipe:
     )
 
 
+def routing_digits_tuning(scale: Scale = "cpu") -> Recipe:
+    """Three tries of every router's rate, scored on canvases of the `val` digits.
+
+    Cells: none. Cost: five minutes.
+    """
+    recipe = routing_digits(scale)
+    return _tuning(recipe, replace(recipe.data, test_split="val"))
+
+
+def routing_cifar10_tuning(scale: Scale = "cpu") -> Recipe:
+    """Three tries of every router's rate, scored on a held-out fifth of the training pictures.
+
+    Cells: none. Cost: a quarter of an hour.
+    """
+    recipe = routing_cifar10(scale)
+    return _tuning(recipe, replace(recipe.data, held_out=True))
+
+
+def _tuning(recipe: Recipe, data: Data) -> Recipe:
+    name, tries = f"{recipe.name}_tuning", (1e-4, 3e-4, 1e-3)
+    # Without the rates that were chosen from it: a try is the same before and after.
+    rates = tuple((router, 0.0) for router, _ in recipe.rates)
+    return replace(
+        recipe, name=name, data=data, rates=rates, tries=tries, target=None, transfer=None,
+        seeds=(100,),
+    )  # fmt: skip
+
+
 FUNCTIONS: dict[str, Callable[[Scale], Recipe]] = {
     "digits": routing_digits,
     "cifar10": routing_cifar10,
+    "digits-tuning": routing_digits_tuning,
+    "cifar10-tuning": routing_cifar10_tuning,
 }
 
 

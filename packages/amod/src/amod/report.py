@@ -12,6 +12,7 @@ from amod.recipes import (
     conversion_arms,
     finetune_arms,
     transfer_arms,
+    tried_arms,
 )
 from amod.results import Results, interval
 from amod.stages import macs
@@ -31,13 +32,15 @@ IMPORTANCE = ("attention", "cls-row", "l2norm", "random", "other-image")
 
 
 def tag(recipe: Recipe) -> str:
-    """`digits` of `routing_digits` and of `routing_digits_smoke`."""
-    return recipe.name.removeprefix("routing_").removesuffix("_smoke")
+    """`digits` of `routing_digits`, `routing_digits_smoke` and `routing_digits_smoke_tuning`."""
+    return recipe.name.split("_")[1]
 
 
 def tables(results: Results) -> list[Table]:
     """Conversion, fine-tuning, transfer, importance, verdicts."""
     recipe = results.recipe
+    if recipe.tries:
+        return [tuning_table(results)]
     found = [conversion_table(results), finetune_table(results), importance_table(results)]
     if recipe.transfer is not None:
         found.append(transfer_table(results))
@@ -134,6 +137,33 @@ def finetune_table(results: Results) -> Table:
     )
 
 
+def tuning_table(results: Results) -> Table:
+    """Accuracy of every router at every learning rate, and the rate of the best."""
+    recipe, rows = results.recipe, []
+    for arm in tried_arms(recipe):
+        runs = {
+            rate: results.values(f"try-{arm.name}-{rate:g}", "accuracy") for rate in recipe.tries
+        }
+        means = {rate: sum(values) / len(values) for rate, values in runs.items() if values}
+        best = max(means, key=lambda rate: means[rate], default=None)
+        rows.append((arm.name, *(means.get(rate) for rate in recipe.tries), best and f"{best:g}"))
+    dense = interval(results.values("dense", "accuracy"))[0]
+    rows.append(("dense, before", *(dense for _ in recipe.tries), None))
+    scored = "a fifth of the training pictures" if recipe.data.held_out else "canvases of `val`"
+    return Table(
+        f"tuning-{tag(recipe)}",
+        f"{recipe.name}: accuracy after {recipe.finetune.steps} steps at capacity "
+        f"{min(recipe.finetuned):g}, by learning rate",
+        (
+            Column("router"),
+            *(Column(f"at {rate:g}", "accuracy %", 1) for rate in recipe.tries),
+            Column("best rate"),
+        ),
+        tuple(rows),
+        (*notes(results), f"Scored on {scored}, which no final run is scored on."),
+    )
+
+
 def transfer_table(results: Results) -> Table:
     """Final accuracy, its average over training, and how soon the peak is near."""
     recipe, rows = results.recipe, []
@@ -201,8 +231,10 @@ def importance_table(results: Results) -> Table:
 
 
 def figures(results: Results, folder: Path) -> None:
-    """Conversion by capacity, and transfer curves."""
+    """Conversion by capacity, and transfer curves; none of tuning."""
     recipe = results.recipe
+    if recipe.tries:
+        return
     shown = ["attention", "cls-row", "random", "l2norm", "linear", "isoflop-first", "isoflop-even"]
     with house_style():
         drawing = new_figure()

@@ -25,7 +25,7 @@ def reproduce(
     """One table: the FLOP columns, or all stages of a recipe.
 
     Args:
-        table: flops, digits or cifar10.
+        table: flops, digits, cifar10, digits-tuning or cifar10-tuning.
         scale: smoke or cpu; the FLOP columns are the same at every scale.
         out: output folder.
         folder: data set folder, for recipes that need one.
