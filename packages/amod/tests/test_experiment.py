@@ -34,6 +34,7 @@ METRICS = {
     "convert": {"accuracy/0.5"},
     "finetune": {"accuracy", "spearman"},
     "transfer": {"accuracy", "area"},
+    "scratch": {"accuracy"},
     "importance": {"spearman"},
 }
 """Of each stage's records, those that claims use."""
@@ -60,9 +61,11 @@ def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
         ("finetune-attention-0.25", "finetune"),
         ("transfer-linear-0.25", "transfer"),
         ("importance-random", "importance"),
+        ("scratch-linear-0.25", "scratch"),
     ):
         assert by_arm[arm].metrics.keys() >= METRICS[stage]
     assert "auc" in by_arm["finetune-attention-0.25"].metrics
+    assert by_arm["convert-oracle"].metrics.keys() >= {"dense", "attention/0.5", "accuracy/0.5"}
     flops = by_arm["finetune-attention-0.25"].flops
     assert flops is not None
     assert flops["forward"] == routed_macs(tiny.network.shape, 0.25)
@@ -73,8 +76,11 @@ def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
     found = {table.id: table for table in tables(results)}
     assert found.keys() == {
         "conversion-digits", "finetune-digits", "transfer-digits", "importance-digits",
+        "scratch-digits",
     }  # fmt: skip
     assert found["finetune-digits"].rows[0][0] == "dense"
+    labels = [row[0] for row in found["conversion-digits"].rows]
+    assert labels[-3:] == ["aligned", "attention, 16 pictures", "oracle, 16 pictures"]
     # Another recipe: its records are made anew, the others are stale.
     changed = replace(tiny, finetune=replace(tiny.finetune, steps=1))
     stale = load_results(changed, tmp_path)

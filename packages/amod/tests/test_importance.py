@@ -11,10 +11,10 @@ from scipy import stats
 from torch import nn
 
 import amod
-from amod.importance import auc, leave_one_out, pearson, spearman
+from amod.importance import auc, leave_one_out, pearson, ranked_by, spearman
 
 
-def model(capacity: float, router: str = "attention") -> Any:
+def model(capacity: float, router: object = "attention") -> Any:
     torch.manual_seed(0)
     made = timm.create_model(
         "vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=24, depth=4, num_heads=2,
@@ -71,3 +71,17 @@ def test_correlations_equal_scipy() -> None:
         u = stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))
         assert float(auc(a, relevant)[row]) == pytest.approx(u)
     assert auc(a[:1], torch.zeros(1, 30, dtype=torch.bool)).tolist() == [0.5]
+
+
+def test_ranked_by_decides_what_routed_blocks_process() -> None:
+    routed = model(0.6)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    rankings = {index: torch.rand(2, 5, dtype=torch.float64) for index in (1, 3)}
+    turn = iter((1, 3))
+    expected = model(0.6, lambda x, scores: rankings[next(turn)])(images)
+    before = routed(images)
+    with ranked_by(routed, rankings):
+        found = routed(images)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, before)
+    torch.testing.assert_close(routed(images), before)  # as it was, afterwards

@@ -27,7 +27,7 @@ def cells_of(table: str, column: str = "") -> tuple[str, ...]:
 
 
 def accuracy_claims(recipe: Recipe, tag: str) -> list[Claim]:
-    """Conversion, fine-tuning, transfer and one ablation, in accuracy points."""
+    """Conversion, fine-tuning, transfer, from scratch, one ablation: in accuracy points."""
     found = []
 
     def claim(name: str, statement: str, arm: str, rival: str, metric: str, family: str,
@@ -97,6 +97,17 @@ def accuracy_claims(recipe: Recipe, tag: str) -> list[Claim]:
                 "transfer",
             )
     if recipe.ablated:
+        most = max(recipe.finetuned)
+        for rival in LINEAR:
+            claim(
+                f"scratch-attention-beats-{rival}",
+                f"trained from scratch at {100 * most:g} %, attention beats the router {rival}",
+                f"scratch-attention-{most:g}",
+                f"scratch-{rival}-{most:g}",
+                "accuracy",
+                "scratch",
+                cells_of("table8"),
+            )
         claim(
             "no-product-beats-product",
             "not multiplying by the score beats multiplying",

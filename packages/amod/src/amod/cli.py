@@ -32,7 +32,7 @@ def reproduce(
         seeds: seeds; the recipe's own (0 1 2) by default, verdicts need 0 1 2 3 4.
         data: folder with train/ and test/ for cifar10.
         out: output folder; finished runs in it are skipped, killed ones resume.
-        controls: also larger isoFLOP models, ablations and the negative control.
+        controls: also larger isoFLOP models, ablations, an oracle and the negative control.
         plan: list what would run, and stop.
         device: cpu or cuda.
     """

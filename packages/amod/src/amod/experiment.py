@@ -18,13 +18,26 @@ from amod.recipes import (
     Arm,
     Data,
     Recipe,
+    aligned_arms,
     control_arms,
     conversion_arms,
     finetune_arms,
+    scratch_arms,
     transfer_arms,
     tried_arms,
 )
-from amod.stages import Experiment, Result, Run, convert, dense, finetune, importance, transfer
+from amod.stages import (
+    Experiment,
+    Result,
+    Run,
+    convert,
+    dense,
+    finetune,
+    importance,
+    oracle,
+    scratch,
+    transfer,
+)
 from amod.training import DivergedError
 from repro_shared.evidence.records import (
     RunRecord,
@@ -91,7 +104,7 @@ def read(data: Data, folder: str | None, part: str) -> Arrays:
 
 
 def runs(recipe: Recipe, controls: bool = False) -> Iterator[tuple[Run, Stage]]:
-    """Everything that is recorded for one seed, with or without `control_arms`."""
+    """Everything that is recorded for one seed, with or without controls and ablations."""
     yield Run("dense"), dense
     if recipe.tries:
         for arm in tried_arms(recipe):
@@ -117,6 +130,13 @@ def runs(recipe: Recipe, controls: bool = False) -> Iterator[tuple[Run, Stage]]:
         for arm in transfer_arms(recipe):
             schedule = replace(recipe.transfer, learning_rate=recipe.rate(arm))
             yield Run(f"transfer-{arm.name}", (arm,), schedule, transferred=True), transfer
+    if controls:
+        aligned = tuple(aligned_arms(recipe))
+        yield Run("convert-aligned", aligned), convert
+        kept = tuple(Arm("oracle", capacity=capacity) for capacity in recipe.capacities)
+        yield Run("convert-oracle", kept, pictures=4 * recipe.importance), oracle
+        for arm in scratch_arms(recipe):
+            yield Run(f"scratch-{arm.name}", (arm,), recipe.dense), scratch
 
 
 def run_missing(experiment: Experiment, seeds: tuple[int, ...], controls: bool = False) -> int:

@@ -80,6 +80,8 @@ def results_block(found: list[Results], tables: list[Table]) -> str:
             parts.append(by_id[f"{kind}-{name}"].to_markdown())
         parts.append(f"![{results.recipe.name}](results/figures/conversion-{name}.png)\n")
         parts.append(by_id[f"finetune-{name}"].to_markdown())
+        if f"scratch-{name}" in by_id:
+            parts.append(by_id[f"scratch-{name}"].to_markdown())
         if f"transfer-{name}" in by_id:
             parts.append(by_id[f"transfer-{name}"].to_markdown())
             parts.append(f"![{results.recipe.name}](results/figures/transfer-{name}.png)\n")

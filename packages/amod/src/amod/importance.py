@@ -7,12 +7,15 @@ the paper does not give it).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from amod.packing import packed
+from amod.routing import select
 
 Rankings = dict[int, Tensor]
 
@@ -44,6 +47,25 @@ def leave_one_out(model: Any, images: Tensor, targets: Tensor) -> tuple[Rankings
             else:
                 x, scores = model._advance(index, x, None, ropes)
     return importance, rankings
+
+
+@contextmanager
+def ranked_by(model: Any, rankings: Rankings) -> Iterator[None]:
+    """While open, routed blocks process what `rankings` puts first, whatever their router says.
+
+    Args:
+        model: a converted model; this instance only is changed.
+        rankings: by block, (B, N), for the batch that will be run.
+    """
+
+    def choose(index: int, ranking: Tensor, kept: int) -> Tensor:
+        return select(rankings[index], kept)
+
+    model._choose = choose
+    try:
+        yield
+    finally:
+        del model._choose
 
 
 def _rise(

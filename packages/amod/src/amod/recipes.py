@@ -81,7 +81,7 @@ class Arm:
         name: in tables and, behind its stage, in the records.
         router: of the routed model; ignored where `layers` is set.
         capacity: share of tokens in routed blocks.
-        first, score, protect_prefix: as in `amod.convert`.
+        first, score, protect_prefix, k_align: as in `amod.convert`.
         layers: depth of an isoFLOP model instead, 0 for none; `keep`: which layers.
     """
 
@@ -91,6 +91,7 @@ class Arm:
     first: int = 1
     score: Rows = "column-mean"
     protect_prefix: bool = False
+    k_align: int = 1
     layers: int = 0
     keep: Keep = "first"
 
@@ -180,6 +181,18 @@ def conversion_arms(recipe: Recipe) -> dict[str, list[Arm]]:
             for c in recipe.capacities
         ]  # fmt: skip
     return rows
+
+
+def aligned_arms(recipe: Recipe) -> list[Arm]:
+    """A number of tokens that is a multiple of 8, as hardware likes it."""
+    return [Arm("aligned", capacity=capacity, k_align=8) for capacity in recipe.capacities]
+
+
+def scratch_arms(recipe: Recipe) -> list[Arm]:
+    """Routed from the first step on, at the largest capacity (table 8); with the ablations."""
+    capacity = max(recipe.finetuned)
+    routed = routed_arms(capacity) if recipe.ablated else []
+    return [arm for arm in routed if arm.router in ("attention", *LINEAR)]
 
 
 def finetune_arms(recipe: Recipe) -> list[Arm]:

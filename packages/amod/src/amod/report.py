@@ -7,10 +7,12 @@ from typing import Any
 
 from amod.claims import CLAIMS
 from amod.recipes import (
+    Arm,
     Recipe,
     control_arms,
     conversion_arms,
     finetune_arms,
+    scratch_arms,
     transfer_arms,
     tried_arms,
 )
@@ -44,6 +46,8 @@ def tables(results: Results) -> list[Table]:
     found = [conversion_table(results), finetune_table(results), importance_table(results)]
     if recipe.transfer is not None:
         found.append(transfer_table(results))
+    if any(results.runs(f"scratch-{arm.name}") for arm in scratch_arms(recipe)):
+        found.append(scratch_table(results))
     groups = CLAIMS.get(recipe.name, ())
     for group, name in zip(groups, ("verdicts", "verdicts-importance"), strict=False):
         all_verdicts = judge([c for g in groups for c in g], results.records)
@@ -72,10 +76,19 @@ def conversion_table(results: Results) -> Table:
     recipe = results.recipe
     dense = interval(results.values("dense", "accuracy"))
     rows: list[tuple[Any, ...]] = [("dense", *(x for _ in recipe.capacities for x in dense))]
-    for row in conversion_arms(recipe):
-        cells: list[Any] = [row]
+    measured = [(row, f"convert-{row}", "accuracy") for row in conversion_arms(recipe)]
+    if results.runs("convert-aligned"):
+        measured.append(("aligned", "convert-aligned", "accuracy"))
+    shown = 4 * recipe.importance
+    if results.runs("convert-oracle"):
+        measured += [
+            (f"attention, {shown} pictures", "convert-oracle", "attention"),
+            (f"oracle, {shown} pictures", "convert-oracle", "accuracy"),
+        ]
+    for label, arm, metric in measured:
+        cells: list[Any] = [label]
         for capacity in recipe.capacities:
-            cells += interval(results.values(f"convert-{row}", f"accuracy/{capacity:g}"))
+            cells += interval(results.values(arm, f"{metric}/{capacity:g}"))
         rows.append(tuple(cells))
     columns = [Column("model")]
     for capacity in recipe.capacities:
@@ -94,7 +107,8 @@ def conversion_table(results: Results) -> Table:
             "linear, linear-sigmoid and linear-unit are untrained routers; unit gates start at 1 "
             "and rank all tokens alike. other-image routes by the scores of another picture. "
             "protected always processes the class token. isoflop: depth-cut models of nearest "
-            "cost.",
+            "cost. aligned: the number of tokens is a multiple of 8. oracle: keeps the tokens "
+            "of largest leave-one-out importance in the dense model, so it knows the labels.",
         ),
     )
 
@@ -198,6 +212,32 @@ def transfer_table(results: Results) -> Table:
             "points of A-MoD's best, which is the paper's line; never reached: the other seeds.",
         ),
     )  # fmt: skip
+
+
+def scratch_table(results: Results) -> Table:
+    """Accuracy of models that were routed from the first step on (table 8)."""
+    recipe, rows = results.recipe, []
+    dense = macs(Arm("dense"), recipe.network.shape)
+    runs = [("dense", "dense", Arm("dense"))]
+    runs += [(arm.name, f"scratch-{arm.name}", arm) for arm in scratch_arms(recipe)]
+    for label, name, arm in runs:
+        values = results.values(name, "accuracy")
+        rows.append((label, macs(arm, recipe.network.shape) / dense, *interval(values),
+                     " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
+    return Table(
+        f"scratch-{tag(recipe)}",
+        f"{recipe.name}: accuracy when routed from the first of {recipe.dense.steps} steps on",
+        (
+            Column("model, capacity"),
+            Column("MACs", "x dense", 3),
+            Column("accuracy", "%", 2),
+            Column("low", "%", 2),
+            Column("high", "%", 2),
+            Column("accuracy by seed"),
+        ),
+        tuple(rows),
+        (*notes(results), "The dense model's schedule and rate for all."),
+    )
 
 
 def importance_table(results: Results) -> Table:

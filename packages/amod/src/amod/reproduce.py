@@ -30,7 +30,7 @@ def reproduce(
         out: output folder.
         folder: data set folder, for recipes that need one.
         seeds: which seeds, the recipe's by default.
-        controls: also larger isoFLOP models, ablations and the negative control.
+        controls: also larger isoFLOP models, ablations, an oracle and the negative control.
         plan: print what would run, and stop.
         device: cpu or cuda.
 

@@ -17,7 +17,7 @@ import amod
 from amod.baselines import cut_depth
 from amod.data import PLAIN, Arrays, Shift, patch_relevance
 from amod.flops import Shape, dense_macs, routed_macs
-from amod.importance import auc, leave_one_out, pearson, spearman
+from amod.importance import auc, leave_one_out, pearson, ranked_by, spearman
 from amod.recipes import Arm, Data, Network, Recipe
 from amod.schedule import Schedule
 from amod.training import Job, Outcome, accuracy, train
@@ -45,7 +45,7 @@ class Run:
         arms: what is made of the dense model: one for each capacity of a conversion, else one.
         schedule: the arm's own training, if it has one.
         transferred: it trains on the recipe's target.
-        pictures: how many test pictures leave-one-out importance looks at.
+        pictures: how many test pictures leave-one-out importance looks at, the first ones.
     """
 
     name: str
@@ -122,6 +122,39 @@ def convert(experiment: Experiment, run: Run, seed: int) -> Result:
     return Result(metrics)
 
 
+def oracle(experiment: Experiment, run: Run, seed: int) -> Result:
+    """Conversion where the tokens of largest leave-one-out importance are kept: knows the labels.
+
+    On the run's pictures only; `dense` and `attention/...` are the accuracies on the same ones.
+    """
+    model = build(run.arms[0], dense_model(experiment, seed), seed).to(experiment.device)
+    images, targets = _first_pictures(experiment, run)
+
+    def right() -> float:
+        with torch.inference_mode():
+            return 100 * float((model(images).argmax(dim=1) == targets).double().mean())
+
+    amod.set_capacity(model, 1.0)
+    rises, _ = leave_one_out(model.eval(), images, targets)
+    metrics = {"dense": right()}
+    for arm in run.arms:
+        amod.set_capacity(model, arm.capacity)
+        metrics[f"attention/{arm.capacity:g}"] = right()
+        with ranked_by(model, rises):
+            metrics[f"accuracy/{arm.capacity:g}"] = right()
+    return Result(metrics)
+
+
+def scratch(experiment: Experiment, run: Run, seed: int) -> Result:
+    """The dense model's training, from the same start, routed from the first step on."""
+    (arm,) = run.arms
+    recipe = experiment.recipe
+    seed_everything(derive_seed(seed, "initialise"))
+    model = build(arm, new_model(recipe.network), seed)
+    outcome = train(_job(experiment, model, recipe.dense, seed, run))
+    return _result(experiment, outcome, macs(arm, recipe.network.shape), seed, run)
+
+
 def finetune(experiment: Experiment, run: Run, seed: int) -> Result:
     """Equal steps for every arm, from the same dense weights, in the same data order."""
     (arm,) = run.arms
@@ -167,10 +200,8 @@ def agreement(experiment: Experiment, run: Run, model: Any, seed: int) -> dict[s
         `spearman`, mean over images and routed blocks; `pearson`, of image means, mean over blocks;
         both by block too; `auc`, where the relevant patches are known.
     """
-    test, device = experiment.test, experiment.device
-    count = min(run.pictures, len(test))
-    images = torch.stack([PLAIN(test[i][0], 0) for i in range(count)]).to(device)
-    targets = torch.from_numpy(test.targets[:count]).to(device)
+    test = experiment.test
+    images, targets = _first_pictures(experiment, run)
     seed_everything(derive_seed(seed, "importance"))
     rises, rankings = leave_one_out(model.eval(), images, targets)
     ranks = {i: float(spearman(rankings[i], rises[i]).mean()) for i in rises}
@@ -179,11 +210,18 @@ def agreement(experiment: Experiment, run: Run, model: Any, seed: int) -> dict[s
     metrics |= {f"spearman/{i}": value for i, value in ranks.items()}
     metrics |= {f"pearson/{i}": value for i, value in means.items()}
     if test.masks is not None:
-        patches = patch_relevance(test.masks[:count], experiment.recipe.network.patch_size)
+        patches = patch_relevance(test.masks[: len(images)], experiment.recipe.network.patch_size)
         relevant = torch.from_numpy(patches)
         found = {i: float(auc(r[:, 1:].cpu(), relevant).mean()) for i, r in rankings.items()}
         metrics |= {"auc": _mean(found), **{f"auc/{i}": value for i, value in found.items()}}
     return metrics
+
+
+def _first_pictures(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
+    test, device = experiment.test, experiment.device
+    count = min(run.pictures, len(test))
+    images = torch.stack([PLAIN(test[i][0], 0) for i in range(count)])
+    return images.to(device), torch.from_numpy(test.targets[:count]).to(device)
 
 
 def new_model(network: Network) -> Any:
@@ -212,6 +250,7 @@ def build(arm: Arm, model: Any, seed: int) -> Any:
         router=CONTROLS.get(arm.router, arm.router),
         score=arm.score,
         protect_prefix=arm.protect_prefix,
+        k_align=arm.k_align,
     )
 
 
