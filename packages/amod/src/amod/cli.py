@@ -15,7 +15,7 @@ DESCRIPTION = "Mixture-of-Depths for timm ViTs, routed by attention (arXiv 2412.
 
 def reproduce(
     *,
-    scale: Literal["smoke", "cpu"] = "cpu",
+    scale: Literal["smoke", "cpu", "paper"] = "cpu",
     table: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
     data: str | None = None,
@@ -27,15 +27,22 @@ def reproduce(
     """Run what tables lack, then print and write tables, figures and verdicts.
 
     Args:
-        scale: smoke (seconds) or cpu (minutes, the default); for ImageNet see `amod train`.
-        table: flops and digits (the default), cifar10, digits-tuning, cifar10-tuning.
+        scale: smoke (seconds), cpu (minutes, the default) or paper (its data, weights, GPUs).
+        table: flops and digits (the default), cifar10, digits-tuning, cifar10-tuning; at scale
+            paper table1, table3, table4 and table5, all by default.
         seeds: seeds; the recipe's own (0 1 2) by default, verdicts need 0 1 2 3 4.
-        data: folder with train/ and test/ for cifar10.
+        data: folder with train/ and test/ for cifar10; at scale paper with imagenet/, cars/,
+            flowers/, pets/ and weights/ (deit_small_patch16_224.pth and so on), see --plan.
         out: output folder; finished runs in it are skipped, killed ones resume.
         controls: also larger isoFLOP models, ablations, an oracle and the negative control.
         plan: list what would run, and stop.
         device: cpu or cuda.
     """
+    if scale == "paper":
+        from amod.paper_scale import reproduce_tables
+
+        reproduce_tables(table, Path(out), data, seeds, plan=plan, device=device)
+        return
     from amod.reproduce import reproduce as reproduce_table
 
     for name in table or ("flops", "digits"):
@@ -54,6 +61,7 @@ def train(
     capacity: float = 0.5,
     router: str = "attention",
     preset: Literal["paper", "practical"] = "paper",
+    layers: int = 0,
     epochs: float | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -78,6 +86,7 @@ def train(
         capacity: share of tokens in routed blocks; 1 trains the dense model.
         router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
         preset: paper, or practical (class token protected, first blocks dense).
+        layers: keep so many first blocks of the dense model instead of routing (isoFLOP).
         epochs, batch_size, learning_rate: instead of the schedule's.
         mixup, cutmix, label_smoothing, ema: regularisation, 0 for none.
         amp: mixed precision.
@@ -98,7 +107,7 @@ def train(
     }  # fmt: skip
     log = train_own(
         kind, model, weights, data, out, capacity=capacity, router=router, preset=preset,
-        epochs=epochs, changes=changes, seed=seed, workers=workers, device=device,
+        layers=layers, epochs=epochs, changes=changes, seed=seed, workers=workers, device=device,
     )  # fmt: skip
     last = log["curve"][-1]
     if "accuracy" in last:  # under torchrun the first process evaluates

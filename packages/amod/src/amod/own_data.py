@@ -12,6 +12,7 @@ import torch.distributed as dist
 from timm.data import create_transform
 
 from amod import METHOD_VERSION
+from amod.baselines import cut_depth
 from amod.checks import check_device, check_preset
 from amod.data import random_view
 from amod.folders import ClassFolder, check_same_classes, eval_transform
@@ -69,6 +70,7 @@ def train_own(
     capacity: float = 0.5,
     router: str = "attention",
     preset: str = "paper",
+    layers: int = 0,
     epochs: float | None = None,
     changes: dict[str, Any] | None = None,
     mirror: bool = True,
@@ -89,6 +91,7 @@ def train_own(
         out: output folder; a killed run goes on from its checkpoint there.
         capacity: of the routed blocks; 1 trains the dense model.
         router, preset: of `amod.convert`.
+        layers: keep the first so many blocks of the dense model instead (isoFLOP); 0 for none.
         epochs: instead of the paper's.
         changes: fields of `Schedule` that differ.
         mirror: whether training may mirror pictures.
@@ -114,7 +117,7 @@ def train_own(
     schedule = paper_schedule(kind, len(source), epochs, **(changes or {}))
     try:
         network = _network(model, weights, len(source.classes), seed, model_kwargs or {},
-                           capacity, router, preset)  # fmt: skip
+                           capacity, router, preset, layers)  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
     test_transform, config = eval_transform(network)
@@ -126,7 +129,7 @@ def train_own(
     )
     settings = {
         "kind": kind, "model": model, "capacity": capacity, "router": router, "preset": preset,
-        "weights_sha256": sha256_file(weights) if weights else None, "seed": seed,
+        "layers": layers, "weights_sha256": sha256_file(weights) if weights else None, "seed": seed,
         "mirror": mirror, "train": source.fingerprint(), "test": held_out.fingerprint(),
         "method_version": METHOD_VERSION,
     }  # fmt: skip
@@ -172,17 +175,20 @@ def _network(
     capacity: float,
     router: str,
     preset: str,
+    layers: int,
 ) -> Any:
-    """The user's model with the user's weights, routed, and a classifier for the user's classes."""
+    """The user's model and weights, routed or cut, with a classifier for the user's classes."""
     known = classes_in(weights) if weights else classes
     start = derive_seed(seed, "initialise")
     network = create_model(model, known, start, **model_kwargs)
     check_model(network)
-    if not (capacity == 1 and router == "attention"):
+    if not layers and not (capacity == 1 and router == "attention"):
         with isolated_rng(derive_seed(seed, "router")):
             network = convert(network, capacity=capacity, router=router, **PRESETS[preset])
     if weights is not None:
         load_weights(network, weights)
+    if layers:
+        cut_depth(network, layers)
     if known != classes:
         seed_everything(derive_seed(seed, "head"))
         network.reset_classifier(classes)
