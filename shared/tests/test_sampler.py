@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.rng import ResumableSampler
+from repro_shared.runtime.rng import ResumableSampler, derive_seed, endless_loader
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
@@ -81,3 +81,29 @@ def test_resume_through_a_loader(workers: int) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     flat = [tuple(pair) for batch in whole for pair in batch]
     assert flat == list(islice(ResumableSampler(7, seed=11), 30))
+
+
+@given(st.integers(1, 9), st.integers(0, 40), st.integers(1, 4))
+def test_processes_share_the_stream(length: int, start: int, world: int) -> None:
+    whole = list(islice(ResumableSampler(length, 5, start), 4 * world))
+    parts = [islice(ResumableSampler(length, 5, start, r, world), 4) for r in range(world)]
+    assert [place for step in zip(*parts, strict=True) for place in step] == whole
+
+
+class Places(Dataset[tuple[int, int]]):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, int]:  # type: ignore[override]
+        return place
+
+
+def test_endless_loader_divides_a_batch_over_processes() -> None:
+    loaders = [endless_loader(Places(), 3, 4, 8, rank=r, world=2) for r in (0, 1)]
+    batches = [next(iter(loader)) for loader in loaders]
+    found = [tuple(int(v) for v in pair) for b in batches for pair in zip(*b, strict=True)]
+    stream = ResumableSampler(6, derive_seed(3, "order"), 8)
+    assert sorted(found) == sorted(islice(stream, 4))
+    assert [place for place, _ in found] == [8, 10, 9, 11]
+    with pytest.raises(UserError, match="a batch of 4 does not divide over 3 processes"):
+        endless_loader(Places(), 3, 4, 0, world=3)

@@ -17,10 +17,11 @@ import torch
 from torch import nn
 
 import amod
-from amod.data import Arrays, Shift, Views, batches, patch_relevance, random_view, training_loader
+from amod.data import Arrays, Shift, Views, batches, patch_relevance, random_view
 from amod.schedule import Schedule
 from amod.training import DivergedError, Job, Trainer, accuracy, train
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.rng import endless_loader
 
 
 def pictures(n: int = 24, seed: int = 0) -> Arrays:
@@ -131,7 +132,7 @@ def test_a_diverged_run_stops() -> None:
 
 def stream(start: int = 0, workers: int = 0, rank: int = 0, world: int = 1) -> Iterator[Any]:
     views = Views(pictures(), Shift(2, mirror=True), 5)
-    return iter(training_loader(views, 8, start, workers, rank, world))
+    return iter(endless_loader(views, 5, 8, start, workers, rank, world))
 
 
 def test_stream_depends_on_position_alone() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.rng import endless_loader
 from seg_kd import adapter
-from seg_kd.data import InMemory, Views, open_split, training_loader
+from seg_kd.data import InMemory, Views, open_split
 from seg_kd.objectives import FEATURE_LOGIT, LOGIT, PLAIN
 from seg_kd.recipes.base import Recipe
 from seg_kd.teachers import untrained_teacher
@@ -89,7 +90,7 @@ def test_stream_does_not_depend_on_workers_or_start(tiny: Recipe, source: InMemo
     views = Views(source, adapter.training_transform(tiny.data), seed=1)
 
     def images(start: int, workers: int, count: int) -> list[torch.Tensor]:
-        loader = training_loader(views, 4, start, workers, adapter.collate)
+        loader = endless_loader(views, 1, 4, start, workers, collate_fn=adapter.collate)
         batches = iter(loader)
         return [image for _ in range(count) for image in next(batches)["inputs"]]
 

@@ -5,21 +5,19 @@ So neither the number of workers nor an interruption changes what a network sees
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from repro_shared.datasets.scenes import DigitScenes, SceneConfig
 from repro_shared.datasets.wheels import Split
-from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.rng import ResumableSampler, derive_seed, isolated_rng
+from repro_shared.runtime.rng import derive_seed, isolated_rng, one_thread
 
 
 class Source(Protocol):
@@ -154,51 +152,6 @@ class Views(Dataset[Any]):
         return self.view(picture, derive_seed(self.seed, "view", position)), target
 
 
-class _Share(Sampler[tuple[int, int]]):
-    """Every `world`-th place of an endless stream, beginning with `rank`."""
-
-    def __init__(self, stream: ResumableSampler, rank: int, world: int) -> None:
-        self.stream, self.rank, self.world = stream, rank, world
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return islice(iter(self.stream), self.rank, None, self.world)
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
-
-
-def training_loader(
-    views: Views, batch_size: int, start: int, workers: int = 0, rank: int = 0, world: int = 1
-) -> DataLoader[Any]:
-    """Endless batches (b, 3, H, W) and (b,), after `start` pictures have been consumed.
-
-    Args:
-        views: what is read; its seed also orders the stream.
-        batch_size: over all processes.
-        start: steps done x batch size.
-        workers: loading processes.
-        rank, world: this process and their number.
-
-    Raises:
-        UserError: the batch does not divide over the processes.
-    """
-    if batch_size % world:
-        raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
-    stream = ResumableSampler(len(views), derive_seed(views.seed, "order"), start=start)
-    return DataLoader(
-        views,
-        batch_size=batch_size // world,
-        sampler=_Share(stream, rank, world),
-        num_workers=workers,
-        worker_init_fn=_one_thread,
-        # A generator of its own: making an iterator must not shift the model's random stream.
-        generator=torch.Generator(),
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
 def batches(
     source: Source, view: View = PLAIN, batch_size: int = 250, workers: int = 0
 ) -> DataLoader[Any]:
@@ -208,6 +161,6 @@ def batches(
         batch_size=batch_size,
         sampler=[(i, i) for i in range(len(source))],
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
         generator=torch.Generator(),
     )

@@ -22,7 +22,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from amod.data import PLAIN, Source, View, Views, batches, training_loader
+from amod.data import PLAIN, Source, View, Views, batches
 from amod.schedule import Schedule, autocast, mixing
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import UserError
@@ -30,6 +30,7 @@ from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import (
     capture_rng,
     derive_seed,
+    endless_loader,
     isolated_rng,
     restore_rng,
     seed_everything,
@@ -119,14 +120,11 @@ class Trainer:
     def run(self) -> Outcome:
         """All steps that are left, with evaluations and checkpoints between them."""
         job, steps = self.job, self.job.schedule.steps
-        loader = training_loader(
-            Views(job.train, job.view, derive_seed(job.seed, "views")),
-            job.schedule.batch_size,
-            self.done * job.schedule.batch_size,
-            job.workers,
-            self.rank,
-            self.world,
-        )
+        seed, size = derive_seed(job.seed, "views"), job.schedule.batch_size
+        loader = endless_loader(
+            Views(job.train, job.view, seed), seed, size, self.done * size, job.workers,
+            self.rank, self.world, pin_memory=self.device.type == "cuda",
+        )  # fmt: skip
         stream = iter(loader)
         with Progress(steps, job.label, self.done) as progress:
             while self.done < steps:

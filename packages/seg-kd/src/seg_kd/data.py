@@ -7,19 +7,17 @@ its position, whatever the number of workers and however often the run was inter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from repro_shared.datasets.label_maps import LabelMapFolder
 from repro_shared.datasets.scenes import DigitScenes
 from repro_shared.datasets.wheels import SPLITS, Split
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.rng import ResumableSampler, derive_seed, isolated_rng
+from repro_shared.runtime.rng import derive_seed, isolated_rng
 from seg_kd.recipes.base import Data
 
 Sample = tuple[np.ndarray, np.ndarray]
@@ -104,59 +102,3 @@ def as_results(image: np.ndarray, label: np.ndarray) -> dict[str, Any]:
         "seg_fields": ["gt_seg_map"],
         "reduce_zero_label": False,
     }
-
-
-class EveryNth(Sampler[tuple[int, int]]):
-    """This process's share of the stream: positions rank, rank + world, ..."""
-
-    def __init__(self, sampler: ResumableSampler, rank: int, world: int) -> None:
-        self.sampler, self.rank, self.world = sampler, rank, world
-
-    def __len__(self) -> int:
-        """Of one pass (the stream is endless; mmengine asks for a length)."""
-        return -(-self.sampler.length // self.world)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return islice(iter(self.sampler), self.rank, None, self.world)
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
-
-
-def training_loader(
-    views: Views,
-    batch_size: int,
-    start: int,
-    workers: int,
-    collate: Callable[[list[dict[str, Any]]], Any],
-    rank: int = 0,
-    world: int = 1,
-) -> DataLoader[dict[str, Any]]:
-    """An endless loader that begins after `start` images of the stream have been consumed.
-
-    Args:
-        views: the training views; their seed also orders the stream.
-        batch_size: over all processes; each of `world` processes gets an equal part.
-        start: images consumed before (iterations done x batch_size).
-        workers: loading processes; the stream does not depend on it.
-        collate: mmengine's pseudo_collate.
-        rank, world: this process and their number.
-
-    Raises:
-        UserError: the batch does not divide over the processes.
-    """
-    if batch_size % world:
-        raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
-    stream = ResumableSampler(len(views), derive_seed(views.seed, "order"), start=start)
-    return DataLoader(
-        views,
-        batch_size=batch_size // world,
-        sampler=EveryNth(stream, rank, world),
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=_one_thread,
-        # A generator of its own: making an iterator must not shift the model's random stream.
-        generator=torch.Generator(),
-        persistent_workers=workers > 0,
-    )

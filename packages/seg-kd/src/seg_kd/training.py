@@ -24,9 +24,15 @@ from torch import Tensor, nn
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import Progress
-from repro_shared.runtime.rng import capture_rng, derive_seed, restore_rng, seed_everything
+from repro_shared.runtime.rng import (
+    capture_rng,
+    derive_seed,
+    endless_loader,
+    restore_rng,
+    seed_everything,
+)
 from seg_kd import adapter
-from seg_kd.data import InMemory, Views, training_loader
+from seg_kd.data import InMemory, Views
 from seg_kd.distiller import Distiller
 from seg_kd.objectives import Objective
 from seg_kd.recipes.base import Data, Optimiser
@@ -234,8 +240,15 @@ def make_runner(job: Job, paused: bool = False) -> Runner:
     batch = job.optimiser.batch_size
     start = batch * (int(state["iteration"]) if state else 0)
     views = Views(job.source, adapter.training_transform(job.data), derive_seed(job.seed, "views"))
-    loader = training_loader(
-        views, batch, start, job.workers, adapter.collate, get_rank(), get_world_size()
+    loader = endless_loader(
+        views,
+        views.seed,
+        batch,
+        start,
+        job.workers,
+        get_rank(),
+        get_world_size(),
+        collate_fn=adapter.collate,
     )
     model = make_model(job)
     runner = Runner(

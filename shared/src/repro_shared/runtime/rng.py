@@ -4,12 +4,13 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from repro_shared.runtime.errors import UserError
 
@@ -88,24 +89,30 @@ class ResumableSampler(Sampler[tuple[int, int]]):
     """Infinite stream of (position, index); the order depends on `length` and `seed` only.
 
     Position p lies in epoch p // length, a permutation of its own; `start` is what training has
-    consumed (steps x batch size). Give the `DataLoader` a `generator` of its own: else each new
-    iterator draws from torch's global one, and a resumed run has drawn once more.
+    consumed (steps x batch size); process `rank` of `world` sees every `world`-th place from there.
     """
 
-    def __init__(self, length: int, seed: int, start: int = 0) -> None:
+    def __init__(
+        self, length: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
         if length < 1:
             raise UserError("the training set is empty; check the data folder and the split")
         if start < 0:
             raise ValueError(f"start {start} is negative")
         self.length, self.seed, self.start = length, seed, start
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        """Of one pass (the stream is endless; mmengine asks for a length)."""
+        return -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, offset = divmod(self.start, self.length)
-        while True:
-            order = self.epoch_order(epoch)
-            for place in range(offset, self.length):
-                yield epoch * self.length + place, int(order[place])
-            epoch, offset = epoch + 1, 0
+        current, order = 0, self.epoch_order(0)
+        for place in count(self.start + self.rank, self.world):
+            epoch, offset = divmod(place, self.length)
+            if epoch != current:
+                current, order = epoch, self.epoch_order(epoch)
+            yield place, int(order[offset])
 
     def epoch_order(self, epoch: int) -> NDArray[np.int64]:
         """The indices of one epoch in reading order, int64 (length,)."""
@@ -113,6 +120,51 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         # between versions, and with them the data order of a run that is resumed.
         generator = np.random.RandomState(derive_seed(self.seed, "epoch", epoch))
         return generator.permutation(self.length)
+
+
+def endless_loader(
+    views: Dataset[Any],
+    seed: int,
+    batch_size: int,
+    start: int,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    **options: Any,
+) -> DataLoader[Any]:
+    """Batches without end, beginning after `start` items of the stream have been consumed.
+
+    Args:
+        views: `views[position, index]` is an item, a pure function of both; has a length.
+        seed: of the order.
+        batch_size: over all processes; each of `world` processes gets an equal part.
+        start: items consumed before (steps done x batch size).
+        workers: loading processes.
+        rank, world: this process and their number.
+        options: others of `DataLoader`, e.g. `collate_fn`.
+
+    Raises:
+        UserError: the batch does not divide over the processes.
+    """
+    if batch_size % world:
+        raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
+    length: int = len(views)  # type: ignore[arg-type]
+    return DataLoader(
+        views,
+        batch_size=batch_size // world,
+        sampler=ResumableSampler(length, derive_seed(seed, "order"), start, rank, world),
+        num_workers=workers,
+        worker_init_fn=one_thread,
+        # A generator of its own: making an iterator must not shift the model's random stream.
+        generator=torch.Generator(),
+        persistent_workers=workers > 0,
+        **options,
+    )
+
+
+def one_thread(_: int) -> None:
+    """For `worker_init_fn`: as many threads as loading processes are enough."""
+    torch.set_num_threads(1)
 
 
 def _seed_host(seed: int) -> None:
