@@ -86,6 +86,9 @@ def test_bench_gives_ratios_beside_the_ceiling(capsys: pytest.CaptureFixture[str
     table = bench("vit_tiny_patch16_224", 2, 2, img_size=64, embed_dim=48, depth=4)
     by_name = {row[0]: row[1:] for row in table.rows}
     assert list(by_name)[:4] == ["dense", "dense with scores", "A-MoD 0.5", "linear 0.5"]
+    assert {"fixed tokens 0.5", "fixed tokens 0.125"} <= set(by_name)
+    assert len(by_name) == 2 + 2 * 5
+    assert "A-MoD over fixed tokens" in table.notes[2]
     assert by_name["dense"] == (1.0, 1.0, 1.0, 1.0, 1.0)
     assert by_name["dense with scores"][3] == 1.0
     for speed, low, high, top, realised in by_name.values():
@@ -96,6 +99,9 @@ def test_bench_gives_ratios_beside_the_ceiling(capsys: pytest.CaptureFixture[str
         assert 0 < low <= speed <= high
         assert 1 <= top < 2
         assert realised == pytest.approx(speed / top)
+    table = bench("vit_tiny_patch16_224", 2, 1, routed_only=True, img_size=64, embed_dim=48)
+    assert not any("layers" in str(row[0]) or "merging" in str(row[0]) for row in table.rows)
+    assert len(table.rows) == 2 + 2 * 3
     for model in ("no_such_model", "resnet18"):
         assert call("bench", "--model", model) == 2
         assert model.partition("18")[0] in capsys.readouterr().err.lower()

@@ -50,12 +50,24 @@ class WithScores(nn.Module):
         return logits
 
 
+class FixedRouter(nn.Module):
+    """Ranks tokens by their position: what packing alone reaches, where ranking costs nothing."""
+
+    needs_scores = False
+    gated = False
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, None]:
+        """The same ranking for every picture."""
+        return torch.arange(x.shape[1], device=x.device).expand(len(x), -1), None
+
+
 def bench(
     model: str,
     batch: int,
     rounds: int,
     device: str = "cpu",
     compiled: bool = False,
+    routed_only: bool = False,
     **changes: Any,
 ) -> Table:
     """Images per second of each model over the dense one's.
@@ -66,6 +78,7 @@ def bench(
         rounds: timed rounds.
         device: cpu or cuda.
         compiled: run everything through `torch.compile`.
+        routed_only: leave out depth-cut models and token merging.
         changes: settings for `timm.create_model`, e.g. a smaller width.
 
     Raises:
@@ -79,7 +92,7 @@ def bench(
     except RuntimeError as error:
         raise UserError(f"timm knows no model {model!r}: {error}") from error
     try:
-        arms = _arms(dense)
+        arms = _arms(dense, routed_only)
     except ValueError as error:
         raise UserError(str(error)) from error
     image = torch.randn(batch, 3, *dense.patch_embed.img_size, device=device)
@@ -95,7 +108,7 @@ def bench(
     return _table(f"{model}, batch {batch}", arms, result, device, compiled)
 
 
-def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
+def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
     """Every model with its multiply-accumulates."""
 
     def twin() -> Any:
@@ -120,6 +133,11 @@ def _arms(dense: Any) -> dict[str, tuple[nn.Module, int]]:
         cost, linear = (routed_macs(shape, capacity, linear_router=x) for x in (False, True))
         arms[f"A-MoD {capacity:g}"] = convert(twin(), capacity=capacity), cost
         arms[f"linear {capacity:g}"] = convert(twin(), capacity=capacity, router="linear"), linear
+        fixed = convert(twin(), capacity=capacity)
+        fixed.routers = nn.ModuleDict({name: FixedRouter() for name in fixed.routers})
+        arms[f"fixed tokens {capacity:g}"] = fixed, cost
+        if routed_only:
+            continue
         layers = isoflop_layers(shape, capacity)[0]
         cut = cut_depth(twin(), layers)
         arms[f"{layers} layers, for {capacity:g}"] = cut, dense_macs(replace(shape, depth=layers))
@@ -150,6 +168,11 @@ def _table(
     for capacity in CAPACITIES:
         middle, low, high = _ratio(result, f"linear {capacity:g}", f"A-MoD {capacity:g}")
         notes.append(f"A-MoD over linear at {capacity:g}: {middle:.3f} [{low:.3f}, {high:.3f}].")
+        middle, low, high = _ratio(result, f"fixed tokens {capacity:g}", f"A-MoD {capacity:g}")
+        notes.append(
+            f"A-MoD over fixed tokens (no scores, the same ones in every picture) at {capacity:g}: "
+            f"{middle:.3f} [{low:.3f}, {high:.3f}]."
+        )
     return Table(
         "bench",
         f"{title}: images per second over the dense model's",

@@ -261,6 +261,7 @@ def bench(
     batch: int = 8,
     rounds: int = 15,
     compiled: bool = False,
+    routed_only: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
     """Speed of routed against dense models as ratios, interleaved, beside the ceiling by FLOPs.
@@ -270,11 +271,12 @@ def bench(
         batch: images a step.
         rounds: timed rounds.
         compiled: run all models through torch.compile.
+        routed_only: leave out depth-cut models and token merging.
         device: cpu or cuda.
     """
     from amod.bench import bench as run_bench
 
-    print(run_bench(model, batch, rounds, device, compiled).to_terminal())
+    print(run_bench(model, batch, rounds, device, compiled, routed_only).to_terminal())
 
 
 def results_folder() -> Path:
