@@ -136,6 +136,7 @@ def test_train_evaluate_and_show_a_user_model(
         ("vit_tiny_patch16_224", {"capacity": 1.5}, "at most 1"),
         ("vit_tiny_patch16_224", {"capacity": 0.001}, "keeps none"),
         ("vit_tiny_patch16_224", {"workers": -1}, "--workers"),
+        ("vit_tiny_patch16_224", {"layers": 13}, "layers must be 1 to 12"),
         ("resnet18", {}, "ResNet cannot be routed"),
     ):
         with pytest.raises(UserError, match=line):
@@ -145,6 +146,15 @@ def test_train_evaluate_and_show_a_user_model(
         train_own(
             "transfer", "vit_tiny_patch16_224", None, str(tmp_path), str(out), seed=1, **settings
         )
+    # A loading process's error is its own one line.
+    broken = tmp_path / "train" / "dark" / "0.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    with pytest.raises(UserError) as caught:
+        train_own("transfer", "vit_tiny_patch16_224", None, str(tmp_path), str(tmp_path / "broken"),
+                  workers=1, **settings)  # fmt: skip
+    assert str(caught.value).startswith(str(broken))
+    broken.write_bytes(whole)
     # A classifier of other classes is replaced, all else is loaded.
     (tmp_path / "train" / "third").mkdir()
     (tmp_path / "val" / "third").mkdir()

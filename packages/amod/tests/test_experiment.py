@@ -17,6 +17,7 @@ from amod.flops import routed_macs
 from amod.recipes import (
     Arm,
     Recipe,
+    aligned_arms,
     control_arms,
     find_recipe,
     finetune_arms,
@@ -65,7 +66,15 @@ def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
     ):
         assert by_arm[arm].metrics.keys() >= METRICS[stage]
     assert "auc" in by_arm["finetune-attention-0.25"].metrics
-    assert by_arm["convert-oracle"].metrics.keys() >= {"dense", "attention/0.5", "accuracy/0.5"}
+    # All 12 test pictures: there the oracle's references are what the conversions found.
+    oracle, whole = by_arm["convert-oracle"].metrics, by_arm["convert-attention"].metrics
+    assert oracle["pictures"] == 12
+    assert oracle["dense"] == pytest.approx(by_arm["dense"].metrics["accuracy"])
+    for capacity in ("0.7", "0.5", "0.25", "0.125"):
+        assert oracle[f"attention/{capacity}"] == pytest.approx(whole[f"accuracy/{capacity}"])
+    scratch = by_arm["scratch-attention-0.25"]
+    assert scratch.samples_seen == by_arm["dense"].samples_seen
+    assert scratch.metrics["loss"] != by_arm["dense"].metrics["loss"]
     flops = by_arm["finetune-attention-0.25"].flops
     assert flops is not None
     assert flops["forward"] == routed_macs(tiny.network.shape, 0.25)
@@ -80,7 +89,7 @@ def test_digits_from_nothing_to_a_report(tmp_path: Path, tiny: Recipe) -> None:
     }  # fmt: skip
     assert found["finetune-digits"].rows[0][0] == "dense"
     labels = [row[0] for row in found["conversion-digits"].rows]
-    assert labels[-3:] == ["aligned", "attention, 16 pictures", "oracle, 16 pictures"]
+    assert labels[-3:] == ["aligned", "attention, first 12", "oracle, first 12"]
     # Another recipe: its records are made anew, the others are stale.
     changed = replace(tiny, finetune=replace(tiny.finetune, steps=1))
     stale = load_results(changed, tmp_path)
@@ -96,8 +105,13 @@ def test_tuning_gives_every_router_the_same_tries(tmp_path: Path) -> None:
     results = load_results(recipe, tmp_path)
     assert results is not None
     assert len(results.records) == 1 + 8 * 3  # the dense model, eight routers, three rates
-    schedules = {r.arm: r.samples_seen for r in results.records if r.arm != "dense"}
-    assert len(set(schedules.values())) == 1
+    tried = {run.name: run for run, _ in runs(recipe) if run.schedule}
+    assert len({r.samples_seen for r in results.records if r.arm in tried}) == 1
+    for name, run in tried.items():
+        assert run.schedule is not None
+        assert name.endswith(f"-{run.schedule.learning_rate:g}")
+    losses = {r.arm: r.metrics["loss"] for r in results.records}
+    assert losses["try-attention-0.0001"] != losses["try-attention-0.001"]
     (made,) = write_report(results, tmp_path)
     assert made.id == "tuning-digits"
     for router, *accuracies, best in made.rows[:-1]:
@@ -201,6 +215,9 @@ def test_arms_cost_what_they_should() -> None:
     for arm in [*finetune_arms(recipe), *control_arms(recipe)]:
         model = build(arm, new_model(network), 0)
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, network.classes)
+    aligned = aligned_arms(recipe)
+    assert [arm.capacity for arm in aligned] == [0.7]  # of 65 tokens 32, 16 and 8 are aligned
+    assert build(aligned[0], new_model(network), 0).routing.kept(65) == 40
     assert {recipe.rate(arm) for arm in control_arms(recipe)} <= {r for _, r in recipe.rates}
 
 

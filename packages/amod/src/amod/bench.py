@@ -51,7 +51,7 @@ class WithScores(nn.Module):
 
 
 class FixedRouter(nn.Module):
-    """Ranks tokens by their position: what packing alone reaches, where ranking costs nothing."""
+    """Ranks tokens by their position: what packing alone reaches, where no scores are computed."""
 
     needs_scores = False
     gated = False

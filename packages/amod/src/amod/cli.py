@@ -27,14 +27,16 @@ def reproduce(
     """Run what tables lack, then print and write tables, figures and verdicts.
 
     Args:
-        scale: smoke (seconds), cpu (minutes, the default) or paper (its data, weights, GPUs).
+        scale: smoke (seconds), cpu (minutes, the default) or paper (its data, weights and a GPU).
         table: flops and digits (the default), cifar10, digits-tuning, cifar10-tuning; at scale
             paper table1, table3, table4 and table5, all by default.
-        seeds: seeds; the recipe's own (0 1 2) by default, verdicts need 0 1 2 3 4.
+        seeds: seeds; by default the recipe's own (0 1 2, tuning 100, scale paper 0); verdicts need
+            0 1 2 3 4.
         data: folder with train/ and test/ for cifar10; at scale paper with imagenet/, cars/,
             flowers/, pets/ and weights/ (deit_small_patch16_224.pth and so on), see --plan.
         out: output folder; finished runs in it are skipped, killed ones resume.
-        controls: also larger isoFLOP models, ablations, an oracle and the negative control.
+        controls: also larger isoFLOP models, ablations, models routed from scratch, an oracle and
+            the negative control; not at scale paper.
         plan: list what would run, and stop.
         device: cpu or cuda.
     """

@@ -5,7 +5,7 @@ So neither the number of workers nor an interruption changes what a network sees
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from repro_shared.datasets.scenes import DigitScenes, SceneConfig
 from repro_shared.datasets.wheels import Split
+from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed, isolated_rng, one_thread
 
 
@@ -150,6 +151,14 @@ class Views(Dataset[Any]):
         position, index = place
         picture, target = self.source[index]
         return self.view(picture, derive_seed(self.seed, "view", position)), target
+
+
+def readable(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The loader's batches; a UserError of a loading process comes as its own one line."""
+    try:
+        yield from loader
+    except UserError as error:  # torch puts the process's traceback in front
+        raise UserError(str(error).rpartition("UserError: ")[2]) from None
 
 
 def batches(

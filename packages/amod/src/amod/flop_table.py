@@ -81,12 +81,20 @@ def _macs(cell: ReportedCell) -> tuple[int | None, str]:
         return routed_macs(shape, 0.125, first=first, head=False), ""
     if cell.table == "table6" and arm != "A-MoD":
         return None, REASONS["table6"]
-    label = cell.column.removeprefix("GFLOPs at ") if cell.table == "table1" else ""
-    if arm == "isoFLOP":
-        depth = ISOFLOP_LAYERS[cell.table][label][list(SHAPES).index(model)]
-        return dense_macs(Shape(shape.width, depth), head=False), ""
-    capacity = CAPACITIES[label] if label else TABLE_CAPACITY[cell.table]
+    capacity, layers = capacity_and_layers(cell)
+    if layers:
+        return dense_macs(Shape(shape.width, layers), head=False), ""
     return routed_macs(shape, capacity, linear_router=arm == "MoD", head=False), ""
+
+
+def capacity_and_layers(cell: ReportedCell) -> tuple[float, int]:
+    """Capacity in a cell of tables 1 and 3 to 6, and the depth of its isoFLOP model (else 0)."""
+    model, _, arm = cell.row.partition(" ")
+    label = cell.column.partition(" at ")[2]
+    capacity = CAPACITIES[label] if label else TABLE_CAPACITY[cell.table]
+    if arm != "isoFLOP":
+        return capacity, 0
+    return capacity, ISOFLOP_LAYERS[cell.table][label][list(SHAPES).index(model)]
 
 
 def flop_table() -> Table:

@@ -47,8 +47,9 @@ def generate(out: Path, check: bool) -> list[str]:
 def _differences(made: Path, out: Path) -> list[str]:
     kinds = (".md", ".csv", ".svg")
     names = {p.relative_to(made) for p in made.rglob("*") if p.suffix in kinds}
+    # Tables of scale paper need the user's weights, which only `amod reproduce` is told of.
     names |= {p.relative_to(out) for kind in ("tables", "figures") for p in (out / kind).glob("*")
-              if p.suffix in kinds}  # fmt: skip
+              if p.suffix in kinds and not p.name.startswith("paper-")}  # fmt: skip
     return [
         str(name)
         for name in sorted(names)
@@ -71,10 +72,11 @@ def _package_files(found: list[Results], tables: list[Table], check: bool) -> li
 
 def results_block(found: list[Results], tables: list[Table]) -> str:
     """The README's results: verdicts, tables and figures, or that there are none."""
+    found = [results for results in found if not results.recipe.tries]
     if not found:
         return "No evidence on images has been committed yet.\n"
     by_id, parts = {table.id: table for table in tables}, []
-    for results in (r for r in found if not r.recipe.tries):
+    for results in found:
         name = tag(results.recipe)
         for kind in ("verdicts", "verdicts-importance", "conversion"):
             parts.append(by_id[f"{kind}-{name}"].to_markdown())

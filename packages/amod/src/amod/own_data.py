@@ -71,6 +71,7 @@ def train_own(
     router: str = "attention",
     preset: str = "paper",
     layers: int = 0,
+    scored: str = "",
     epochs: float | None = None,
     changes: dict[str, Any] | None = None,
     mirror: bool = True,
@@ -80,7 +81,7 @@ def train_own(
     device: str = "cpu",
     model_kwargs: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Train on `data/train`, score on `data/val` (or `test`), write weights and a log.
+    """Train on `data/train`, score on `data/val` or `data/test`, write weights and a log.
 
     Args:
         kind: which of the paper's schedules is the default.
@@ -91,7 +92,9 @@ def train_own(
         out: output folder; a killed run goes on from its checkpoint there.
         capacity: of the routed blocks; 1 trains the dense model.
         router, preset: of `amod.convert`.
-        layers: keep the first so many blocks of the dense model instead (isoFLOP); 0 for none.
+        layers: keep the first so many blocks of the dense model instead (isoFLOP), whatever
+            capacity and router say; 0 for none.
+        scored: the folder that is scored; if empty val, or test where there is no val.
         epochs: instead of the paper's.
         changes: fields of `Schedule` that differ.
         mirror: whether training may mirror pictures.
@@ -111,9 +114,12 @@ def train_own(
     if workers < 0:
         raise UserError(f"--workers must be 0 or more, got {workers}")
     source = ClassFolder(data, "train")
-    held_out = ClassFolder(data, "val" if (Path(data) / "val").is_dir() else "test")
+    scored = scored or ("val" if (Path(data) / "val").is_dir() else "test")
+    held_out = ClassFolder(data, scored)
     check_same_classes(source, held_out)
     folder = ensure_output_dir(out)
+    if layers:
+        capacity, router = 1.0, "attention"  # not routed
     schedule = paper_schedule(kind, len(source), epochs, **(changes or {}))
     try:
         network = _network(model, weights, len(source.classes), seed, model_kwargs or {},
@@ -129,8 +135,9 @@ def train_own(
     )
     settings = {
         "kind": kind, "model": model, "capacity": capacity, "router": router, "preset": preset,
-        "layers": layers, "weights_sha256": sha256_file(weights) if weights else None, "seed": seed,
-        "mirror": mirror, "train": source.fingerprint(), "test": held_out.fingerprint(),
+        "layers": layers, "scored": scored, "mirror": mirror, "seed": seed,
+        "weights_sha256": sha256_file(weights) if weights else None,
+        "train": source.fingerprint(), "test": held_out.fingerprint(),
         "method_version": METHOD_VERSION,
     }  # fmt: skip
     job = Job(

@@ -6,19 +6,24 @@ Every run is made from a cell of `tables/reported.csv`, and its result stands be
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from amod import METHOD_VERSION
+from amod.checks import check_device, check_seeds
 from amod.evaluate import TABLE3, evaluate
-from amod.experiment import CONVENTION, DISTRIBUTIONS
-from amod.flop_table import CAPACITIES, ISOFLOP_LAYERS, TABLE_CAPACITY, reported
+from amod.experiment import DISTRIBUTIONS
+from amod.flop_table import capacity_and_layers, reported
 from amod.flops import SHAPES, Shape, dense_macs, routed_macs
+from amod.folders import ClassFolder
 from amod.own_data import train_own
 from amod.results import interval
+from amod.training import DivergedError
 from repro_shared.evidence.cells import ReportedCell, find_cell, slug
 from repro_shared.evidence.records import (
     RunRecord,
@@ -31,10 +36,14 @@ from repro_shared.evidence.records import (
 )
 from repro_shared.evidence.tables import Cell, Column, Table, write_tables
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import ensure_output_dir
+from repro_shared.runtime.files import ensure_output_dir, sha256_file
 from repro_shared.runtime.progress import say
 
-TABLES = ("table1", "table3", "table4", "table5")
+Kind = Literal["convert", "finetune", "transfer"]
+KINDS: dict[str, Kind] = {
+    "table1": "finetune", "table3": "convert", "table4": "transfer", "table5": "transfer",
+}  # fmt: skip
+TABLES = tuple(KINDS)
 FOLDERS = {
     "ImageNet-1k": "imagenet",
     "Stanford Cars": "cars",
@@ -42,10 +51,9 @@ FOLDERS = {
     "Oxford Pets": "pets",
 }
 MODELS = {printed: name for name, printed in TABLE3.items()}
-ROUTERS = {"A-MoD": "attention", "MoD": "linear", "isoFLOP": "attention"}
-KINDS: dict[str, Literal["convert", "finetune", "transfer"]] = {
-    "table1": "finetune", "table3": "convert", "table4": "transfer", "table5": "transfer",
-}  # fmt: skip
+ROUTERS = {"A-MoD": "attention", "MoD": "linear", "isoFLOP": ""}
+CONVENTION = "multiply-accumulates, five operations an element of a layer norm, head excluded"
+WORKERS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -57,19 +65,18 @@ class CellRun:
         kind: fine-tuning, transfer, or conversion without training.
         model: timm's name.
         data: folder below `--data`.
-        router, capacity: as in `amod.convert`.
+        router: attention or linear; empty for an isoFLOP model.
+        capacity: share of tokens in routed blocks; of the isoFLOP model's partner.
         layers: of an isoFLOP model, its first ones (the paper does not say which it keeps); else 0.
-        epochs: 0 for the paper's.
     """
 
     cell: str
-    kind: Literal["convert", "finetune", "transfer"]
+    kind: Kind
     model: str
     data: str
     router: str
     capacity: float
     layers: int = 0
-    epochs: float = 0.0
 
     @property
     def recipe(self) -> str:
@@ -82,6 +89,11 @@ class CellRun:
         return slug(self.cell.replace("/", " "))
 
     @property
+    def scored(self) -> str:
+        """The split that is scored."""
+        return "val" if self.data == "imagenet" else "test"
+
+    @property
     def macs(self) -> int:
         """Cost of a forward pass on 224 x 224 pixels, without the classifier."""
         shape = SHAPES[TABLE3[self.model]]
@@ -91,7 +103,15 @@ class CellRun:
         return routed_macs(shape, self.capacity, linear_router=linear, head=False)
 
 
-def cell_runs(table: str, epochs: float = 0.0) -> list[CellRun]:
+@dataclass(frozen=True)
+class RunKey:
+    """What decides a cell's result, besides the data's content."""
+
+    run: CellRun
+    weights_sha256: str
+
+
+def cell_runs(table: str) -> list[CellRun]:
     """A run for every accuracy cell of a table.
 
     Raises:
@@ -99,36 +119,27 @@ def cell_runs(table: str, epochs: float = 0.0) -> list[CellRun]:
     """
     if table not in TABLES:
         raise UserError(f"no table {table!r} at scale paper: choose one of {', '.join(TABLES)}")
-    cells = [c for c in reported() if c.table == table and c.unit == "percent"]
-    return [_cell_run(cell, epochs) for cell in cells]
+    return [_cell_run(c) for c in reported() if c.table == table and c.unit == "percent"]
 
 
-def _cell_run(cell: ReportedCell, epochs: float) -> CellRun:
+def _cell_run(cell: ReportedCell) -> CellRun:
     model, _, arm = cell.row.partition(" ")
-    label = cell.column.partition(" at ")[2]
-    layers = 0
-    if arm == "isoFLOP":
-        layers = ISOFLOP_LAYERS[cell.table][label][list(SHAPES).index(model)]
+    capacity, layers = capacity_and_layers(cell)
     return CellRun(
         cell=cell.id,
         kind=KINDS[cell.table],
         model=MODELS[model],
         data=FOLDERS[cell.dataset],
         router=ROUTERS[arm],
-        capacity=CAPACITIES[label] if label else TABLE_CAPACITY[cell.table],
+        capacity=capacity,
         layers=layers,
-        epochs=epochs,
     )
 
 
 def missing(run: CellRun, folder: Path) -> list[str]:
     """What of a run's data and weights is not below `folder`."""
-    parts = ["val"] if run.kind == "convert" else ["train", "val or test"]
-    absent = [
-        f"{run.data}/{part}"
-        for part in parts
-        if not any((folder / run.data / name).is_dir() for name in part.split(" or "))
-    ]
+    parts = [run.scored] if run.kind == "convert" else ["train", run.scored]
+    absent = [f"{run.data}/{part}" for part in parts if not (folder / run.data / part).is_dir()]
     return absent + ([] if weights(run, folder) else [f"weights/{run.model}.safetensors or .pth"])
 
 
@@ -142,72 +153,81 @@ def reproduce_tables(
     tables: Sequence[str],
     out: Path,
     data: str | None,
-    seeds: tuple[int, ...],
+    seeds: tuple[int, ...] = (),
     *,
     plan: bool = False,
     device: str = "cpu",
-    epochs: float = 0.0,
 ) -> None:
     """Run every cell whose data and weights are there, then write and print the tables.
+
+    A cell that fails does not keep the others from being run. Data folders are not read again for
+    cells that are finished: for other data give another `out`.
 
     Args:
         tables: of `TABLES`; all if empty.
         out: output folder; finished cells in it are skipped, killed ones resume.
-        data: holds imagenet/, cars/, flowers/, pets/ (train/ and val/ or test/ in each, class
-            folders below) and weights/ with a dense ImageNet checkpoint for each model.
-        seeds: seeds; 0 if empty, as the paper has one run.
+        data: holds imagenet/ (train/ and val/), cars/, flowers/, pets/ (train/ and test/), class
+            folders below, and weights/ with a dense ImageNet checkpoint for each model.
+        seeds: seeds; 0 if empty, as the paper has one run. Conversions have one.
         plan: list the cells and what is missing, and stop.
-        device: cpu or cuda.
-        epochs: instead of the paper's; 0 for those.
+        device: cpu or cuda; one process (`amod train` runs under torchrun).
 
     Raises:
-        UserError: unknown table, or no cell that could be run.
+        UserError: unknown table, bad seeds, several processes, no cell that could be run; or, when
+            everything else is done, cells that could not be run.
     """
-    todo = {table: cell_runs(table, epochs) for table in tables or TABLES}
+    todo = {table: cell_runs(table) for table in tables or TABLES}
+    seeds = check_seeds(seeds or (0,))
+    check_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("scale paper runs in one process: run its cells with `amod train` instead")
     folder = Path(data or ".")
     everything = [run for runs in todo.values() for run in runs]
     if plan:
-        print(_plan(everything, folder, out, seeds or (0,)))
+        print(_plan(everything, folder, out, seeds))
         return
-    if all(missing(run, folder) for run in everything):
+    ready = [run for run in everything if not missing(run, folder)]
+    if not ready:
         lacks = sorted({name for run in everything for name in missing(run, folder)})
-        raise UserError(f"nothing to run: {folder} has no {', no '.join(lacks)}")
+        raise UserError(f"nothing to run: {folder} (--data) has no {', no '.join(lacks)}")
+    say(f"{len(ready)} of {len(everything)} cells have their data and weights; see --plan")
     ensure_output_dir(out)
-    origin = provenance(DISTRIBUTIONS, __file__)
-    for run in everything:
-        for seed in (0,) if run.kind == "convert" else seeds or (0,):
-            if not missing(run, folder) and not finished(run, out, seed):
+    origin, problems = provenance(DISTRIBUTIONS, __file__), list[str]()
+    for run in ready:
+        for seed in seeds if run.kind != "convert" else seeds[:1]:
+            if not finished(run, folder, out, seed):
                 say(f"{run.cell}, seed {seed}")
-                write_record(out, _record(run, folder, out, seed, device, origin))
-    made = [result_table(name, runs, out) for name, runs in todo.items()]
+                try:
+                    write_record(out, _record(run, folder, out, seed, device, origin))
+                except UserError as error:
+                    problems.append(f"{run.cell}, seed {seed}: {error}")
+                    say(problems[-1])
+                else:
+                    shutil.rmtree(_work(run, out, seed) / "checkpoints", ignore_errors=True)
+    made = [result_table(name, runs, folder, out) for name, runs in todo.items()]
     write_tables(out / "tables", made)
     for table in made:
         print(table.to_terminal())
+    if problems:
+        raise UserError(f"{len(problems)} runs could not be made, the first: {problems[0]}")
 
 
-def finished(run: CellRun, out: Path, seed: int) -> bool:
-    """Whether the record of this cell is there, of this run and method version."""
-    path = path_for(out, run.recipe, run.arm, seed)
-    if not path.is_file():
-        return False
-    found = read_record(path)
-    return (found.recipe_hash, found.method_version) == (recipe_hash(run), METHOD_VERSION)
+def finished(run: CellRun, folder: Path, out: Path, seed: int) -> bool:
+    """Whether this run has a record, complete or diverged, from these weights and this version."""
+    return _current(run, folder, out, seed) is not None
 
 
-def result_table(name: str, runs: Sequence[CellRun], out: Path) -> Table:
-    """The paper's cells, and beside them what was measured."""
+def result_table(name: str, runs: Sequence[CellRun], folder: Path, out: Path) -> Table:
+    """The paper's cells, and beside them what was measured; diverged runs do not count."""
     cells, rows = reported(), list[tuple[Cell, ...]]()
     for run in runs:
-        files = sorted((out / "records" / run.recipe / run.arm).glob("seed-*.json"))
-        seeds = [int(path.stem.removeprefix("seed-")) for path in files]
-        kept = [seed for seed in seeds if finished(run, out, seed)]
-        values = [
-            read_record(path_for(out, run.recipe, run.arm, seed)).metrics["accuracy"]
-            for seed in kept
-        ]
-        mean, low, high = interval(values)
+        files = (out / "records" / run.recipe / run.arm).glob("seed-*.json")
+        seeds = sorted(int(path.stem.removeprefix("seed-")) for path in files)
+        found = [_current(run, folder, out, seed) for seed in seeds]
+        values = [r.metrics["accuracy"] for r in found if r and r.status == "complete"]
         printed = find_cell(cells, run.cell).value
-        rows.append((run.cell, printed, run.macs / 1e9, mean, low, high, len(values)))
+        diverged = sum(r is not None and r.status == "failed" for r in found)
+        rows.append((run.cell, printed, run.macs / 1e9, *interval(values), len(values), diverged))
     return Table(
         f"paper-{name}",
         f"arXiv 2412.20875v1, {name}: reported and measured",
@@ -219,64 +239,124 @@ def result_table(name: str, runs: Sequence[CellRun], out: Path) -> Table:
             Column("low", "%", 2),
             Column("high", "%", 2),
             Column("seeds"),
+            Column("diverged", "seeds"),
         ),
         tuple(rows),
         (
             "Low and high: 95 % Student t interval over seeds; none from a single seed.",
-            "Not in the paper, so ours: checkpoints, augmentation (timm's crop and mirror), "
-            "warm-up of 5 %, weight decay 0.05 for AdamW; isoFLOP keeps the first layers; "
-            "the linear router is raw, as printed; transfer starts from the dense checkpoint.",
+            "Scored: ImageNet's val, the others' test. Not in the paper, so ours: checkpoints, "
+            "augmentation (timm's crop and mirror), warm-up of 5 %, weight decay 0.05 for AdamW; "
+            "isoFLOP keeps the first layers; the linear router is raw, as printed; transfer "
+            "starts from the dense checkpoint.",
         ),
     )
 
 
+def _current(run: CellRun, folder: Path, out: Path, seed: int) -> RunRecord | None:
+    path, file = path_for(out, run.recipe, run.arm, seed), weights(run, folder)
+    if file is None or not path.is_file():
+        return None
+    found, key = read_record(path), recipe_hash(RunKey(run, _sha256(file)))
+    return found if (found.recipe_hash, found.method_version) == (key, METHOD_VERSION) else None
+
+
 def _record(
-    run: CellRun,
-    folder: Path,
-    out: Path,
-    seed: int,
-    device: str,
-    origin: dict[str, object],
+    run: CellRun, folder: Path, out: Path, seed: int, device: str, origin: dict[str, Any]
 ) -> RunRecord:
-    started, file = datetime.now(UTC), str(weights(run, folder))
-    workers = min(8, os.cpu_count() or 1)
-    curve, seconds, samples = [], 0.0, 0
-    if run.kind == "convert":
-        place = str(folder / run.data / "val")
-        made = evaluate(run.model, file, place, (run.capacity,), run.router, device=device,
-                        workers=workers)  # fmt: skip
-        accuracy, images = (made.rows[1][i] for i in (1, 3))
-        metrics, fingerprint = {"accuracy": float(str(accuracy))}, f"{images} images"
-    else:
-        log = train_own(
-            run.kind, run.model, file, str(folder / run.data),
-            str(out / "work" / run.arm / f"seed-{seed}"), capacity=run.capacity,
-            router=run.router, layers=run.layers, epochs=run.epochs or None,
-            seed=seed, device=device, workers=workers,
+    started, file = datetime.now(UTC), weights(run, folder)
+    assert file is not None
+    key = RunKey(run, _sha256(file))
+    made: dict[str, Any]
+    try:
+        made = _convert(run, file, folder, device) if run.kind == "convert" else _train(
+            run, run.kind, file, folder, _work(run, out, seed), seed, device
         )  # fmt: skip
-        curve, seconds = log["curve"], log["seconds"]
-        metrics = {"accuracy": curve[-1]["accuracy"], "loss": curve[-1]["loss"]}
-        samples = log["schedule"]["steps"] * log["schedule"]["batch_size"]
-        fingerprint = f"{log['train'][:32]}+{log['test'][:32]}"
+    except UserError as error:
+        if not isinstance(error.__cause__, DivergedError):
+            raise
+        made = {"metrics": {}, "data_fingerprint": "", "notes": str(error.__cause__)}
     return RunRecord(
         recipe=run.recipe,
-        recipe_hash=recipe_hash(run),
-        recipe_config=resolved_config(run),
+        recipe_hash=recipe_hash(key),
+        recipe_config=resolved_config(key),
         arm=run.arm,
         seed=seed,
         method_version=METHOD_VERSION,
-        data_name=run.data,
-        data_fingerprint=fingerprint,
-        metrics=metrics,
-        curve=curve,
-        seconds=seconds,
-        samples_seen=samples,
-        flops={"forward": run.macs, "convention": CONVENTION.replace("included", "excluded")},
+        data_name=f"{run.data}/{run.scored}",
+        flops={"forward": run.macs, "convention": CONVENTION},
         provenance=origin,
         started=started,
         finished=datetime.now(UTC),
-        status="complete",
+        status="complete" if made["metrics"] else "failed",
+        **{"seconds": 0.0, "samples_seen": 0, **made},
     )
+
+
+def _convert(run: CellRun, file: Path, folder: Path, device: str) -> dict[str, Any]:
+    place = str(folder / run.data / run.scored)
+    capacities = tuple(sorted({r.capacity for r in cell_runs("table3")}))
+    scores = _converted(run.model, str(file), place, capacities, run.router, device)
+    return {
+        "metrics": {"accuracy": scores[run.capacity]},
+        "data_fingerprint": ClassFolder(place).fingerprint(),
+    }
+
+
+@lru_cache(maxsize=1)
+def _converted(
+    model: str, file: str, place: str, capacities: tuple[float, ...], router: str, device: str
+) -> dict[float, float]:
+    """Top-1 by capacity: the cells of a row follow each other, and share the dense evaluation."""
+    table = evaluate(model, file, place, capacities, router, device=device, workers=WORKERS)
+    routed = table.rows[1:]  # the first is the dense model
+    return {c: float(str(row[1])) for c, row in zip(capacities, routed, strict=True)}
+
+
+def _train(
+    run: CellRun,
+    kind: Literal["finetune", "transfer"],
+    file: Path,
+    folder: Path,
+    work: Path,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    log = train_own(
+        kind,
+        run.model,
+        str(file),
+        str(folder / run.data),
+        str(work),
+        capacity=run.capacity,
+        router=run.router or "attention",
+        layers=run.layers,
+        scored=run.scored,
+        seed=seed,
+        device=device,
+        workers=WORKERS,
+    )
+    last, schedule = log["curve"][-1], log["schedule"]
+    return {
+        "metrics": {"accuracy": last["accuracy"], "loss": last["loss"]},
+        "data_fingerprint": f"{log['train'][:32]}+{log['test'][:32]}",
+        "curve": log["curve"],
+        "seconds": log["seconds"],
+        "samples_seen": schedule["steps"] * schedule["batch_size"],
+        "notes": ", ".join(f"{name} {value}" for name, value in schedule.items()),
+    }
+
+
+def _sha256(file: Path) -> str:
+    return _hashed(file, file.stat().st_mtime_ns)
+
+
+@lru_cache
+def _hashed(file: Path, modified: int) -> str:
+    return sha256_file(file)
+
+
+def _work(run: CellRun, out: Path, seed: int) -> Path:
+    return out / "work" / run.arm / f"seed-{seed}"
 
 
 def _plan(runs: Sequence[CellRun], folder: Path, out: Path, seeds: tuple[int, ...]) -> str:
@@ -285,5 +365,8 @@ def _plan(runs: Sequence[CellRun], folder: Path, out: Path, seeds: tuple[int, ..
         lacks = missing(run, folder)
         how = f"first {run.layers} layers" if run.layers else f"{run.router} {run.capacity:g}"
         state = f"lacks {', '.join(lacks)}" if lacks else "ready"
+        wanted = seeds if run.kind != "convert" else seeds[:1]
+        if not lacks and all(finished(run, folder, out, seed) for seed in wanted):
+            state = "finished"
         lines.append(f"  {run.cell}: {run.kind} {run.model}, {how}: {state}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """What runs: a recipe is a function that returns one frozen dataclass; scales differ in numbers.
 
-Both recipes do the same with different pictures: train a dense ViT, convert it without training
+The recipes do the same with different pictures: train a dense ViT, convert it without training
 (the paper's table 3), fine-tune it under each router (table 1, figures 8 and 11), ask which tokens
 matter (figure 7), and, for digits, transfer it to other classes (tables 4 and 5, figure 4).
 """
@@ -13,7 +13,7 @@ from typing import Literal
 
 from amod.baselines import Keep, isoflop_layers
 from amod.flops import Shape
-from amod.routing import Rows
+from amod.routing import Rows, tokens_kept
 from amod.schedule import Schedule
 from repro_shared.datasets.scenes import SceneConfig
 from repro_shared.runtime.errors import UserError
@@ -184,8 +184,13 @@ def conversion_arms(recipe: Recipe) -> dict[str, list[Arm]]:
 
 
 def aligned_arms(recipe: Recipe) -> list[Arm]:
-    """A number of tokens that is a multiple of 8, as hardware likes it."""
-    return [Arm("aligned", capacity=capacity, k_align=8) for capacity in recipe.capacities]
+    """A number of tokens that is a multiple of 8, where attention's is not one anyway."""
+    tokens = (recipe.network.image_size // recipe.network.patch_size) ** 2 + 1
+    return [
+        Arm("aligned", capacity=capacity, k_align=8)
+        for capacity in recipe.capacities
+        if tokens_kept(capacity, tokens) != tokens_kept(capacity, tokens, 8)
+    ]
 
 
 def scratch_arms(recipe: Recipe) -> list[Arm]:

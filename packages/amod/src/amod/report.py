@@ -39,7 +39,7 @@ def tag(recipe: Recipe) -> str:
 
 
 def tables(results: Results) -> list[Table]:
-    """Conversion, fine-tuning, transfer, importance, verdicts."""
+    """Conversion, fine-tuning, importance, transfer, from scratch, verdicts; or the tuning."""
     recipe = results.recipe
     if recipe.tries:
         return [tuning_table(results)]
@@ -77,14 +77,22 @@ def conversion_table(results: Results) -> Table:
     dense = interval(results.values("dense", "accuracy"))
     rows: list[tuple[Any, ...]] = [("dense", *(x for _ in recipe.capacities for x in dense))]
     measured = [(row, f"convert-{row}", "accuracy") for row in conversion_arms(recipe)]
+    extra: tuple[str, ...] = ()
     if results.runs("convert-aligned"):
         measured.append(("aligned", "convert-aligned", "accuracy"))
-    shown = 4 * recipe.importance
-    if results.runs("convert-oracle"):
+        extra += ("aligned: attention, the number of tokens a multiple of 8.",)
+    if counts := results.values("convert-oracle", "pictures"):
+        shown = f"first {counts[0]:g}"
         measured += [
-            (f"attention, {shown} pictures", "convert-oracle", "attention"),
-            (f"oracle, {shown} pictures", "convert-oracle", "accuracy"),
+            (f"attention, {shown}", "convert-oracle", "attention"),
+            (f"oracle, {shown}", "convert-oracle", "accuracy"),
         ]
+        whole = sum(results.values("convert-oracle", "dense")) / len(counts)
+        extra += (
+            f"oracle: keeps the tokens of largest leave-one-out importance in the dense model, so "
+            f"it knows the labels; on the {shown} test pictures, where the dense model has "
+            f"{whole:.1f} %.",
+        )
     for label, arm, metric in measured:
         cells: list[Any] = [label]
         for capacity in recipe.capacities:
@@ -107,8 +115,8 @@ def conversion_table(results: Results) -> Table:
             "linear, linear-sigmoid and linear-unit are untrained routers; unit gates start at 1 "
             "and rank all tokens alike. other-image routes by the scores of another picture. "
             "protected always processes the class token. isoflop: depth-cut models of nearest "
-            "cost. aligned: the number of tokens is a multiple of 8. oracle: keeps the tokens "
-            "of largest leave-one-out importance in the dense model, so it knows the labels.",
+            "cost.",
+            *extra,
         ),
     )
 

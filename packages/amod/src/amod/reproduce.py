@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from amod.checks import check_seeds
 from amod.recipes import FUNCTIONS, Recipe, find_recipe
 from repro_shared.evidence.records import path_for
-from repro_shared.runtime.errors import UserError
 
 TABLES = ("flops", *FUNCTIONS)
 
@@ -30,7 +30,7 @@ def reproduce(
         out: output folder.
         folder: data set folder, for recipes that need one.
         seeds: which seeds, the recipe's by default.
-        controls: also larger isoFLOP models, ablations, an oracle and the negative control.
+        controls: also what only the committed evidence needs, see `amod.recipes.control_arms`.
         plan: print what would run, and stop.
         device: cpu or cuda.
 
@@ -41,9 +41,7 @@ def reproduce(
         flops(out, plan)
         return
     recipe = find_recipe(table, scale)
-    seeds = seeds or recipe.seeds
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise UserError(f"seeds must be distinct and not negative, got {' '.join(map(str, seeds))}")
+    seeds = check_seeds(seeds or recipe.seeds)
     if plan:
         print(describe(recipe, out, folder, seeds, controls))
         return

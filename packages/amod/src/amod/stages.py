@@ -1,4 +1,4 @@
-"""The stages of an experiment: train densely, convert, fine-tune, transfer, ask what matters."""
+"""The stages of an experiment: train (densely or routed), convert, fine-tune, transfer, ask."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Run:
 
     Attributes:
         name: its arm in the records.
-        arms: what is made of the dense model: one for each capacity of a conversion, else one.
+        arms: what is made of the dense model, or trained from its start: one for each capacity of a
+            conversion, else one.
         schedule: the arm's own training, if it has one.
         transferred: it trains on the recipe's target.
         pictures: how many test pictures leave-one-out importance looks at, the first ones.
@@ -123,7 +124,7 @@ def convert(experiment: Experiment, run: Run, seed: int) -> Result:
 
 
 def oracle(experiment: Experiment, run: Run, seed: int) -> Result:
-    """Conversion where the tokens of largest leave-one-out importance are kept: knows the labels.
+    """Conversion that keeps the tokens of largest leave-one-out importance: it knows the labels.
 
     On the run's pictures only; `dense` and `attention/...` are the accuracies on the same ones.
     """
@@ -136,7 +137,7 @@ def oracle(experiment: Experiment, run: Run, seed: int) -> Result:
 
     amod.set_capacity(model, 1.0)
     rises, _ = leave_one_out(model.eval(), images, targets)
-    metrics = {"dense": right()}
+    metrics = {"pictures": float(len(images)), "dense": right()}
     for arm in run.arms:
         amod.set_capacity(model, arm.capacity)
         metrics[f"attention/{arm.capacity:g}"] = right()

@@ -22,7 +22,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from amod.data import PLAIN, Source, View, Views, batches
+from amod.data import PLAIN, Source, View, Views, batches, readable
 from amod.schedule import Schedule, autocast, mixing
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import UserError
@@ -125,7 +125,7 @@ class Trainer:
             Views(job.train, job.view, seed), seed, size, self.done * size, job.workers,
             self.rank, self.world, pin_memory=self.device.type == "cuda",
         )  # fmt: skip
-        stream = iter(loader)
+        stream = readable(loader)
         with Progress(steps, job.label, self.done) as progress:
             while self.done < steps:
                 began = time.perf_counter()
@@ -248,7 +248,7 @@ def accuracy(
     training, correct = model.training, 0
     model.eval()
     with torch.inference_mode(), isolated_rng(0):
-        for images, targets in batches(source, view, workers=workers):
+        for images, targets in readable(batches(source, view, workers=workers)):
             found = model(images.to(device)).argmax(dim=1).cpu()
             correct += int((found == targets).sum())
     model.train(training)

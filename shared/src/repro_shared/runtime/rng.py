@@ -107,7 +107,7 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         return -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        current, order = 0, self.epoch_order(0)
+        current, order = -1, np.empty(0, np.int64)
         for place in count(self.start + self.rank, self.world):
             epoch, offset = divmod(place, self.length)
             if epoch != current:
@@ -132,7 +132,7 @@ def endless_loader(
     world: int = 1,
     **options: Any,
 ) -> DataLoader[Any]:
-    """Batches without end, beginning after `start` items of the stream have been consumed.
+    """Endless batches, as `collate_fn` makes them, after `start` items of the stream were consumed.
 
     Args:
         views: `views[position, index]` is an item, a pure function of both; has a length.
@@ -163,7 +163,7 @@ def endless_loader(
 
 
 def one_thread(_: int) -> None:
-    """For `worker_init_fn`: as many threads as loading processes are enough."""
+    """For `worker_init_fn`: one torch thread in each loading process."""
     torch.set_num_threads(1)
 
 
