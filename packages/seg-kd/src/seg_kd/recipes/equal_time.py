@@ -119,7 +119,7 @@ def equal_time_camvid(scale: Scale) -> Recipe:
                 output_stride=16,
                 imagenet=True,
             ),
-            iterations=4 if smoke else 1500,
+            iterations=4 if smoke else 6000,
             optimiser=Optimiser(learning_rate=0.1),
             weights="" if smoke else "equal_time_camvid.safetensors",
         ),
