@@ -94,7 +94,8 @@ def equal_time_camvid(scale: Scale) -> Recipe:
     """The same on CamVid's road scenes, over budgets from short to long; needs `--data`.
 
     Cells: the claims of the abstract, none of its numbers.
-    Cost: cpu about an hour on two cores for 5 seeds with the committed teacher.
+    Cost: cpu about 40 minutes on two cores for 5 seeds with the committed teacher; as much again
+    for `--retrain`.
     Deviations: 367 small frames (240 x 180), a student from random initialisation, and a teacher of
     another family (EfficientNet-Lite0 from ImageNet weights; none was trained from scratch).
     """
