@@ -16,6 +16,7 @@ from amod.bench import bench
 from amod.evaluate import evaluate
 from amod.flop_table import flop_table, rows
 from amod.own_data import paper_schedule, train_own
+from amod.results import committed
 from repro_shared.runtime.errors import UserError
 
 
@@ -48,10 +49,15 @@ def test_reproduce_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_cite_gives_the_cell_and_bibtex(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("cite", "table3/deit-small-a-mod/top-1-at-50/imagenet-1k") == 0
+    cell = "table3/deit-small-a-mod/top-1-at-50/imagenet-1k"
+    assert call("cite", cell) == 0
     printed = capsys.readouterr().out
     assert "13.49 percent" in printed
-    assert "not run" in printed
+    claims = [row for row in committed() if cell in row.cells]
+    assert claims
+    for row in claims:
+        after = printed.split(f"claim      {row.claim}:")[1].split("claim  ")[0]
+        assert f"verdict    {row.verdict}" in after
     assert "eprint = {2412.20875v1}" in printed
 
 
