@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amod import cli
 from amod.bench import bench
 from amod.evaluate import evaluate
 from amod.flop_table import flop_table, rows
 from amod.own_data import paper_schedule, train_own
 from amod.results import committed
 from repro_shared.runtime.errors import UserError
-
-
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["amod", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def test_flop_table_reproduces_what_it_can_and_says_what_not() -> None:
@@ -40,7 +30,9 @@ def test_flop_table_reproduces_what_it_can_and_says_what_not() -> None:
     assert len(flop_table().rows) == len(found)
 
 
-def test_reproduce_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_writes_the_table(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("reproduce", "--table", "flops", "--out", str(tmp_path)) == 0
     assert "closed form" in capsys.readouterr().out
     assert (tmp_path / "tables" / "flops.csv").is_file()
@@ -48,7 +40,9 @@ def test_reproduce_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not (tmp_path / "none").exists()
 
 
-def test_cite_gives_the_cell_and_bibtex(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cite_gives_the_cell_and_bibtex(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     cell = "table3/deit-small-a-mod/top-1-at-50/imagenet-1k"
     assert call("cite", cell) == 0
     printed = capsys.readouterr().out
@@ -82,13 +76,18 @@ def test_cite_gives_the_cell_and_bibtex(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_refusals(
-    arguments: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]
+    call: Callable[..., int],
+    arguments: tuple[str, ...],
+    line: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert call(*arguments) == 2
     assert line in capsys.readouterr().err
 
 
-def test_bench_gives_ratios_beside_the_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_gives_ratios_beside_the_ceiling(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     table = bench("vit_tiny_patch16_224", 2, 2, img_size=64, embed_dim=48, depth=4)
     by_name = {row[0]: row[1:] for row in table.rows}
     assert list(by_name)[:4] == ["dense", "dense with scores", "A-MoD 0.5", "linear 0.5"]
@@ -173,5 +172,7 @@ def test_train_evaluate_and_show_a_user_model(
     assert np.isfinite(log["curve"][-1]["loss"])
 
 
-def test_committed_table_is_fresh() -> None:
+def test_committed_table_is_fresh(
+    call: Callable[..., int],
+) -> None:
     assert call("report", "--check") == 0

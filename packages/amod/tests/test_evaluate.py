@@ -18,7 +18,8 @@ from torchvision import transforms
 
 import amod
 import amod.evaluate as module
-from amod.evaluate import evaluate, top_accuracy
+from amod.accuracy import top_accuracy
+from amod.evaluate import evaluate
 from amod.weights import classes_in, create_model, load_weights, read_weights
 from repro_shared.runtime.errors import UserError
 
@@ -94,7 +95,7 @@ def test_practical_preset_protects_and_starts_late(
 ) -> None:
     seen: list[Any] = []
 
-    def spy(model: Any, batches: Any) -> tuple[float, float, int]:
+    def spy(model: Any, loader: Any, progress: Any) -> tuple[float, float, int]:
         seen.append(getattr(model, "routing", None))
         return 0.0, 0.0, 0
 
@@ -154,7 +155,7 @@ def test_table_3_stands_beside_imagenet(
     for number in range(1000):
         (tmp_path / "val" / f"n{number:08}").mkdir(parents=True)
         (tmp_path / "val" / f"n{number:08}" / "1.png").symlink_to(tmp_path / "one.png")
-    monkeypatch.setattr(module, "top_accuracy", lambda model, batches: (1.0, 2.0, 1000))
+    monkeypatch.setattr(module, "top_accuracy", lambda *_: (1.0, 2.0, 1000))
     tiny = create_model(NAME, 1000, **TINY)  # the name counts here, not the size
     monkeypatch.setattr(module, "create_model", lambda name, classes: tiny)
     found = [

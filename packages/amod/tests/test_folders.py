@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from amod.folders import Batches, ClassFolder, check, check_same_classes
+from amod.data import Seeded, batches, readable
+from amod.folders import ClassFolder, check, check_same_classes
 from repro_shared.runtime.errors import UserError
 
 FILES = (
@@ -136,23 +137,21 @@ def test_check_names_unreadable_files(tmp_path: Path) -> None:
 
 def test_batches_are_the_folder_in_order(tmp_path: Path) -> None:
     folder = ClassFolder(make(tmp_path))
-    batches = Batches(folder, to_tensor, batch_size=3, workers=2)
-    assert [len(targets) for _, targets in batches] == [3, 3, 1]
-    assert len(batches) == 3
+    loader = batches(folder, Seeded(to_tensor), batch_size=3, workers=2)
+    assert [len(targets) for _, targets in loader] == [3, 3, 1]
+    assert len(loader) == 3
     for _ in range(2):  # it can be gone through again
-        images, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+        images, targets = (torch.cat(part) for part in zip(*loader, strict=True))
         assert targets.tolist() == [0, 1, 1, 2, 2, 2, 2]
         for image, path in zip(images, folder.paths, strict=True):
             with Image.open(path) as opened:
                 assert torch.equal(image, to_tensor(opened.convert("RGB")))
-    with pytest.raises(ValueError, match="at least 1"):
-        Batches(folder, to_tensor, batch_size=0, workers=1)
 
 
 def test_a_broken_file_among_batches_is_one_line(tmp_path: Path) -> None:
     folder = ClassFolder(make(tmp_path))
     folder.paths[4].write_bytes(hashlib.sha256(b"noise").digest())
-    batches = iter(Batches(folder, to_tensor, batch_size=3, workers=2))
-    next(batches)
+    loader = readable(batches(folder, Seeded(to_tensor), batch_size=3, workers=2))
+    next(loader)
     with pytest.raises(UserError, match=r"^\S+e\.jpg: not a PNG, JPEG, WEBP or BMP image$"):
-        next(batches)
+        next(loader)

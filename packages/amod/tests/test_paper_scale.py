@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 from PIL import Image
 
-from amod import cli, paper_scale
+from amod import paper_scale
 from amod.evaluate import evaluate
 from amod.flop_table import reported, rows
 from amod.own_data import train_own
@@ -29,16 +29,6 @@ from amod.training import DivergedError
 from amod.weights import create_model
 from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
-
-
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["amod", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
 
 TINY = {"img_size": 48, "embed_dim": 24, "depth": 12, "num_heads": 2}
 
@@ -102,7 +92,11 @@ def write_weights(data: Path, seed: int) -> None:
 
 
 def test_from_folders_to_tables_and_again(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    call: Callable[..., int],
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     assert call("reproduce", "--scale", "paper", "--data", str(data), "--plan") == 0
@@ -199,7 +193,11 @@ def test_a_cell_that_fails_does_not_keep_the_others(
     ],
 )
 def test_refusals(
-    arguments: tuple[str, ...], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    call: Callable[..., int],
+    arguments: tuple[str, ...],
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     assert call("reproduce", "--scale", "paper", "--out", str(out), *arguments) == 2

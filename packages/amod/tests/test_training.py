@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import torch
 from torch import nn
 
 import amod
-from amod.data import Arrays, Shift, Views, batches, patch_relevance, random_view
+from amod.accuracy import top_accuracy
+from amod.data import Arrays, Seeded, Shift, Views, batches, patch_relevance
 from amod.schedule import Schedule
-from amod.training import DivergedError, Job, Trainer, accuracy, train
+from amod.training import DivergedError, Job, Trainer, train
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import endless_loader
 
@@ -47,6 +49,11 @@ def job(**changes: Any) -> Job:
     return replace(base, **changes)
 
 
+def scored(model: Any) -> float:
+    """Accuracy on the test pictures of `job`."""
+    return top_accuracy(model, batches(pictures(10, 1)))[0]
+
+
 def test_rate_rises_linearly_and_falls_along_a_cosine() -> None:
     schedule = Schedule(steps=100, learning_rate=2.0, warmup=0.1)
     assert [schedule.rate(s) for s in (0, 4, 9, 10)] == pytest.approx([0.2, 1.0, 2.0, 2.0])
@@ -65,7 +72,7 @@ def test_learns_and_evaluates() -> None:
     outcome = train(job(evaluate_every=10))
     assert [point["step"] for point in outcome.curve] == [10, 20]
     assert outcome.curve[-1]["loss"] < outcome.curve[0]["loss"]
-    assert outcome.curve[-1]["accuracy"] == accuracy(outcome.model, pictures(10, 1)) >= 90
+    assert outcome.curve[-1]["accuracy"] == scored(outcome.model) >= 90
     assert (outcome.samples, outcome.model.training) == (160, False)
 
 
@@ -118,7 +125,7 @@ def test_averaged_weights_are_the_ones_kept_and_scored() -> None:
     near = outcome.model.state_dict()["head.weight"] - vit().state_dict()["head.weight"]
     far = plain.model.state_dict()["head.weight"] - vit().state_dict()["head.weight"]
     assert near.norm() < 0.5 * far.norm()
-    assert outcome.curve[-1]["accuracy"] == accuracy(outcome.model, pictures(10, 1))
+    assert outcome.curve[-1]["accuracy"] == scored(outcome.model)
 
 
 def test_a_diverged_run_stops() -> None:
@@ -156,40 +163,55 @@ def test_views() -> None:
     seen = {Shift(1, mirror=True)(picture, seed).numpy().tobytes() for seed in range(200)}
     assert len(seen) == 18  # 3 x 3 shifts, each as it is or mirrored
     assert plain.numpy().tobytes() in seen
-    noisy = random_view(lambda _: torch.rand(3))
+    noisy = Seeded(lambda _: torch.rand(3))
     assert torch.equal(noisy(None, 1), noisy(None, 1))
     assert not torch.equal(noisy(None, 1), noisy(None, 2))
     rows = [image for images, _ in batches(pictures(), batch_size=7) for image in images]
     assert torch.equal(rows[9], Shift()(pictures().pixels[9], 0))
+    parts = [torch.cat([i for i, _ in batches(pictures(7), rank=r, world=3)]) for r in range(3)]
+    assert list(map(len, parts)) == [3, 2, 2]
+    assert torch.equal(parts[1][1], Shift()(pictures(7).pixels[4], 0))
     masks = np.zeros((1, 8, 8), bool)
     masks[0, 5, 2] = True
     assert patch_relevance(masks, 4).tolist() == [[False, False, True, False]]
 
 
+def mislabelled() -> Arrays:
+    """Nine pictures, of which one that has learned `pictures` gets 5 right."""
+    return replace(pictures(9, 1), targets=np.arange(9) // 5)
+
+
 DDP = """
-import sys, torch
+import json, sys, torch
 sys.path.insert(0, sys.argv[1])
-from test_training import job
+from test_training import job, mislabelled
 from amod.training import processes, train
 torch.set_num_threads(1)
-outcome = train(job())
-if processes()[0] == 0:
-    torch.save(outcome.model.state_dict(), sys.argv[2])
+outcome = train(job(test=mislabelled()))
+rank = processes()[0]
+if rank == 0:
+    torch.save(outcome.model.state_dict(), sys.argv[2] + "/weights.pt")
+with open(f"{sys.argv[2]}/{rank}.json", "w") as file:
+    json.dump(outcome.curve[-1]["accuracy"], file)
 torch.distributed.destroy_process_group()
 """
 
 
 def test_two_processes_train_the_same_model_as_one(tmp_path: Path) -> None:
-    script, weights = tmp_path / "ddp.py", tmp_path / "weights.pt"
+    script = tmp_path / "ddp.py"
     script.write_text(DDP)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-        str(script), str(Path(__file__).parent), str(weights),
+        str(script), str(Path(__file__).parent), str(tmp_path),
     ]  # fmt: skip
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    alone, together = train(job()).model.state_dict(), torch.load(weights, weights_only=True)
-    for key, value in alone.items():
+    alone = train(job(test=mislabelled()))
+    together = torch.load(tmp_path / "weights.pt", weights_only=True)
+    for key, value in alone.model.state_dict().items():
         torch.testing.assert_close(together[key], value, rtol=1e-3, atol=1e-4)
+    for rank in (0, 1):  # 3 of 5 and 2 of 4 pictures are right: both processes know of all
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert found == alone.curve[-1]["accuracy"] == pytest.approx(100 * 5 / 9)

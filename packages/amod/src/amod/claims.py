@@ -6,6 +6,9 @@ rival: it holds for "the standard router" only where it holds against all three.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from amod.baselines import isoflop_layers
 from amod.flop_table import reported
 from amod.recipes import LINEAR, Recipe, routing_cifar10, routing_digits
@@ -26,136 +29,149 @@ def cells_of(table: str, column: str = "") -> tuple[str, ...]:
     )
 
 
-def accuracy_claims(recipe: Recipe, tag: str) -> list[Claim]:
-    """Conversion, fine-tuning, transfer, from scratch, one ablation: in accuracy points."""
-    found = []
+@dataclass(frozen=True)
+class Author:
+    """Writes the claims of one recipe, each of them that an arm is better than its rival."""
 
-    def claim(name: str, statement: str, arm: str, rival: str, metric: str, family: str,
-              cells: tuple[str, ...] = (), control: bool = False) -> None:  # fmt: skip
-        found.append(
-            Claim(
-                id=f"{name}-{tag}",
-                statement=statement,
-                cells=cells,
-                recipe=recipe.name,
-                metric=metric,
-                arm=arm,
-                rival=rival,
-                kind="superiority",
-                seeds=SEEDS,
-                family=f"{family}-{tag}" if family else None,
-                negative_control=control,
-                unit="accuracy points",
-            )
-        )
+    recipe: Recipe
+    tag: str
 
-    table3 = cells_of("table3", "at 50 %")
-    for rival in ("random", "l2norm", "linear"):
-        claim(
-            f"converted-attention-beats-{rival}",
-            f"without training, at half of the tokens, attention keeps more accuracy than {rival}",
-            "convert-attention",
-            f"convert-{rival}",
-            "accuracy/0.5",
-            "conversion",
-            table3,
-        )
-    for capacity in recipe.finetuned:
-        label = f"{100 * capacity:g} %"
-        table1 = cells_of("table1", label)
-        ours = f"finetune-attention-{capacity:g}"
-        for rival in LINEAR:
-            claim(
-                f"attention-beats-{rival}-{capacity:g}",
-                f"fine-tuned at {label}, attention beats the router {rival}",
-                ours,
-                f"finetune-{rival}-{capacity:g}",
-                "accuracy",
-                f"routers-{capacity:g}",
-                table1,
-            )
-        layers = isoflop_layers(recipe.network.shape, capacity)[0]
-        for keep in ("first", "even"):
-            claim(
-                f"attention-beats-isoflop-{keep}-{capacity:g}",
-                f"fine-tuned at {label}, attention beats {layers} layers ({keep})",
-                ours,
-                f"finetune-isoflop-{keep}-{layers}-{capacity:g}",
-                "accuracy",
-                f"isoflop-{capacity:g}",
-                table1,
-            )
-    least = min(recipe.finetuned)
-    if recipe.transfer is not None:
-        for rival in LINEAR:
-            claim(
-                f"transfer-attention-beats-{rival}",
-                f"in transfer, accuracy averaged over training is higher than with {rival}",
-                f"transfer-attention-{least:g}",
-                f"transfer-{rival}-{least:g}",
-                "area",
-                "transfer",
-            )
-    if recipe.ablated:
-        most = max(recipe.finetuned)
-        for rival in LINEAR:
-            claim(
-                f"scratch-attention-beats-{rival}",
-                f"trained from scratch at {100 * most:g} %, attention beats the router {rival}",
-                f"scratch-attention-{most:g}",
-                f"scratch-{rival}-{most:g}",
-                "accuracy",
-                "scratch",
-                cells_of("table8"),
-            )
-        claim(
-            "no-product-beats-product",
-            "not multiplying by the score beats multiplying",
-            f"finetune-attention-{recipe.ablated:g}",
-            f"finetune-multiplied-{recipe.ablated:g}",
-            "accuracy",
-            "",
-        )
-    claim(
-        "random-again",
-        "random tokens beat other random tokens",
-        f"finetune-random-again-{least:g}",
-        f"finetune-random-{least:g}",
-        "accuracy",
-        "",
-        control=True,
-    )
-    return found
-
-
-def importance_claims(recipe: Recipe, tag: str) -> list[Claim]:
-    """Which rankings agree with leave-one-out importance (figure 7), in rank correlation."""
-    pairs = [("importance-attention", f"importance-{r}", r) for r in ("random", "l2norm")]
-    most = max(recipe.finetuned)
-    pairs += [
-        (f"finetune-attention-{most:g}", f"finetune-{r}-{most:g}", f"fine-tuned-{r}")
-        for r in LINEAR
-    ]
-    return [
-        Claim(
-            id=f"importance-attention-beats-{name}-{tag}",
-            statement=f"attention ranks tokens more like their importance than {name}",
-            cells=(),
-            recipe=recipe.name,
-            metric="spearman",
+    def claim(self, name: str, statement: str, arm: str, rival: str, metric: str,
+              family: str = "", cells: tuple[str, ...] = (), **others: Any) -> Claim:  # fmt: skip
+        """A claim of superiority; ids and families end in the recipe's tag."""
+        return Claim(
+            id=f"{name}-{self.tag}",
+            statement=statement,
+            cells=cells,
+            recipe=self.recipe.name,
+            metric=metric,
             arm=arm,
             rival=rival,
             kind="superiority",
             seeds=SEEDS,
-            family=f"importance-{tag}",
-            unit="rank correlation",
+            family=f"{family}-{self.tag}" if family else None,
+            **{"unit": "accuracy points", **others},
         )
-        for arm, rival, name in pairs
-    ]
+
+    def accuracy(self) -> list[Claim]:
+        """In accuracy points: conversion, fine-tuning, transfer, from scratch, one ablation."""
+        recipe, least = self.recipe, min(self.recipe.finetuned)
+        found = self.conversion()
+        for capacity in recipe.finetuned:
+            found += self.finetuning(capacity)
+        if recipe.transfer is not None:
+            found += self.transfer(least)
+        if recipe.ablated:
+            found += self.scratch(max(recipe.finetuned))
+            found.append(
+                self.claim(
+                    "no-product-beats-product",
+                    "not multiplying by the score beats multiplying",
+                    f"finetune-attention-{recipe.ablated:g}",
+                    f"finetune-multiplied-{recipe.ablated:g}",
+                    "accuracy",
+                )
+            )
+        control = self.claim(
+            "random-again",
+            "random tokens beat other random tokens",
+            f"finetune-random-again-{least:g}",
+            f"finetune-random-{least:g}",
+            "accuracy",
+            negative_control=True,
+        )
+        return [*found, control]
+
+    def conversion(self) -> list[Claim]:
+        """Right after conversion, at half of the tokens (table 3)."""
+        return [
+            self.claim(
+                f"converted-attention-beats-{rival}",
+                "without training, at half of the tokens, attention keeps more accuracy than "
+                f"{rival}",
+                "convert-attention",
+                f"convert-{rival}",
+                "accuracy/0.5",
+                "conversion",
+                cells_of("table3", "at 50 %"),
+            )
+            for rival in ("random", "l2norm", "linear")
+        ]
+
+    def finetuning(self, capacity: float) -> list[Claim]:
+        """Against the linear routers and the nearest depth-cut models (table 1)."""
+        label = f"{100 * capacity:g} %"
+        layers = isoflop_layers(self.recipe.network.shape, capacity)[0]
+        rivals = {f"{r}-{capacity:g}": (r, f"the router {r}", "routers") for r in LINEAR} | {
+            f"isoflop-{keep}-{layers}-{capacity:g}": (
+                f"isoflop-{keep}", f"{layers} layers ({keep})", "isoflop"
+            )
+            for keep in ("first", "even")
+        }  # fmt: skip
+        return [
+            self.claim(
+                f"attention-beats-{name}-{capacity:g}",
+                f"fine-tuned at {label}, attention beats {words}",
+                f"finetune-attention-{capacity:g}",
+                f"finetune-{arm}",
+                "accuracy",
+                f"{family}-{capacity:g}",
+                cells_of("table1", label),
+            )
+            for arm, (name, words, family) in rivals.items()
+        ]
+
+    def transfer(self, capacity: float) -> list[Claim]:
+        """How fast other classes are learned (figure 4)."""
+        return [
+            self.claim(
+                f"transfer-attention-beats-{rival}",
+                f"in transfer, accuracy averaged over training is higher than with {rival}",
+                f"transfer-attention-{capacity:g}",
+                f"transfer-{rival}-{capacity:g}",
+                "area",
+                "transfer",
+            )
+            for rival in LINEAR
+        ]
+
+    def scratch(self, capacity: float) -> list[Claim]:
+        """Routed from the first step on (table 8)."""
+        return [
+            self.claim(
+                f"scratch-attention-beats-{rival}",
+                f"trained from scratch at {100 * capacity:g} %, attention beats the router {rival}",
+                f"scratch-attention-{capacity:g}",
+                f"scratch-{rival}-{capacity:g}",
+                "accuracy",
+                "scratch",
+                cells_of("table8"),
+            )
+            for rival in LINEAR
+        ]
+
+    def importance(self) -> list[Claim]:
+        """In rank correlation: which rankings agree with leave-one-out importance (figure 7)."""
+        most = max(self.recipe.finetuned)
+        pairs = [("importance-attention", f"importance-{r}", r) for r in ("random", "l2norm")]
+        pairs += [
+            (f"finetune-attention-{most:g}", f"finetune-{r}-{most:g}", f"fine-tuned-{r}")
+            for r in LINEAR
+        ]
+        return [
+            self.claim(
+                f"importance-attention-beats-{name}",
+                f"attention ranks tokens more like their importance than {name}",
+                arm,
+                rival,
+                "spearman",
+                "importance",
+                unit="rank correlation",
+            )
+            for arm, rival, name in pairs
+        ]
 
 
-CLAIMS = {
-    recipe.name: (accuracy_claims(recipe, tag), importance_claims(recipe, tag))
-    for recipe, tag in ((routing_digits("cpu"), "digits"), (routing_cifar10("cpu"), "cifar10"))
-}
+AUTHORS = (Author(routing_digits("cpu"), "digits"), Author(routing_cifar10("cpu"), "cifar10"))
+CLAIMS = {author.recipe.name: (author.accuracy(), author.importance()) for author in AUTHORS}
 """By recipe: claims in accuracy points, and in rank correlation."""

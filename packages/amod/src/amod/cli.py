@@ -138,7 +138,7 @@ def evaluate(
         router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
         preset: paper, or practical (class token protected, first blocks dense).
         batch_size: images a step.
-        workers: threads that read images.
+        workers: loading processes.
         device: cpu or cuda.
     """
     from amod.evaluate import evaluate as run_evaluate

@@ -5,7 +5,7 @@ So neither the number of workers nor an interruption changes what a network sees
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -128,14 +128,16 @@ class Shift:
 PLAIN = Shift()
 
 
-def random_view(transform: Callable[[Any], Tensor]) -> View:
-    """timm's or torchvision's transform with its random draws seeded for each view."""
+@dataclass(frozen=True)
+class Seeded:
+    """The view of timm's or torchvision's transform: its random draws are seeded for each view."""
 
-    def view(picture: Any, seed: int) -> Tensor:
+    transform: Callable[[Any], Tensor]
+
+    def __call__(self, picture: Any, seed: int) -> Tensor:
+        """What the transform makes of the picture."""
         with isolated_rng(seed):
-            return transform(picture)
-
-    return view
+            return self.transform(picture)
 
 
 class Views(Dataset[Any]):
@@ -153,7 +155,7 @@ class Views(Dataset[Any]):
         return self.view(picture, derive_seed(self.seed, "view", position)), target
 
 
-def readable(loader: DataLoader[Any]) -> Iterator[Any]:
+def readable(loader: Iterable[Any]) -> Iterator[Any]:
     """The loader's batches; a UserError of a loading process comes as its own one line."""
     try:
         yield from loader
@@ -162,13 +164,21 @@ def readable(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def batches(
-    source: Source, view: View = PLAIN, batch_size: int = 250, workers: int = 0
+    source: Source,
+    view: View = PLAIN,
+    batch_size: int = 250,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> DataLoader[Any]:
-    """The whole set once, in order; views are seeded by their index."""
+    """The whole set once, in order, or of `world` processes number `rank`'s part of it.
+
+    Views are seeded by their index in the set.
+    """
     return DataLoader(
         Views(source, view, 0),
         batch_size=batch_size,
-        sampler=[(i, i) for i in range(len(source))],
+        sampler=[(i, i) for i in range(rank, len(source), world)],
         num_workers=workers,
         worker_init_fn=one_thread,
         generator=torch.Generator(),

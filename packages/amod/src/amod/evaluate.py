@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import DataLoader
 
+from amod.accuracy import top_accuracy
 from amod.checks import check_device, check_preset
+from amod.data import Seeded, batches
 from amod.flop_table import reported
-from amod.folders import Batches, ClassFolder, eval_transform
+from amod.folders import ClassFolder, eval_transform
 from amod.model import PRESETS, convert, set_capacity
 from amod.weights import create_model, load_weights
 from repro_shared.evidence.cells import slug
@@ -59,7 +61,7 @@ def evaluate(
         preset: a name of `amod.PRESETS`.
         batch_size: images a step.
         device: cpu or cuda.
-        workers: threads that read images.
+        workers: loading processes.
         model_kwargs: settings for `timm.create_model`, e.g. a smaller width.
 
     Returns:
@@ -70,67 +72,46 @@ def evaluate(
     """
     check_device(device)
     check_preset(preset)
+    if batch_size < 1 or workers < 0:
+        raise UserError(f"batch_size {batch_size} must be at least 1, workers {workers} at least 0")
     folder = ClassFolder(data)
     dense = create_model(model, len(folder.classes), **(model_kwargs or {}))
     try:
         routed = _routed(dense, weights, capacities, router, PRESETS[preset])
-        transform, config = eval_transform(dense)
-        batches = Batches(folder, transform, batch_size, workers)
     except ValueError as error:
         raise UserError(str(error)) from error
-    rows = [_row("dense", dense.to(device), batches)]
+    transform, config = eval_transform(dense)
+    loader = batches(folder, Seeded(transform), batch_size, workers)
+    rows = [_row("dense", dense.to(device), loader)]
     routed.to(device)
     arm = "A-MoD" if router == "attention" else router
     for capacity in capacities:
         set_capacity(routed, capacity)
-        rows.append(_row(f"{arm} {100 * capacity:g} %", routed, batches))
+        rows.append(_row(f"{arm} {100 * capacity:g} %", routed, loader))
     height, width = config["input_size"][1:]
-    notes = [
-        f"{len(folder.classes)} classes; timm's evaluation transform: {height} x {width} pixels, "
-        f"crop {config['crop_pct']:g}, {config['interpolation']}; float32 on {device}; preset "
-        f"{preset}.",
-        f"Weights: {Path(weights).name}, sha256 {sha256_file(weights)}."
-        if weights
-        else "Random weights.",
-    ]
-    columns = (
-        Column("model"),
-        Column("top-1", "percent", 2),
-        Column("top-5", "percent", 2),
-        Column("images"),
+    table = Table(
+        "evaluate",
+        f"{model}: accuracy dense and right after conversion, no training",
+        (
+            Column("model"),
+            Column("top-1", "percent", 2),
+            Column("top-5", "percent", 2),
+            Column("images"),
+        ),
+        tuple(rows),
+        (
+            f"{len(folder.classes)} classes; timm's evaluation transform: {height} x {width} "
+            f"pixels, crop {config['crop_pct']:g}, {config['interpolation']}; float32 on {device}; "
+            f"preset {preset}.",
+            f"Weights: {Path(weights).name}, sha256 {sha256_file(weights)}."
+            if weights
+            else "Random weights.",
+        ),
     )
-    title = f"{model}: accuracy dense and right after conversion, no training"
-    table = Table("evaluate", title, columns, tuple(rows), tuple(notes))
     is_table3 = model.partition(".")[0] in TABLE3 and len(folder.classes) == 1000
     if is_table3 and not model_kwargs and router == "attention" and preset == "paper":
         return beside_table3(table, model.partition(".")[0], capacities)
     return table
-
-
-def top_accuracy(
-    model: nn.Module, batches: Batches | Sequence[tuple[Tensor, Tensor]]
-) -> tuple[float, float, int]:
-    """Top-1 and top-5 accuracy in percent, and the number of images.
-
-    A random router's draws begin from a fixed seed each time.
-
-    Args:
-        model: in evaluation mode, gives logits (B, classes); with at most five classes the second
-            value is 100.
-        batches: images (B, 3, H, W) and targets (B,), at least one batch.
-    """
-    device = next(model.parameters()).device
-    first = five = seen = 0
-    progress = Progress(len(batches), "batches evaluated")
-    with torch.inference_mode(), isolated_rng(0), progress:
-        for step, (images, targets) in enumerate(batches, start=1):
-            logits = model(images.to(device))
-            best = logits.topk(min(5, logits.shape[1]), dim=1).indices.cpu()
-            hits = best == targets[:, None]
-            first, five = first + int(hits[:, 0].sum()), five + int(hits.sum())
-            seen += len(targets)
-            progress.update(step, top1=100 * first / seen)
-    return 100 * first / seen, 100 * five / seen, seen
 
 
 def beside_table3(table: Table, model: str, capacities: Sequence[float]) -> Table:
@@ -182,6 +163,6 @@ def _routed(
     return routed
 
 
-def _row(name: str, model: nn.Module, batches: Batches) -> tuple[Cell, ...]:
-    top1, top5, images = top_accuracy(model, batches)
-    return name, top1, top5, images
+def _row(name: str, model: nn.Module, loader: DataLoader[Any]) -> tuple[Cell, ...]:
+    with Progress(len(loader), f"{name}, batches") as progress:
+        return name, *top_accuracy(model, loader, progress)

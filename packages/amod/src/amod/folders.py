@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,52 +64,6 @@ class ClassFolder:
     def fingerprint(self) -> str:
         """SHA-256 of all images and their places below `folder`, wherever that lies."""
         return fingerprint_folder(self.folder, (p.relative_to(self.folder) for p in self.paths))
-
-
-class Batches:
-    """Batches (B, 3, H, W) and targets (B,) int64 of a folder, in its order, the last one shorter.
-
-    Threads, not processes: decoding and scaling release Python's lock, and the one line of error
-    about a broken file arrives as it is. The next batch is read while this one is in use.
-
-    Args:
-        folder: the images.
-        transform: from an RGB image to a tensor (3, H, W).
-        batch_size: images a batch, at least 1.
-        workers: threads, at least 1.
-
-    Raises:
-        UserError: while iterating, for a file that cannot be read.
-    """
-
-    def __init__(
-        self,
-        folder: ClassFolder,
-        transform: Callable[[Image.Image], Tensor],
-        batch_size: int,
-        workers: int,
-    ) -> None:
-        if batch_size < 1 or workers < 1:
-            raise ValueError(f"batch_size {batch_size} and workers {workers} must be at least 1")
-        self.folder, self.transform, self.workers = folder, transform, workers
-        starts = range(0, len(folder), batch_size)
-        self._chunks = [range(s, min(s + batch_size, len(folder))) for s in starts]
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        targets = torch.tensor(self.folder.targets)
-        with ThreadPoolExecutor(self.workers) as pool:
-            coming = pool.map(self._prepare, self._chunks[0])  # begins at once
-            for here, chunk in enumerate(self._chunks):
-                images = torch.stack(list(coming))
-                for following in self._chunks[here + 1 : here + 2]:
-                    coming = pool.map(self._prepare, following)
-                yield images, targets[chunk.start : chunk.stop]
-
-    def _prepare(self, index: int) -> Tensor:
-        return self.transform(self.folder.read(index))
 
 
 def eval_transform(model: Any) -> tuple[Callable[[Image.Image], Tensor], dict[str, Any]]:

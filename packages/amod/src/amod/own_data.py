@@ -14,7 +14,7 @@ from timm.data import create_transform
 from amod import METHOD_VERSION
 from amod.baselines import cut_depth
 from amod.checks import check_device, check_preset
-from amod.data import random_view
+from amod.data import Seeded, View
 from amod.folders import ClassFolder, check_same_classes, eval_transform
 from amod.model import PRESETS, check_model, convert
 from amod.schedule import Schedule
@@ -126,13 +126,6 @@ def train_own(
                            capacity, router, preset, layers)  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
-    test_transform, config = eval_transform(network)
-    training_transform = create_transform(
-        **{key: config[key] for key in ("input_size", "interpolation", "mean", "std")},
-        is_training=True,
-        hflip=0.5 if mirror else 0.0,
-        color_jitter=0.0,
-    )
     settings = {
         "kind": kind, "model": model, "capacity": capacity, "router": router, "preset": preset,
         "layers": layers, "scored": scored, "mirror": mirror, "seed": seed,
@@ -140,14 +133,15 @@ def train_own(
         "train": source.fingerprint(), "test": held_out.fingerprint(),
         "method_version": METHOD_VERSION,
     }  # fmt: skip
+    view, test_view = _views(network, mirror)
     job = Job(
         model=network,
         train=source,
         test=held_out,
         schedule=schedule,
         seed=seed,
-        view=random_view(training_transform),
-        test_view=random_view(test_transform),
+        view=view,
+        test_view=test_view,
         directory=folder / "checkpoints",
         identity=json.dumps(settings) + recipe_hash(schedule),
         evaluate_every=max(1, schedule.steps // max(1, evaluations)),
@@ -171,6 +165,18 @@ def train_own(
         dist.barrier()  # torchrun ends all processes when one has ended
         dist.destroy_process_group()
     return log
+
+
+def _views(network: Any, mirror: bool) -> tuple[View, View]:
+    """timm's training view (random crop and mirror image), and its evaluation view."""
+    evaluation, config = eval_transform(network)
+    training = create_transform(
+        **{key: config[key] for key in ("input_size", "interpolation", "mean", "std")},
+        is_training=True,
+        hflip=0.5 if mirror else 0.0,
+        color_jitter=0.0,
+    )
+    return Seeded(training), Seeded(evaluation)
 
 
 def _network(

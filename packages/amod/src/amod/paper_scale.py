@@ -22,9 +22,9 @@ from amod.flop_table import capacity_and_layers, reported
 from amod.flops import SHAPES, Shape, dense_macs, routed_macs
 from amod.folders import ClassFolder
 from amod.own_data import train_own
-from amod.results import interval
 from amod.training import DivergedError
 from repro_shared.evidence.cells import ReportedCell, find_cell, slug
+from repro_shared.evidence.claims import interval_cells, interval_columns
 from repro_shared.evidence.records import (
     RunRecord,
     path_for,
@@ -227,7 +227,9 @@ def result_table(name: str, runs: Sequence[CellRun], folder: Path, out: Path) ->
         values = [r.metrics["accuracy"] for r in found if r and r.status == "complete"]
         printed = find_cell(cells, run.cell).value
         diverged = sum(r is not None and r.status == "failed" for r in found)
-        rows.append((run.cell, printed, run.macs / 1e9, *interval(values), len(values), diverged))
+        rows.append(
+            (run.cell, printed, run.macs / 1e9, *interval_cells(values), len(values), diverged)
+        )
     return Table(
         f"paper-{name}",
         f"arXiv 2412.20875v1, {name}: reported and measured",
@@ -235,9 +237,7 @@ def result_table(name: str, runs: Sequence[CellRun], folder: Path, out: Path) ->
             Column("cell"),
             Column("reported", "top-1 %", 2),
             Column("cost", "GMAC", 3),
-            Column("measured", "top-1 %", 2),
-            Column("low", "%", 2),
-            Column("high", "%", 2),
+            *interval_columns(Column("measured", "top-1 %", 2)),
             Column("seeds"),
             Column("diverged", "seeds"),
         ),

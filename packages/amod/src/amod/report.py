@@ -16,11 +16,11 @@ from amod.recipes import (
     transfer_arms,
     tried_arms,
 )
-from amod.results import Results, interval
+from amod.results import Results
 from amod.stages import macs
-from repro_shared.evidence.claims import judge, verdict_table
+from repro_shared.evidence.claims import interval_cells, interval_columns, judge, verdict_table
 from repro_shared.evidence.figures import house_style, line_styles, new_figure, save_figure
-from repro_shared.evidence.tables import Column, Table, write_tables
+from repro_shared.evidence.tables import Cell, Column, Table, write_tables
 
 DATA_SENTENCE = {
     "digits": "composed: real MNIST digits among pieces of others on photographs, 32 x 32",
@@ -74,7 +74,7 @@ def notes(results: Results) -> tuple[str, ...]:
 def conversion_table(results: Results) -> Table:
     """Accuracy right after conversion, no training, by capacity."""
     recipe = results.recipe
-    dense = interval(results.values("dense", "accuracy"))
+    dense = interval_cells(results.values("dense", "accuracy"))
     rows: list[tuple[Any, ...]] = [("dense", *(x for _ in recipe.capacities for x in dense))]
     measured = [(row, f"convert-{row}", "accuracy") for row in conversion_arms(recipe)]
     extra: tuple[str, ...] = ()
@@ -96,15 +96,11 @@ def conversion_table(results: Results) -> Table:
     for label, arm, metric in measured:
         cells: list[Any] = [label]
         for capacity in recipe.capacities:
-            cells += interval(results.values(arm, f"{metric}/{capacity:g}"))
+            cells += interval_cells(results.values(arm, f"{metric}/{capacity:g}"))
         rows.append(tuple(cells))
     columns = [Column("model")]
     for capacity in recipe.capacities:
-        columns += [
-            Column(f"at {100 * capacity:g} %", "accuracy %", 1),
-            Column("low", "%", 1),
-            Column("high", "%", 1),
-        ]
+        columns += interval_columns(Column(f"accuracy at {100 * capacity:g} %", "%", 1))
     return Table(
         f"conversion-{tag(recipe)}",
         f"{recipe.name}: accuracy right after conversion, without training",
@@ -129,7 +125,7 @@ def finetune_table(results: Results) -> Table:
         if arm in control_arms(recipe) and not results.runs(f"finetune-{arm.name}"):
             continue
         values = results.values(f"finetune-{arm.name}", "accuracy")
-        mean, low, high = interval(values)
+        mean, low, high = interval_cells(values)
         ours = results.values(f"finetune-attention-{arm.capacity:g}", "accuracy")
         reference = 100 - sum(ours) / len(ours) if ours else None
         ratio = None
@@ -144,9 +140,7 @@ def finetune_table(results: Results) -> Table:
         (
             Column("model, capacity"),
             Column("MACs", "x dense", 3),
-            Column("accuracy", "%", 2),
-            Column("low", "%", 2),
-            Column("high", "%", 2),
+            *interval_columns(Column("accuracy", "%", 2)),
             Column("error of attention", "x its own", 3),
             Column("accuracy by seed"),
         ),
@@ -169,7 +163,7 @@ def tuning_table(results: Results) -> Table:
         means = {rate: sum(values) / len(values) for rate, values in runs.items() if values}
         best = max(means, key=lambda rate: means[rate], default=None)
         rows.append((arm.name, *(means.get(rate) for rate in recipe.tries), best and f"{best:g}"))
-    dense = interval(results.values("dense", "accuracy"))[0]
+    dense = interval_cells(results.values("dense", "accuracy"))[0]
     rows.append(("dense, before", *(dense for _ in recipe.tries), None))
     scored = "a fifth of the training pictures" if recipe.data.held_out else "canvases of `val`"
     return Table(
@@ -193,8 +187,8 @@ def transfer_table(results: Results) -> Table:
     peaks = {r.seed: max(point["accuracy"] for point in r.curve) for r in ours}
     for arm in transfer_arms(recipe):
         runs = results.runs(f"transfer-{arm.name}")
-        accuracy = interval([r.metrics["accuracy"] for r in runs])
-        area = interval([r.metrics["area"] for r in runs])
+        accuracy = interval_cells([r.metrics["accuracy"] for r in runs])
+        area = interval_cells([r.metrics["area"] for r in runs])
         reached = [
             next((p["step"] for p in r.curve if p["accuracy"] >= peaks[r.seed] - 2), None)
             for r in runs
@@ -208,8 +202,8 @@ def transfer_table(results: Results) -> Table:
         f"{recipe.name}: transfer to other classes",
         (
             Column("model, capacity"),
-            Column("accuracy", "%", 2), Column("low", "%", 2), Column("high", "%", 2),
-            Column("average over training", "%", 2), Column("low", "%", 2), Column("high", "%", 2),
+            *interval_columns(Column("accuracy", "%", 2)),
+            *interval_columns(Column("average over training", "%", 2)),
             Column("steps to A-MoD's peak - 2", "", 0),
             Column("never reached", "seeds", 0),
         ),
@@ -219,7 +213,7 @@ def transfer_table(results: Results) -> Table:
             "Evaluated every quarter of an epoch. Steps: mean over the seeds that come within two "
             "points of A-MoD's best, which is the paper's line; never reached: the other seeds.",
         ),
-    )  # fmt: skip
+    )
 
 
 def scratch_table(results: Results) -> Table:
@@ -230,7 +224,7 @@ def scratch_table(results: Results) -> Table:
     runs += [(arm.name, f"scratch-{arm.name}", arm) for arm in scratch_arms(recipe)]
     for label, name, arm in runs:
         values = results.values(name, "accuracy")
-        rows.append((label, macs(arm, recipe.network.shape) / dense, *interval(values),
+        rows.append((label, macs(arm, recipe.network.shape) / dense, *interval_cells(values),
                      " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
     return Table(
         f"scratch-{tag(recipe)}",
@@ -238,9 +232,7 @@ def scratch_table(results: Results) -> Table:
         (
             Column("model, capacity"),
             Column("MACs", "x dense", 3),
-            Column("accuracy", "%", 2),
-            Column("low", "%", 2),
-            Column("high", "%", 2),
+            *interval_columns(Column("accuracy", "%", 2)),
             Column("accuracy by seed"),
         ),
         tuple(rows),
@@ -253,68 +245,75 @@ def importance_table(results: Results) -> Table:
     recipe = results.recipe
     arms = [(name, f"importance-{name}") for name in IMPORTANCE]
     arms += [(f"fine-tuned {name}", f"finetune-{name}") for name in recipe.examined]
-    rows = []
+    measures = {
+        "spearman": Column("rank correlation", "-1 to 1", 3),
+        "pearson": Column("Pearson of means", "-1 to 1", 3),
+    }
+    explained = (
+        f"{recipe.importance} test pictures a seed. Importance of a token: rise of the loss when a "
+        "routed block leaves it out. Rank correlation: mean over pictures and blocks; Pearson of "
+        "means: of values averaged over pictures, mean over blocks."
+    )
+    if recipe.data.scenes is not None:  # where the digit lies is known
+        measures["auc"] = Column("finds the digit", "AUC", 3)
+        explained += " AUC: probability that a patch of the digit outranks another; 0.5 is chance."
+    rows: list[tuple[Cell, ...]] = []
     for label, arm in arms:
-        cells: list[Any] = [label]
-        for metric in ("spearman", "pearson", "auc"):
-            cells += interval(results.values(arm, metric))
-        rows.append(tuple(cells))
-    columns = [Column("ranking")]
-    for name in ("rank correlation", "Pearson of means", "finds the digit"):
-        unit = "AUC" if name.startswith("finds") else "-1 to 1"
-        columns += [Column(name, unit, 3), Column("low", unit, 3), Column("high", unit, 3)]
+        cells = [c for name in measures for c in interval_cells(results.values(arm, name))]
+        rows.append((label, *cells))
     return Table(
         f"importance-{tag(recipe)}",
         f"{recipe.name}: rankings against leave-one-out importance",
-        tuple(columns),
+        (Column("ranking"), *(c for mean in measures.values() for c in interval_columns(mean))),
         tuple(rows),
-        (
-            *notes(results),
-            f"{recipe.importance} test pictures a seed. Importance of a token: rise of the loss "
-            "when a routed block leaves it out. Rank correlation: mean over pictures and blocks; "
-            "Pearson of means: of values averaged over pictures, mean over blocks. AUC: "
-            "probability that a patch of the digit outranks another; 0.5 is chance.",
-        ),
+        (*notes(results), explained),
     )
 
 
 def figures(results: Results, folder: Path) -> None:
     """Conversion by capacity, and transfer curves; none of tuning."""
-    recipe = results.recipe
-    if recipe.tries:
+    if results.recipe.tries:
         return
-    shown = ["attention", "cls-row", "random", "l2norm", "linear", "isoflop-first", "isoflop-even"]
     with house_style():
-        drawing = new_figure()
-        axes = drawing.add_subplot()
-        styles: dict[str, Any] = dict(line_styles(shown))
-        for name, style in styles.items():
-            means: list[Any] = [interval(results.values(f"convert-{name}", f"retained/{c:g}"))[0]
-                     for c in recipe.capacities]  # fmt: skip
-            axes.plot(recipe.capacities, means, **style)
-        axes.set_xlabel("capacity (share of tokens in routed blocks)")
-        axes.set_ylabel("accuracy kept (percent of the dense model's)")
-        axes.set_title(f"{recipe.name}: conversion without training")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))  # no corner is free
-        save_figure(drawing, folder / f"conversion-{tag(recipe)}")
-        if recipe.transfer is None:
-            return
-        drawing = new_figure()
-        axes = drawing.add_subplot()
-        arms = [arm.name for arm in transfer_arms(recipe)]
-        styles = dict(line_styles(arms))
-        for name, style in styles.items():
-            runs = results.runs(f"transfer-{name}")
-            if runs:
-                steps = [point["step"] for point in runs[0].curve]
-                points = zip(*([p["accuracy"] for p in r.curve] for r in runs), strict=True)
-                means = [sum(values) / len(values) for values in points]
-                axes.plot(steps, means, **{**style, "markersize": 2.5})
-        axes.set_xlabel("step")
-        axes.set_ylabel("accuracy, mean over seeds (percent)")
-        axes.set_title(f"{recipe.name}: transfer to other classes")
-        axes.legend(loc="best")
-        save_figure(drawing, folder / f"transfer-{tag(recipe)}")
+        conversion_figure(results, folder)
+        if results.recipe.transfer is not None:
+            transfer_figure(results, folder)
+
+
+def conversion_figure(results: Results, folder: Path) -> None:
+    """Accuracy kept right after conversion, by capacity."""
+    capacities = results.recipe.capacities
+    shown = ["attention", "cls-row", "random", "l2norm", "linear", "isoflop-first", "isoflop-even"]
+    drawing = new_figure()
+    axes = drawing.add_subplot()
+    for name, style in dict[str, Any](line_styles(shown)).items():
+        kept = [results.values(f"convert-{name}", f"retained/{c:g}") for c in capacities]
+        means: list[Any] = [interval_cells(values)[0] for values in kept]
+        axes.plot(capacities, means, **style)
+    axes.set_xlabel("capacity (share of tokens in routed blocks)")
+    axes.set_ylabel("accuracy kept (percent of the dense model's)")
+    axes.set_title(f"{results.recipe.name}: conversion without training")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))  # no corner is free
+    save_figure(drawing, folder / f"conversion-{tag(results.recipe)}")
+
+
+def transfer_figure(results: Results, folder: Path) -> None:
+    """Accuracy over the steps of transfer."""
+    drawing = new_figure()
+    axes = drawing.add_subplot()
+    arms = [arm.name for arm in transfer_arms(results.recipe)]
+    for name, style in dict[str, Any](line_styles(arms)).items():
+        runs = results.runs(f"transfer-{name}")
+        if runs:
+            steps = [point["step"] for point in runs[0].curve]
+            points = zip(*([p["accuracy"] for p in r.curve] for r in runs), strict=True)
+            means = [sum(values) / len(values) for values in points]
+            axes.plot(steps, means, **{**style, "markersize": 2.5})
+    axes.set_xlabel("step")
+    axes.set_ylabel("accuracy, mean over seeds (percent)")
+    axes.set_title(f"{results.recipe.name}: transfer to other classes")
+    axes.legend(loc="best")
+    save_figure(drawing, folder / f"transfer-{tag(results.recipe)}")
 
 
 def write_report(results: Results, out: Path) -> list[Table]:

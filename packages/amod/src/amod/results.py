@@ -8,7 +8,7 @@ from pathlib import Path
 from amod import METHOD_VERSION
 from amod.claims import CLAIMS
 from amod.recipes import Recipe
-from repro_shared.evidence.claims import judge, t_interval
+from repro_shared.evidence.claims import judge
 from repro_shared.evidence.measured import Measured, measure, read_measured
 from repro_shared.evidence.records import RunRecord, read_records, recipe_hash
 
@@ -48,14 +48,6 @@ def load_results(recipe: Recipe, out: Path) -> Results | None:
     found = read_records(out, recipe.name)
     kept = [r for r in found if r.recipe_hash == key and r.method_version == METHOD_VERSION]
     return Results(recipe, kept, len(found) - len(kept)) if found else None
-
-
-def interval(values: list[float]) -> tuple[float | None, float | None, float | None]:
-    """Mean with its 95 % Student t interval; no interval from a single value."""
-    if len(values) < 2:
-        return (values[0] if values else None), None, None
-    mean, low, high = t_interval(values)
-    return mean, low, high
 
 
 def committed() -> list[Measured]:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 import amod
+from amod.accuracy import top_accuracy
 from amod.baselines import cut_depth
-from amod.data import PLAIN, Arrays, Shift, patch_relevance
+from amod.data import PLAIN, Arrays, Shift, batches, patch_relevance
 from amod.flops import Shape, dense_macs, routed_macs
 from amod.importance import auc, leave_one_out, pearson, ranked_by, spearman
 from amod.recipes import Arm, Data, Network, Recipe
 from amod.schedule import Schedule
-from amod.training import Job, Outcome, accuracy, train
+from amod.training import Job, Outcome, train
 from repro_shared.evidence.records import recipe_hash
 from repro_shared.runtime.files import atomic_write_bytes, ensure_output_dir
 from repro_shared.runtime.progress import say
@@ -113,11 +114,11 @@ def dense(experiment: Experiment, run: Run, seed: int) -> Result:
 def convert(experiment: Experiment, run: Run, seed: int) -> Result:
     """Accuracy right after conversion, for each capacity (the paper's table 3)."""
     test, device = experiment.test, experiment.device
-    whole = accuracy(dense_model(experiment, seed), test, device=device)
+    whole = top_accuracy(dense_model(experiment, seed).to(device), batches(test))[0]
     metrics = {}
     for arm in run.arms:
         model = build(arm, dense_model(experiment, seed), seed).to(device)
-        found = accuracy(model, test, device=device)
+        found = top_accuracy(model, batches(test))[0]
         metrics[f"accuracy/{arm.capacity:g}"] = found
         metrics[f"retained/{arm.capacity:g}"] = 100 * found / whole if whole else 0.0
     return Result(metrics)

@@ -11,7 +11,6 @@ import os
 import resource
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from amod.accuracy import top_accuracy
 from amod.data import PLAIN, Source, View, Views, batches, readable
 from amod.schedule import Schedule, autocast, mixing
 from repro_shared.runtime.checkpoint import CheckpointStore
@@ -31,7 +31,6 @@ from repro_shared.runtime.rng import (
     capture_rng,
     derive_seed,
     endless_loader,
-    isolated_rng,
     restore_rng,
     seed_everything,
 )
@@ -179,11 +178,13 @@ class Trainer:
     def evaluate(self) -> None:
         """Add a point to the curve: mean loss since the last one, accuracy of the weights kept."""
         point: dict[str, Any] = {"step": self.done, "loss": self.loss_sum / self.loss_count}
-        if self.job.test is not None and self.rank == 0:
+        if self.job.test is not None:
             scored = self.average.module if self.average is not None else self.model
-            point["accuracy"] = accuracy(
-                scored, self.job.test, self.job.test_view, self.device, self.job.workers
-            )
+            loader = batches(
+                self.job.test, self.job.test_view,
+                workers=self.job.workers, rank=self.rank, world=self.world,
+            )  # fmt: skip
+            point["accuracy"] = top_accuracy(scored, loader, world=self.world)[0]
         self.curve.append(point)
         self.loss_sum, self.loss_count = 0.0, 0
 
@@ -237,31 +238,11 @@ def train(job: Job) -> Outcome:
     return Trainer(job).run()
 
 
-def accuracy(
-    model: nn.Module,
-    source: Source,
-    view: View = PLAIN,
-    device: torch.device | str = "cpu",
-    workers: int = 0,
-) -> float:
-    """Top-1 accuracy in percent. Draws (a random router's) begin from a fixed seed each time."""
-    training, correct = model.training, 0
-    model.eval()
-    with torch.inference_mode(), isolated_rng(0):
-        for images, targets in readable(batches(source, view, workers=workers)):
-            found = model(images.to(device)).argmax(dim=1).cpu()
-            correct += int((found == targets).sum())
-    model.train(training)
-    return 100 * correct / len(source)
-
-
 def processes(device: str = "cpu") -> tuple[int, int]:
     """Rank and number of processes; joins torchrun's group where there is one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        # The first process evaluates alone, and the others wait for it.
-        backend, patience = "nccl" if device == "cuda" else "gloo", timedelta(hours=4)
-        dist.init_process_group(backend, timeout=patience)
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return (dist.get_rank(), world) if world > 1 else (0, 1)

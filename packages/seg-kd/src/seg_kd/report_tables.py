@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
-from repro_shared.evidence.claims import judge, t_interval, verdict_table
+from repro_shared.evidence.claims import interval_cells, interval_columns, judge, verdict_table
 from repro_shared.evidence.tables import Column, Table
 from seg_kd.claims import CLAIMS
 from seg_kd.plan import REFERENCE, Match, arm_name, drifted
@@ -99,19 +100,19 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
     rows: list[tuple[str | float | int | None, ...]] = []
     for label, arm in arms:
         values, runs = results.values(arm), results.runs(arm)
-        mean, low, high = interval(values)
-        ratios = sorted(r.seconds / reference[r.seed] for r in runs if r.seed in reference)
+        mean, low, high = interval_cells(values)
+        ratios = [r.seconds / reference[r.seed] for r in runs if r.seed in reference]
+        realised = statistics.median(ratios) if ratios else None
         iterations = int(runs[0].metrics["iterations"]) if runs else None
         share = 100 * mean / teacher[0] if values and teacher and mean is not None else None
         beside = (results.committed.get(arm),) if results.committed else ()
-        rows.append((label, iterations, median(ratios), mean, low, high, share,
+        rows.append((label, iterations, realised, mean, low, high, share,
                      gap_closed(mean, plain, teacher), *beside,
                      " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
     if teacher:
         beside = (None,) if results.committed else ()
         rows.append(("teacher", None, None, teacher[0], None, None, 100.0, None, *beside, ""))
     seeds = sorted({r.seed for _, arm in arms for r in results.runs(arm)})
-    realised = realised_times(results, arms, budget, reference)
     matched = "wall-clock time" if match == "time" else "iterations"
     return Table(
         f"equal-{match}-{suffix(recipe)}" + (f"-{budget}" if len(recipe.budgets) > 1 else ""),
@@ -120,9 +121,7 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
             Column("student"),
             Column("iterations", "", 0),
             Column("realised time", "x logit", 3),
-            Column("mIoU", "%", 2),
-            Column("low", "%", 2),
-            Column("high", "%", 2),
+            *interval_columns(Column("mIoU", "%", 2)),
             Column("of teacher", "%", 1),
             Column("gap closed", "%", 1),
             *((Column("committed", "mIoU", 2),) if results.committed else ()),
@@ -135,7 +134,7 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
             "Low and high: 95 % Student t interval over seeds (initialisation, order, "
             "augmentation; not over data). Realised time: median over seeds of seconds / logit's "
             "seconds.",
-            *realised,
+            *realised_times(results, arms, budget, reference),
             "Gap closed: (student - plain) / (teacher - plain), negative for a student below the "
             f"plain one; given where the gap is at least {LEAST_GAP:g} mIoU. No number here is the "
             "paper's.",
@@ -155,8 +154,7 @@ def realised_times(
             continue
         ratio = results.plan.ratios[label.partition(",")[0]]
         planned = runs[0].metrics["iterations"] * ratio / budget
-        middle = median(sorted(run.seconds / reference[run.seed] for run in runs))
-        assert middle is not None
+        middle = statistics.median(run.seconds / reference[run.seed] for run in runs)
         parts.append(f"{label} {100 * (middle / planned - 1):+.1f} %")
     return (f"Realised over planned time: {'; '.join(parts)} (aim: within 5 %).",) if parts else ()
 
@@ -172,7 +170,7 @@ def curve_table(results: Results) -> Table:
         means: list[float] = []
         for match, budget in matches:
             effects = paired_effects(results, objective.name, match, budget)
-            mean, low, high = interval(effects)
+            mean, low, high = interval_cells(effects)
             means += [mean] if mean is not None and match == "time" else []
             rows.append((objective.name, match, budget, mean, low, high, len(effects),
                          " ".join(f"{effect:+.1f}" for effect in effects)))  # fmt: skip
@@ -185,9 +183,7 @@ def curve_table(results: Results) -> Table:
             Column("student"),
             Column("equal"),
             Column("budget", "logit iterations", 0),
-            Column("effect", "mIoU points", 2),
-            Column("low", "mIoU points", 2),
-            Column("high", "mIoU points", 2),
+            *interval_columns(Column("effect", "mIoU points", 2)),
             Column("n", "seeds", 0),
             Column("effects by seed"),
         ),
@@ -256,21 +252,3 @@ def gap_closed(
     base = sum(plain) / len(plain)
     gap = teacher[0] - base
     return 100 * (mean - base) / gap if gap >= LEAST_GAP else None
-
-
-def interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Mean with its t interval; no interval from a single value."""
-    if not values:
-        return None, None, None
-    if len(values) == 1:
-        return values[0], None, None
-    mean, low, high = t_interval(values)
-    return mean, low, high
-
-
-def median(values: Sequence[float]) -> float | None:
-    """Median of sorted values, None of none."""
-    if not values:
-        return None
-    middle = len(values) // 2
-    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2

@@ -193,6 +193,18 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return _interval(values, (1 - level) / 2, (1 - level) / 2)
 
 
+def interval_cells(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Cells of a table: a mean and its `t_interval`; no ends for one value, nothing for none."""
+    if len(values) > 1:
+        return t_interval(values)
+    return (values[0] if values else None), None, None
+
+
+def interval_columns(mean: Column) -> tuple[Column, Column, Column]:
+    """Columns for `interval_cells`: the mean's, `low` and `high`."""
+    return mean, replace(mean, name="low"), replace(mean, name="high")
+
+
 def p_values(values: Sequence[float], bound: float) -> tuple[float, float]:
     """One-sided p-values of the t test for a mean above the bound, and for one below it."""
     mean, error = _mean_and_error(values)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pydantic
 
 from repro_shared.evidence.cells import STATUS_MEANING, EmptyIsNone, ReportedCell, read_rows
-from repro_shared.evidence.claims import Claim, Runs, Verdict, VerdictWord, t_interval
+from repro_shared.evidence.claims import Claim, Runs, Verdict, VerdictWord, interval_cells
 from repro_shared.evidence.records import RunRecord, commit_label
 from repro_shared.evidence.tables import csv_text, escape
 
@@ -62,10 +62,7 @@ def _row(claim: Claim, verdict: Verdict, runs: Runs) -> Measured:
     own = [runs[claim.recipe, claim.arm, seed] for seed in verdict.seeds]
     used = own + [runs[claim.recipe, claim.rival, seed] for seed in verdict.seeds]
     values = [record.metrics[claim.metric] for record in own]
-    interval: list[float | None] = [*values, None, None, None][:3]
-    if len(values) > 1:
-        interval = [*t_interval(values)]
-    found = (*interval, verdict.mean, verdict.low, verdict.high)
+    found = (*interval_cells(values), verdict.mean, verdict.low, verdict.high)
     names = ("value", "value_low", "value_high", "effect", "effect_low", "effect_high")
     # Six digits: last bits differ between processors, and the file is compared byte for byte.
     short = (None if number is None else float(f"{number:.6g}") for number in found)

@@ -134,17 +134,9 @@ def endless_loader(
 ) -> DataLoader[Any]:
     """Endless batches, as `collate_fn` makes them, after `start` items of the stream were consumed.
 
-    Args:
-        views: `views[position, index]` is an item, a pure function of both; has a length.
-        seed: of the order.
-        batch_size: over all processes; each of `world` processes gets an equal part.
-        start: items consumed before (steps done x batch size).
-        workers: loading processes.
-        rank, world: this process and their number.
-        options: others of `DataLoader`, e.g. `collate_fn`.
-
-    Raises:
-        UserError: the batch does not divide over the processes.
+    `views[position, index]` is an item, a pure function of both, of a set with a length; `seed` is
+    of the order. The batch is of all `world` processes, this one being number `rank`, and must
+    divide over them (UserError); `options` are others of `DataLoader`, e.g. `collate_fn`.
     """
     if batch_size % world:
         raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
