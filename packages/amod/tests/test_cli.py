@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from amod.evaluate import evaluate
 from amod.flop_table import flop_table, rows
 from amod.own_data import paper_schedule, train_own
 from amod.results import committed
+from amod.timings import Timing, read_timings, write_timing
 from repro_shared.runtime.errors import UserError
+from repro_shared.timing.calibrate import Calibration
 
 
 def test_flop_table_reproduces_what_it_can_and_says_what_not() -> None:
@@ -86,14 +89,15 @@ def test_refusals(
 
 
 def test_bench_gives_ratios_beside_the_ceiling(
-    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = bench("vit_tiny_patch16_224", 2, 2, img_size=64, embed_dim=48, depth=4)
+    timing = bench("vit_tiny_patch16_224", 2, 2, img_size=64, embed_dim=48, depth=4)
+    table = timing.table()
     by_name = {row[0]: row[1:] for row in table.rows}
     assert list(by_name)[:4] == ["dense", "dense with scores", "A-MoD 0.5", "linear 0.5"]
     assert {"fixed tokens 0.5", "fixed tokens 0.125"} <= set(by_name)
     assert len(by_name) == 2 + 2 * 5
-    assert "A-MoD over fixed tokens" in table.notes[2]
+    assert "over fixed tokens" in table.notes[2]
     assert by_name["dense"] == (1.0, 1.0, 1.0, 1.0, 1.0)
     assert by_name["dense with scores"][3] == 1.0
     for speed, low, high, top, realised in by_name.values():
@@ -104,12 +108,46 @@ def test_bench_gives_ratios_beside_the_ceiling(
         assert 0 < low <= speed <= high
         assert 1 <= top < 2
         assert realised == pytest.approx(speed / top)
-    table = bench("vit_tiny_patch16_224", 2, 1, routed_only=True, img_size=64, embed_dim=48)
+    path = write_timing(tmp_path, timing)
+    assert path.name == "vit-tiny-patch16-224-batch-2.json"
+    assert [each.table() for each in read_timings(tmp_path)] == [table]
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(UserError, match=r"batch-2\.json: damaged"):
+        read_timings(tmp_path)
+    table = bench("vit_tiny_patch16_224", 2, 1, routed_only=True, img_size=64, embed_dim=48).table()
     assert not any("layers" in str(row[0]) or "merging" in str(row[0]) for row in table.rows)
     assert len(table.rows) == 2 + 2 * 3
     for model in ("no_such_model", "resnet18"):
         assert call("bench", "--model", model) == 2
         assert model.partition("18")[0] in capsys.readouterr().err.lower()
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    seconds = {
+        "dense": [2.0, 4.0, 6.0],
+        "A-MoD 0.5": [1.0, 1.0, 3.0],
+        "linear 0.5": [1.0, 2.0, 6.0],
+        "fixed tokens 0.5": [1.0, 1.0, 1.5],
+    }
+    timing = Timing(
+        model="vit_tiny_patch16_224",
+        batch=1,
+        device="cuda",
+        compiled=True,
+        capacities=(0.5,),
+        macs={name: 8 if name == "dense" else 5 for name in seconds},
+        calibration=Calibration(seconds, seconds, 3, 0, 0, 1, {"cpu": "one"}),
+        provenance={},
+        finished=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    table = timing.table()
+    assert table.id == "bench-vit-tiny-patch16-224-batch-1-compiled-cuda"
+    # dense / A-MoD is 2, 4, 2: its median is not the ratio of the medians, which is 4.
+    assert table.rows[1] == ("A-MoD 0.5", 2.0, 2.0, pytest.approx(3.6), 1.6, 1.25)
+    assert (
+        "over linear 2.000 [1.200, 2.000], over fixed tokens 1.000 [0.600, 1.000]"
+        in (table.notes[-1])
+    )
 
 
 def test_train_evaluate_and_show_a_user_model(

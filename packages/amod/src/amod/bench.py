@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ from amod.checks import check_device
 from amod.flops import Shape, dense_macs, routed_macs
 from amod.merging import equal_r, merge_tokens, merged_macs
 from amod.model import convert
-from repro_shared.evidence.tables import Cell, Column, Table
+from amod.timings import Timing
+from repro_shared.evidence.records import provenance
 from repro_shared.runtime.errors import UserError
-from repro_shared.timing.calibrate import Calibration, calibrate
+from repro_shared.timing.calibrate import calibrate
 
 CAPACITIES = (0.5, 0.125)
 
@@ -69,8 +70,8 @@ def bench(
     compiled: bool = False,
     routed_only: bool = False,
     **changes: Any,
-) -> Table:
-    """Images per second of each model over the dense one's.
+) -> Timing:
+    """Time the forward pass of the dense model, of routed ones and of their rivals.
 
     Args:
         model: a timm model name of the VisionTransformer class.
@@ -99,13 +100,24 @@ def bench(
     networks = {name: network.to(device) for name, (network, _) in arms.items()}
     if compiled:
         networks = {name: torch.compile(n) for name, n in networks.items()}  # type: ignore[misc]
+    origin = provenance(("amod", "timm"), __file__)
     with torch.inference_mode():
-        result = calibrate(
+        seconds = calibrate(
             {name: _step(network, image) for name, network in networks.items()},
             warmup=3,
             rounds=rounds,
         )
-    return _table(f"{model}, batch {batch}", arms, result, device, compiled)
+    return Timing(
+        model=model,
+        batch=batch,
+        device=device,
+        compiled=compiled,
+        capacities=CAPACITIES,
+        macs={name: macs for name, (_, macs) in arms.items()},
+        calibration=seconds,
+        provenance=origin,
+        finished=datetime.now(UTC),
+    )
 
 
 def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
@@ -147,57 +159,6 @@ def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
             merged_macs(shape, r),
         )
     return arms
-
-
-def _table(
-    title: str,
-    arms: dict[str, tuple[nn.Module, int]],
-    result: Calibration,
-    device: str,
-    compiled: bool,
-) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for name, (_, cost) in arms.items():
-        top = arms["dense"][1] / cost
-        rows.append((name, *_ratio(result, "dense", name), top, _median(result, name) / top))
-    notes = [
-        f"{result.rounds} interleaved rounds, {result.threads} threads, {device}, "
-        f"{'all' if compiled else 'none'} compiled, random weights, inference mode. Medians and "
-        "10 and 90 % points of the ratios taken round by round.",
-    ]
-    for capacity in CAPACITIES:
-        middle, low, high = _ratio(result, f"linear {capacity:g}", f"A-MoD {capacity:g}")
-        notes.append(f"A-MoD over linear at {capacity:g}: {middle:.3f} [{low:.3f}, {high:.3f}].")
-        middle, low, high = _ratio(result, f"fixed tokens {capacity:g}", f"A-MoD {capacity:g}")
-        notes.append(
-            f"A-MoD over fixed tokens (no scores, the same ones in every picture) at {capacity:g}: "
-            f"{middle:.3f} [{low:.3f}, {high:.3f}]."
-        )
-    return Table(
-        "bench",
-        f"{title}: images per second over the dense model's",
-        (
-            Column("model"),
-            Column("speed", "x dense", 3),
-            Column("10 %", "x dense", 3),
-            Column("90 %", "x dense", 3),
-            Column("ceiling by MACs", "x dense", 3),
-            Column("realised", "of ceiling", 3),
-        ),
-        tuple(rows),
-        tuple(notes),
-    )
-
-
-def _ratio(result: Calibration, slow: str, fast: str) -> tuple[float, float, float]:
-    """Median, 10 and 90 % points of slow / fast, round by round."""
-    ratios = np.divide(result.seconds[slow], result.seconds[fast])
-    middle, low, high = np.quantile(ratios, (0.5, 0.1, 0.9)).tolist()
-    return middle, low, high
-
-
-def _median(result: Calibration, name: str) -> float:
-    return _ratio(result, "dense", name)[0]
 
 
 def _step(network: nn.Module, image: Tensor) -> Callable[[], None]:

@@ -265,6 +265,7 @@ def bench(
     compiled: bool = False,
     routed_only: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
+    out: str | None = None,
 ) -> None:
     """Speed of routed against dense models as ratios, interleaved, beside the ceiling by FLOPs.
 
@@ -275,10 +276,19 @@ def bench(
         compiled: run all models through torch.compile.
         routed_only: leave out depth-cut models and token merging.
         device: cpu or cuda.
+        out: keep the times of all rounds below this folder, and the table.
     """
     from amod.bench import bench as run_bench
+    from amod.timings import write_timing
+    from repro_shared.evidence.tables import write_tables
+    from repro_shared.runtime.files import ensure_output_dir
 
-    print(run_bench(model, batch, rounds, device, compiled, routed_only).to_terminal())
+    folder = ensure_output_dir(out) if out else None
+    timing = run_bench(model, batch, rounds, device, compiled, routed_only)
+    if folder is not None:
+        write_timing(folder, timing)
+        write_tables(folder / "tables", [timing.table()])
+    print(timing.table().to_terminal())
 
 
 def results_folder() -> Path:

@@ -10,6 +10,7 @@ from amod.flop_table import flop_table
 from amod.recipes import FUNCTIONS, find_recipe
 from amod.report import tag, write_report
 from amod.results import COMMITTED_RESULTS, TABLES, Results, load_results, measurements
+from amod.timings import read_timings
 from repro_shared.evidence.measured import measured_text
 from repro_shared.evidence.tables import Table, refresh, stale, write_tables
 from repro_shared.runtime.files import atomic_write_text
@@ -21,10 +22,10 @@ def generate(out: Path, check: bool) -> list[str]:
     """Make the generated files of an output folder anew.
 
     For the committed results these include the package's `tables/measured.csv` and the README's
-    block. PNG files are written and not compared.
+    blocks. PNG files are written and not compared.
 
     Args:
-        out: output folder with `records/`.
+        out: output folder with `records/` and `bench/`.
         check: compare only.
 
     Returns:
@@ -32,7 +33,7 @@ def generate(out: Path, check: bool) -> list[str]:
     """
     found = [r for r in (load_results(find_recipe(name, "cpu"), out) for name in FUNCTIONS) if r]
     with tempfile.TemporaryDirectory() as folder:
-        made, tables = Path(folder), [flop_table()]
+        made, tables = Path(folder), [flop_table(), *(t.table() for t in read_timings(out))]
         write_tables(made / "tables", tables)
         for results in found:
             tables += write_report(results, made)
@@ -61,13 +62,19 @@ def _differences(made: Path, out: Path) -> list[str]:
 
 def _package_files(found: list[Results], tables: list[Table], check: bool) -> list[str]:
     text, path = measured_text(measurements(found)), TABLES / "measured.csv"
-    blocks = {"results": results_block(found, tables)}
+    blocks = {"results": results_block(found, tables), "speed": speed_block(tables)}
     if not check:
         atomic_write_text(path, text)
         refresh(README, blocks)
         return []
     wrong = [] if path.is_file() and path.read_text() == text else ["tables/measured.csv"]
     return wrong + (["README.md"] if stale(README, blocks) else [])
+
+
+def speed_block(tables: list[Table]) -> str:
+    """The README's speed tables, or that there are none."""
+    timed = [table.to_markdown() for table in tables if table.id.startswith("bench-")]
+    return "\n".join(timed) or "No timings have been committed yet.\n"
 
 
 def results_block(found: list[Results], tables: list[Table]) -> str:
