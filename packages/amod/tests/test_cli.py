@@ -15,6 +15,8 @@ from PIL import Image
 from amod.bench import bench
 from amod.evaluate import evaluate
 from amod.flop_table import flop_table, rows
+from amod.flops import Shape, dense_macs, routed_macs
+from amod.generate import speed_block
 from amod.own_data import paper_schedule, train_own
 from amod.results import committed
 from amod.timings import Timing, read_timings, write_timing
@@ -108,6 +110,9 @@ def test_bench_gives_ratios_beside_the_ceiling(
         assert 0 < low <= speed <= high
         assert 1 <= top < 2
         assert realised == pytest.approx(speed / top)
+    shape = Shape(48, 4, image_size=64)
+    top = dense_macs(shape) / routed_macs(shape, 0.125)
+    assert by_name["A-MoD 0.125"][3] == pytest.approx(top)
     path = write_timing(tmp_path, timing)
     assert path.name == "vit-tiny-patch16-224-batch-2.json"
     assert [each.table() for each in read_timings(tmp_path)] == [table]
@@ -117,19 +122,63 @@ def test_bench_gives_ratios_beside_the_ceiling(
     table = bench("vit_tiny_patch16_224", 2, 1, routed_only=True, img_size=64, embed_dim=48).table()
     assert not any("layers" in str(row[0]) or "merging" in str(row[0]) for row in table.rows)
     assert len(table.rows) == 2 + 2 * 3
-    for model in ("no_such_model", "resnet18"):
+    for model, line in (
+        ("no_such_model", "timm has no model"),
+        ("hf-hub:timm/vit_tiny", "timm has no model"),
+        ("resnet18", "ResNet cannot be routed"),
+        ("eva02_tiny_patch14_224", "counts plain MLPs only"),
+        ("amod_deit_small_patch16_224", "give the dense model's name, deit_small"),
+    ):
         assert call("bench", "--model", model) == 2
-        assert model.partition("18")[0] in capsys.readouterr().err.lower()
+        assert line in capsys.readouterr().err
+    assert call("bench", "--threads", "0") == 2
+    with pytest.raises(UserError, match="square images"):
+        bench("vit_tiny_patch16_224", 1, 1, img_size=(32, 64), embed_dim=48, depth=4)
 
 
-def test_ratios_are_taken_round_by_round() -> None:
+def test_committed_timings_become_the_speed_block(
+    timing: Timing, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_timing(tmp_path, timing)
+    assert call("report", "--out", str(tmp_path)) == 0
+    made = tmp_path / "tables" / f"bench-{timing.name}.md"
+    assert made.read_text() == timing.table().to_markdown()
+    assert speed_block([flop_table(), timing.table()]) == made.read_text()
+    assert "No timings" in speed_block([flop_table()])
+    (tmp_path / "tables" / "old.md").write_text("of an older version")
+    assert call("report", "--out", str(tmp_path)) == 0
+    assert "old.md is no longer generated: delete it" in capsys.readouterr().err
+    assert call("report", "--out", str(tmp_path), "--check") == 1
+    (tmp_path / "tables" / "old.md").unlink()
+    assert call("report", "--out", str(tmp_path), "--check") == 0
+    assert call("report", "--out", str(tmp_path / "none")) == 2
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("lost", ["dense", "A-MoD 0.5", "linear 0.5"])
+def test_timings_that_lack_a_model_are_refused(timing: Timing, lost: str, tmp_path: Path) -> None:
+    path = write_timing(tmp_path, timing)
+    values = json.loads(path.read_text())
+    del values["macs"][lost]
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"damaged or no timing .*models are missing"):
+        read_timings(tmp_path)
+    values["calibration"]["seconds"][lost] = []
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match="the calibration is damaged"):
+        read_timings(tmp_path)
+
+
+@pytest.fixture
+def timing() -> Timing:
+    """Three rounds of four models."""
     seconds = {
         "dense": [2.0, 4.0, 6.0],
         "A-MoD 0.5": [1.0, 1.0, 3.0],
         "linear 0.5": [1.0, 2.0, 6.0],
         "fixed tokens 0.5": [1.0, 1.0, 1.5],
     }
-    timing = Timing(
+    return Timing(
         model="vit_tiny_patch16_224",
         batch=1,
         device="cuda",
@@ -140,14 +189,18 @@ def test_ratios_are_taken_round_by_round() -> None:
         provenance={},
         finished=datetime(2026, 1, 2, tzinfo=UTC),
     )
+
+
+def test_ratios_are_taken_round_by_round(timing: Timing) -> None:
     table = timing.table()
     assert table.id == "bench-vit-tiny-patch16-224-batch-1-compiled-cuda"
     # dense / A-MoD is 2, 4, 2: its median is not the ratio of the medians, which is 4.
     assert table.rows[1] == ("A-MoD 0.5", 2.0, 2.0, pytest.approx(3.6), 1.6, 1.25)
-    assert (
-        "over linear 2.000 [1.200, 2.000], over fixed tokens 1.000 [0.600, 1.000]"
-        in (table.notes[-1])
+    assert table.notes[-2] == (
+        "Speed of A-MoD at 0.5: over linear 2.000 [1.200, 2.000], over fixed tokens 1.000 [0.600, "
+        "1.000]."
     )
+    assert "Fewer than 15 rounds" in table.notes[-1]
 
 
 def test_train_evaluate_and_show_a_user_model(
@@ -179,12 +232,24 @@ def test_train_evaluate_and_show_a_user_model(
         ("vit_tiny_patch16_224", {"capacity": 1.5}, "at most 1"),
         ("vit_tiny_patch16_224", {"capacity": 0.001}, "keeps none"),
         ("vit_tiny_patch16_224", {"workers": -1}, "--workers"),
+        ("vit_tiny_patch16_224", {"epochs": 0.0}, "epochs 0.0 is out of range"),
+        ("vit_tiny_patch16_224", {"epochs": float("nan")}, "epochs nan is out of range"),
+        ("vit_tiny_patch16_224", {"epochs": float("inf")}, "epochs inf is out of range"),
         ("vit_tiny_patch16_224", {"layers": 13}, "layers must be 1 to 12"),
         ("resnet18", {}, "ResNet cannot be routed"),
     ):
         with pytest.raises(UserError, match=line):
             train_own("finetune", model, None, str(tmp_path), str(tmp_path / "wrong"), **wrong)
-    # Other settings in the same folder are refused.
+    # A finished run is not made again; other settings in the same folder are refused.
+    assert not (out / "checkpoints").exists()
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    assert json.dumps(log) == json.dumps(
+        train_own(
+            "transfer", "vit_tiny_patch16_224", None, str(tmp_path), str(out), evaluations=2,
+            **settings,
+        )
+    )  # fmt: skip
+    assert (out / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="holds another run"):
         train_own(
             "transfer", "vit_tiny_patch16_224", None, str(tmp_path), str(out), seed=1, **settings

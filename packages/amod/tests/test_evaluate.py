@@ -20,7 +20,7 @@ import amod
 import amod.evaluate as module
 from amod.accuracy import top_accuracy
 from amod.evaluate import evaluate
-from amod.weights import classes_in, create_model, load_weights, read_weights
+from amod.weights import classes_in, create_model, load_weights, read_weights, routed_model
 from repro_shared.runtime.errors import UserError
 
 NAME = "vit_tiny_patch16_224"
@@ -155,7 +155,13 @@ def test_table_3_stands_beside_imagenet(
     for number in range(1000):
         (tmp_path / "val" / f"n{number:08}").mkdir(parents=True)
         (tmp_path / "val" / f"n{number:08}" / "1.png").symlink_to(tmp_path / "one.png")
-    monkeypatch.setattr(module, "top_accuracy", lambda *_: (1.0, 2.0, 1000))
+    scored: list[float] = []
+
+    def spy(model: Any, *_: Any) -> tuple[float, float, int]:
+        scored.append(model.routing.capacity if hasattr(model, "routing") else 1.0)
+        return scored[-1], 2.0, 1000
+
+    monkeypatch.setattr(module, "top_accuracy", spy)
     tiny = create_model(NAME, 1000, **TINY)  # the name counts here, not the size
     monkeypatch.setattr(module, "create_model", lambda name, classes: tiny)
     found = [
@@ -163,6 +169,7 @@ def test_table_3_stands_beside_imagenet(
         for router in ("attention", "linear")
     ]
     assert tuple(row[-1] for row in found[0].rows) == cells
+    assert [row[1] for row in found[0].rows] == [1.0, 0.5, 0.125, 0.7]  # a row's cell is its own
     assert found[0].columns[-1].header == "reported top-1 (percent)"
     assert len(found[0].notes) == notes
     assert "does not say which checkpoints" in found[0].notes[2]
@@ -232,6 +239,22 @@ def test_weights_that_do_not_fit_say_what_differs(tmp_path: Path, weights: str) 
     save_file(vit(3, depth=3).state_dict(), tmp_path / "short.safetensors")
     with pytest.raises(UserError, match=r"blocks.3.norm1.weight: absent in the file, 48 in"):
         load_weights(model, tmp_path / "short.safetensors")
+
+
+def test_weights_of_a_learned_router_need_its_name(tmp_path: Path) -> None:
+    trained = amod.convert(vit(), router="linear", capacity=0.25)
+    nn.init.normal_(trained.routers["1"].weight)
+    path = str(tmp_path / "mod.safetensors")
+    save_file(trained.state_dict(), path)
+    with pytest.raises(UserError, match="has a learned router: say which it is with --router"):
+        routed_model(NAME, path, 0.25, "attention", "paper", **TINY)
+    model = routed_model(NAME, path, 0.25, "linear", "paper", **TINY)
+    images = torch.randn(2, 3, *model.patch_embed.img_size)
+    torch.testing.assert_close(model(images), trained(images))
+    deep = routed_model(NAME, None, 0.25, "random", "practical", **{**TINY, "depth": 6})
+    assert deep.routing == amod.Routing(capacity=0.25, **amod.PRESETS["practical"])
+    with pytest.raises(UserError, match="unknown preset 'best'"):
+        routed_model(NAME, None, 0.25, "random", "best", **TINY)
 
 
 class Harmful:

@@ -323,6 +323,8 @@ def test_compiles_without_graph_breaks_and_exports() -> None:
         ({"every": 1}, "every must be at least 2"),
         ({"first": 9}, "routes nothing"),
         ({"router": "best"}, "unknown router 'best'"),
+        ({"score": "column_mean"}, "unknown score 'column_mean': choose one of column-mean"),
+        ({"backend": "best"}, "unknown backend 'best'"),
     ],
 )
 def test_settings_that_cannot_work_say_why(settings: dict[str, Any], line: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch import nn
 
 import amod
@@ -174,6 +175,29 @@ def test_views() -> None:
     masks = np.zeros((1, 8, 8), bool)
     masks[0, 5, 2] = True
     assert patch_relevance(masks, 4).tolist() == [[False, False, True, False]]
+
+
+def test_amod_train_under_torchrun_speaks_once(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for name in ("dark", "bright"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32), "black" if name == "dark" else "white").save(
+                tmp_path / part / name / "1.png"
+            )
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        "--no-python", str(Path(sys.executable).parent / "amod"), "train",
+        "--model", "vit_tiny_patch16_224", "--data", str(tmp_path), "--out", str(out),
+        "--epochs", "1", "--batch-size", "2", "--weight-decay", "0.1", "--no-mirror",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("accuracy") == 1
+    log = json.loads((out / "log.json").read_text())
+    assert (log["schedule"]["weight_decay"], log["mirror"]) == (0.1, False)
+    assert (out / "model.safetensors").is_file()
 
 
 def mislabelled() -> Arrays:

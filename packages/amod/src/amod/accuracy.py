@@ -19,12 +19,14 @@ def top_accuracy(
 ) -> tuple[float, float, int]:
     """Top-1 and top-5 accuracy in percent, and the number of pictures.
 
-    A random router's draws begin from a fixed seed each time. The model is left in the mode,
-    training or evaluation, that it came in.
+    A random router's draws begin from a fixed seed each time, in each process, and follow the
+    batches: its accuracy is repeatable for one batch size and number of processes. The model is
+    left in the mode, training or evaluation, that it came in.
 
     Args:
         model: gives logits (B, classes); with at most five classes the second value is 100.
-        loader: images (B, 3, H, W) and targets (B,), once each, see `amod.data.batches`.
+        loader: images (B, 3, H, W) and targets (B,), once each and at least one batch in all, see
+            `amod.data.batches`.
         progress: told of every batch.
         world: processes that each hold a part of the set; what is returned is of all parts.
     """

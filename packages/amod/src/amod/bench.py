@@ -13,8 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import timm
 import torch
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 from amod.baselines import cut_depth, isoflop_layers
@@ -23,6 +23,7 @@ from amod.flops import Shape, dense_macs, routed_macs
 from amod.merging import equal_r, merge_tokens, merged_macs
 from amod.model import convert
 from amod.timings import Timing
+from amod.weights import create_model
 from repro_shared.evidence.records import provenance
 from repro_shared.runtime.errors import UserError
 from repro_shared.timing.calibrate import calibrate
@@ -69,6 +70,7 @@ def bench(
     device: str = "cpu",
     compiled: bool = False,
     routed_only: bool = False,
+    threads: int = 2,
     **changes: Any,
 ) -> Timing:
     """Time the forward pass of the dense model, of routed ones and of their rivals.
@@ -80,18 +82,16 @@ def bench(
         device: cpu or cuda.
         compiled: run everything through `torch.compile`.
         routed_only: leave out depth-cut models and token merging.
+        threads: of torch on the CPU.
         changes: settings for `timm.create_model`, e.g. a smaller width.
 
     Raises:
         UserError: unknown model, one that cannot be routed, or no such device.
     """
     check_device(device)
-    if batch < 1 or rounds < 1:
-        raise UserError(f"batch {batch} and rounds {rounds} must be at least 1")
-    try:
-        dense: Any = timm.create_model(model, **changes).eval().to(device)
-    except RuntimeError as error:
-        raise UserError(f"timm knows no model {model!r}: {error}") from error
+    if min(batch, rounds, threads) < 1:
+        raise UserError(f"batch {batch}, rounds {rounds}, threads {threads} must be at least 1")
+    dense = create_model(model, **changes).to(device)
     try:
         arms = _arms(dense, routed_only)
     except ValueError as error:
@@ -101,17 +101,23 @@ def bench(
     if compiled:
         networks = {name: torch.compile(n) for name, n in networks.items()}  # type: ignore[misc]
     origin = provenance(("amod", "timm"), __file__)
-    with torch.inference_mode():
-        seconds = calibrate(
-            {name: _step(network, image) for name, network in networks.items()},
-            warmup=3,
-            rounds=rounds,
-        )
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            seconds = calibrate(
+                {name: _step(network, image) for name, network in networks.items()},
+                warmup=3,
+                rounds=rounds,
+            )
+    finally:
+        torch.set_num_threads(usual)
     return Timing(
         model=model,
         batch=batch,
         device=device,
         compiled=compiled,
+        routed_only=routed_only,
         capacities=CAPACITIES,
         macs={name: macs for name, (_, macs) in arms.items()},
         calibration=seconds,
@@ -127,6 +133,7 @@ def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
         return copy.deepcopy(dense)
 
     scored = WithScores(twin())  # refuses what cannot be routed
+    _check_counted(dense)
     shape = Shape(
         dense.embed_dim,
         len(dense.blocks),
@@ -159,6 +166,15 @@ def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
             merged_macs(shape, r),
         )
     return arms
+
+
+def _check_counted(dense: Any) -> None:
+    """ValueError for a model whose cost the closed form of `amod.flops` does not give."""
+    patches, mlp = dense.patch_embed, dense.blocks[0].mlp
+    if len({*patches.img_size}) != 1 or len({*patches.patch_size}) != 1:
+        raise ValueError("amod bench counts square images and patches only")
+    if type(mlp) is not Mlp:
+        raise ValueError(f"amod bench counts plain MLPs only, not {type(mlp).__name__}")
 
 
 def _step(network: nn.Module, image: Tensor) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -67,12 +68,17 @@ def train(
     epochs: float | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    warmup: float | None = None,
+    clip: float = 0.0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
     label_smoothing: float = 0.0,
     ema: float = 0.0,
+    mirror: bool = True,
     amp: Literal["none", "bfloat16", "float16"] = "none",
     checkpointing: bool = False,
+    evaluations: int = 10,
     seed: int = 0,
     workers: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -89,10 +95,14 @@ def train(
         router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
         preset: paper, or practical (class token protected, first blocks dense).
         layers: keep so many first blocks of the dense model instead of routing (isoFLOP).
-        epochs, batch_size, learning_rate: instead of the schedule's.
+        epochs, batch_size, learning_rate, weight_decay, warmup: instead of the schedule's; warm-up
+            is a share of the steps.
+        clip: largest gradient norm, 0 for none.
         mixup, cutmix, label_smoothing, ema: regularisation, 0 for none.
+        mirror: whether training may mirror pictures.
         amp: mixed precision.
         checkpointing: recompute activations to save memory.
+        evaluations: how often accuracy is measured.
         seed: of data order, views and new weights.
         workers: loading processes.
         device: cpu or cuda.
@@ -101,18 +111,22 @@ def train(
 
     if not data:
         raise UserError("no data: give a folder with train/ and val/ with --data DIR")
-    given = {"batch_size": batch_size, "learning_rate": learning_rate}
+    given = {
+        "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "warmup": warmup,
+    }  # fmt: skip
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     changes |= {
-        "mixup": mixup, "cutmix": cutmix, "label_smoothing": label_smoothing, "ema": ema,
-        "amp": amp, "checkpointing": checkpointing,
+        "clip": clip, "mixup": mixup, "cutmix": cutmix, "label_smoothing": label_smoothing,
+        "ema": ema, "amp": amp, "checkpointing": checkpointing,
     }  # fmt: skip
     log = train_own(
         kind, model, weights, data, out, capacity=capacity, router=router, preset=preset,
-        layers=layers, epochs=epochs, changes=changes, seed=seed, workers=workers, device=device,
+        layers=layers, epochs=epochs, changes=changes, mirror=mirror, evaluations=evaluations,
+        seed=seed, workers=workers, device=device,
     )  # fmt: skip
     last = log["curve"][-1]
-    if "accuracy" in last:  # under torchrun the first process evaluates
+    if os.environ.get("RANK", "0") == "0":  # under torchrun all processes come here
         print(f"{model}: accuracy {last['accuracy']:.2f} % after {last['step']} steps, in {out}")
 
 
@@ -156,6 +170,8 @@ def show(
     weights: str | None = None,
     out: str = "routing.png",
     capacity: float = 0.5,
+    router: str = "attention",
+    preset: Literal["paper", "practical"] = "paper",
     animate: bool = False,
 ) -> None:
     """Draw which patches of an image each routed block processes.
@@ -166,14 +182,23 @@ def show(
         weights: its checkpoint; random weights without.
         out: file to write, .png, or .gif for an animation over capacity.
         capacity: of a still picture.
+        router, preset: as the model was trained.
         animate: animate a .png, too.
     """
     from amod.show import show as draw
 
-    print(draw(image, model, weights, out, capacity, animate))
+    print(draw(image, model, weights, out, capacity, router, preset, animate))
 
 
-def export(model: str, out: str, *, weights: str | None = None, capacity: float = 0.5) -> None:
+def export(
+    model: str,
+    out: str,
+    *,
+    weights: str | None = None,
+    capacity: float = 0.5,
+    router: str = "attention",
+    preset: Literal["paper", "practical"] = "paper",
+) -> None:
     """Write a routed model as ONNX.
 
     Args:
@@ -181,16 +206,14 @@ def export(model: str, out: str, *, weights: str | None = None, capacity: float 
         out: the .onnx file.
         weights: its checkpoint; random weights without.
         capacity: share of tokens in routed blocks.
+        router, preset: as the model was trained.
     """
     from amod.export import export_onnx
-    from amod.model import convert
-    from amod.weights import classes_in, create_model, load_weights
+    from amod.weights import routed_model
 
-    network = create_model(model, classes_in(weights) if weights else None)
-    if weights:
-        load_weights(network, weights)
+    network = routed_model(model, weights, capacity, router, preset)
     try:
-        print(export_onnx(convert(network, capacity=capacity), out))
+        print(export_onnx(network, out))
     except (ValueError, ImportError) as error:
         raise UserError(str(error)) from error
 
@@ -265,6 +288,7 @@ def bench(
     compiled: bool = False,
     routed_only: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
+    threads: int = 2,
     out: str | None = None,
 ) -> None:
     """Speed of routed against dense models as ratios, interleaved, beside the ceiling by FLOPs.
@@ -276,6 +300,7 @@ def bench(
         compiled: run all models through torch.compile.
         routed_only: leave out depth-cut models and token merging.
         device: cpu or cuda.
+        threads: of torch on the CPU.
         out: keep the times of all rounds below this folder, and the table.
     """
     from amod.bench import bench as run_bench
@@ -284,7 +309,7 @@ def bench(
     from repro_shared.runtime.files import ensure_output_dir
 
     folder = ensure_output_dir(out) if out else None
-    timing = run_bench(model, batch, rounds, device, compiled, routed_only)
+    timing = run_bench(model, batch, rounds, device, compiled, routed_only, threads)
     if folder is not None:
         write_timing(folder, timing)
         write_tables(folder / "tables", [timing.table()])

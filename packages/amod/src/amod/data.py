@@ -181,5 +181,6 @@ def batches(
         sampler=[(i, i) for i in range(rank, len(source), world)],
         num_workers=workers,
         worker_init_fn=one_thread,
+        persistent_workers=workers > 0,
         generator=torch.Generator(),
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from amod.claims import CLAIMS
 from amod.flop_table import flop_table
 from amod.recipes import FUNCTIONS, find_recipe
-from amod.report import tag, write_report
+from amod.report import write_report
 from amod.results import COMMITTED_RESULTS, TABLES, Results, load_results, measurements
 from amod.timings import read_timings
 from repro_shared.evidence.measured import measured_text
 from repro_shared.evidence.tables import Table, refresh, stale, write_tables
-from repro_shared.runtime.files import atomic_write_text
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, ensure_output_dir
+from repro_shared.runtime.progress import say
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -30,16 +33,28 @@ def generate(out: Path, check: bool) -> list[str]:
 
     Returns:
         With `check`, names of files that differ; else nothing.
+
+    Raises:
+        UserError: no such folder, or a damaged record.
     """
+    if not out.is_dir():
+        raise UserError(f"{out}: no such folder; give one that `amod reproduce` wrote")
     found = [r for r in (load_results(find_recipe(name, "cpu"), out) for name in FUNCTIONS) if r]
     with tempfile.TemporaryDirectory() as folder:
         made, tables = Path(folder), [flop_table(), *(t.table() for t in read_timings(out))]
         write_tables(made / "tables", tables)
         for results in found:
             tables += write_report(results, made)
-        wrong = _differences(made, out) if check else []
         if not check:
-            shutil.copytree(made, out, dirs_exist_ok=True)
+            for path in sorted(path for path in made.rglob("*") if path.is_file()):
+                target = out / path.relative_to(made)
+                ensure_output_dir(target.parent)
+                atomic_write_bytes(target, path.read_bytes())
+        wrong = _differences(made, out)
+    if not check:
+        for name in wrong:  # nobody's file is deleted unasked
+            say(f"{out / name} is no longer generated: delete it")
+        wrong = []
     if out.resolve() == COMMITTED_RESULTS:
         wrong += _package_files(found, tables, check)
     return wrong
@@ -84,9 +99,10 @@ def results_block(found: list[Results], tables: list[Table]) -> str:
         return "No evidence on images has been committed yet.\n"
     by_id, parts = {table.id: table for table in tables}, []
     for results in found:
-        name = tag(results.recipe)
-        for kind in ("verdicts", "verdicts-importance", "conversion"):
-            parts.append(by_id[f"{kind}-{name}"].to_markdown())
+        name = results.recipe.tag
+        for kind in CLAIMS[results.recipe.name]:
+            parts.append(_without_effects(by_id[f"{kind}-{name}"]).to_markdown())
+        parts.append(by_id[f"conversion-{name}"].to_markdown())
         parts.append(f"![{results.recipe.name}](results/figures/conversion-{name}.png)\n")
         parts.append(by_id[f"finetune-{name}"].to_markdown())
         if f"scratch-{name}" in by_id:
@@ -96,3 +112,10 @@ def results_block(found: list[Results], tables: list[Table]) -> str:
             parts.append(f"![{results.recipe.name}](results/figures/transfer-{name}.png)\n")
         parts.append(by_id[f"importance-{name}"].to_markdown())
     return "\n".join(parts)
+
+
+def _without_effects(table: Table) -> Table:
+    """A table of verdicts with a link in place of each claim's effects by seed."""
+    data, *_, explained = table.notes
+    link = f"Effects by seed: [{table.id}](results/tables/{table.id}.md)."
+    return replace(table, notes=(data, link, explained))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from timm.layers.diff_attention import DiffAttention
 from timm.models.eva import Eva
@@ -72,6 +72,8 @@ def convert(
         raise ValueError("every must be at least 2: a routed block gives no scores to the next one")
     if first >= depth:
         raise ValueError(f"first={first} routes nothing: the model has {depth} blocks")
+    _check_choice("score", score, Rows)
+    _check_choice("backend", backend, Backend)
     routing = Routing(capacity, first, every, score, protect_prefix, backend, k_align)
     _check_capacity(model, routing)
     if backend in ("swapped", "triton") and score != "column-mean":
@@ -103,6 +105,11 @@ def set_capacity(model: Any, capacity: float) -> None:
     routing = replace(model.routing, capacity=capacity)
     _check_capacity(model, routing)
     model.routing = routing
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(get_args(choices))}")
 
 
 def _check_capacity(model: Any, routing: Routing) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import safetensors.torch
 import torch.distributed as dist
@@ -18,9 +21,8 @@ from amod.data import Seeded, View
 from amod.folders import ClassFolder, check_same_classes, eval_transform
 from amod.model import PRESETS, check_model, convert
 from amod.schedule import Schedule
-from amod.training import DivergedError, Job, processes, train
+from amod.training import Job, processes, train
 from amod.weights import classes_in, create_model, load_weights
-from repro_shared.evidence.records import recipe_hash
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import (
     atomic_write_bytes,
@@ -28,9 +30,11 @@ from repro_shared.runtime.files import (
     ensure_output_dir,
     sha256_file,
 )
+from repro_shared.runtime.progress import say
 from repro_shared.runtime.rng import derive_seed, isolated_rng, seed_everything
 
 Kind = Literal["finetune", "transfer"]
+T = TypeVar("T")
 
 
 EPOCHS = {"finetune": 100, "transfer": 200}
@@ -50,7 +54,12 @@ def paper_schedule(
         images: size of the training set.
         epochs: instead of the paper's; another batch size changes the steps, not the epochs.
         changes: fields of `Schedule` that differ.
+
+    Raises:
+        UserError: a value out of range.
     """
+    if epochs is not None and not 0 < epochs < math.inf:
+        raise UserError(f"epochs {epochs} is out of range")
     if kind == "finetune":
         schedule = Schedule(1, 128, "adamw", 1e-5, warmup=0.05)
     else:
@@ -126,13 +135,24 @@ def train_own(
                            capacity, router, preset, layers)  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
+    read: dict[str, Any] = _from_first(
+        lambda: {
+            "weights_sha256": sha256_file(weights) if weights else None,
+            "train": source.fingerprint(),
+            "test": held_out.fingerprint(),
+        },
+        device,
+    )
     settings = {
         "kind": kind, "model": model, "capacity": capacity, "router": router, "preset": preset,
-        "layers": layers, "scored": scored, "mirror": mirror, "seed": seed,
-        "weights_sha256": sha256_file(weights) if weights else None,
-        "train": source.fingerprint(), "test": held_out.fingerprint(),
-        "method_version": METHOD_VERSION,
+        "layers": layers, "scored": scored, "mirror": mirror, "evaluations": evaluations,
+        "seed": seed, "model_kwargs": model_kwargs or {}, **read, "method_version": METHOD_VERSION,
+        "schedule": asdict(schedule),
     }  # fmt: skip
+    finished = _finished(folder, settings)
+    if finished is not None:
+        say(f"{folder} holds this run already, finished")
+        return finished
     view, test_view = _views(network, mirror)
     job = Job(
         model=network,
@@ -143,27 +163,48 @@ def train_own(
         view=view,
         test_view=test_view,
         directory=folder / "checkpoints",
-        identity=json.dumps(settings) + recipe_hash(schedule),
+        identity=json.dumps(settings),
         evaluate_every=max(1, schedule.steps // max(1, evaluations)),
         checkpoint_every=max(1, schedule.steps // 20),
         workers=workers,
         device=device,
         label=model,
     )
-    try:
-        outcome = train(job)
-    except DivergedError as error:
-        raise UserError(f"{error}; try a lower --learning-rate") from error
-    log = {**settings, "schedule": asdict(schedule), "seconds": outcome.seconds,
-           "curve": outcome.curve}  # fmt: skip
+    outcome = train(job)
+    log = {**settings, "seconds": outcome.seconds, "curve": outcome.curve}
     rank, world = processes(device)
     if rank == 0:
         state = {k: v.contiguous().cpu() for k, v in outcome.model.state_dict().items()}
         atomic_write_bytes(folder / "model.safetensors", safetensors.torch.save(state))
         atomic_write_json(folder / "log.json", log)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if world > 1:
         dist.barrier()  # torchrun ends all processes when one has ended
         dist.destroy_process_group()
+    return log
+
+
+def _from_first(find: Callable[[], T], device: str) -> T:
+    """What the first process finds, told to all: a data set is read once, not once a process."""
+    rank, world = processes(device)
+    box = [find() if rank == 0 else None]
+    if world > 1:
+        dist.broadcast_object_list(box)
+    return cast(T, box[0])
+
+
+def _finished(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The log of a finished run of these settings, if there is one; UserError for others."""
+    path = folder / "log.json"
+    if not path.is_file() or not (folder / "model.safetensors").is_file():
+        return None
+    try:
+        log: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged; delete it, or give another --out") from error
+    wanted = json.loads(json.dumps(settings))
+    if {name: log.get(name) for name in wanted} != wanted:
+        raise UserError(f"{folder} holds another run, finished; give another --out")
     return log
 
 

@@ -6,7 +6,6 @@ Every run is made from a cell of `tables/reported.csv`, and its result stands be
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -202,8 +201,6 @@ def reproduce_tables(
                 except UserError as error:
                     problems.append(f"{run.cell}, seed {seed}: {error}")
                     say(problems[-1])
-                else:
-                    shutil.rmtree(_work(run, out, seed) / "checkpoints", ignore_errors=True)
     made = [result_table(name, runs, folder, out) for name, runs in todo.items()]
     write_tables(out / "tables", made)
     for table in made:
@@ -269,12 +266,10 @@ def _record(
     made: dict[str, Any]
     try:
         made = _convert(run, file, folder, device) if run.kind == "convert" else _train(
-            run, run.kind, file, folder, _work(run, out, seed), seed, device
+            run, run.kind, file, folder, _work(key, out, seed), seed, device
         )  # fmt: skip
-    except UserError as error:
-        if not isinstance(error.__cause__, DivergedError):
-            raise
-        made = {"metrics": {}, "data_fingerprint": "", "notes": str(error.__cause__)}
+    except DivergedError as error:
+        made = {"metrics": {}, "data_fingerprint": "", "notes": str(error)}
     return RunRecord(
         recipe=run.recipe,
         recipe_hash=recipe_hash(key),
@@ -355,8 +350,10 @@ def _hashed(file: Path, modified: int) -> str:
     return sha256_file(file)
 
 
-def _work(run: CellRun, out: Path, seed: int) -> Path:
-    return out / "work" / run.arm / f"seed-{seed}"
+def _work(key: RunKey, out: Path, seed: int) -> Path:
+    """Checkpoints and trained weights; other weights to start from have another folder."""
+    name = f"seed-{seed}-{recipe_hash(key)[:12]}-v{METHOD_VERSION}"
+    return out / "work" / key.run.arm / name
 
 
 def _plan(runs: Sequence[CellRun], folder: Path, out: Path, seeds: tuple[int, ...]) -> str:

@@ -133,6 +133,11 @@ class Recipe:
     tries: tuple[float, ...] = ()
 
     @property
+    def tag(self) -> str:
+        """`digits` of `routing_digits` and `routing_digits_smoke_tuning`: in ids and file names."""
+        return self.name.split("_")[1]
+
+    @property
     def examined(self) -> tuple[str, ...]:
         """Fine-tuned arms whose rankings are compared with leave-one-out importance."""
         return tuple(f"{router}-{max(self.finetuned):g}" for router in ("attention", *LINEAR))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from amod.claims import CLAIMS
+from amod.claims import CLAIMS, claims_of
 from amod.recipes import (
     Arm,
-    Recipe,
     control_arms,
     conversion_arms,
     finetune_arms,
@@ -33,11 +32,6 @@ SEEDS_NOTE = (
 IMPORTANCE = ("attention", "cls-row", "l2norm", "random", "other-image")
 
 
-def tag(recipe: Recipe) -> str:
-    """`digits` of `routing_digits`, `routing_digits_smoke` and `routing_digits_smoke_tuning`."""
-    return recipe.name.split("_")[1]
-
-
 def tables(results: Results) -> list[Table]:
     """Conversion, fine-tuning, importance, transfer, from scratch, verdicts; or the tuning."""
     recipe = results.recipe
@@ -48,15 +42,18 @@ def tables(results: Results) -> list[Table]:
         found.append(transfer_table(results))
     if any(results.runs(f"scratch-{arm.name}") for arm in scratch_arms(recipe)):
         found.append(scratch_table(results))
-    groups = CLAIMS.get(recipe.name, ())
-    for group, name in zip(groups, ("verdicts", "verdicts-importance"), strict=False):
-        all_verdicts = judge([c for g in groups for c in g], results.records)
-        by_id = {v.claim_id: v for v in all_verdicts}
-        table = verdict_table(
-            group, [by_id[c.id] for c in group], f"{name}-{tag(recipe)}",
-            f"Verdicts, {recipe.name}", DATA_SENTENCE[tag(recipe)],
-        )  # fmt: skip
-        found.append(table)
+    verdicts = judge(claims_of(recipe.name), results.records)
+    by_id = {verdict.claim_id: verdict for verdict in verdicts}
+    for name, group in CLAIMS.get(recipe.name, {}).items():
+        found.append(
+            verdict_table(
+                group,
+                [by_id[claim.id] for claim in group],
+                f"{name}-{recipe.tag}",
+                f"Verdicts in {group[0].unit}, {recipe.name}",
+                DATA_SENTENCE[recipe.tag],
+            )
+        )
     return found
 
 
@@ -65,7 +62,7 @@ def notes(results: Results) -> tuple[str, ...]:
     seeds = " ".join(map(str, results.seeds)) or "none"
     stale = f"{results.stale} older records (another recipe or version) are left out."
     return (
-        f"Data: {DATA_SENTENCE[tag(results.recipe)]}. Seeds: {seeds}.",
+        f"Data: {DATA_SENTENCE[results.recipe.tag]}. Seeds: {seeds}.",
         SEEDS_NOTE,
         *((stale,) if results.stale else ()),
     )
@@ -102,7 +99,7 @@ def conversion_table(results: Results) -> Table:
     for capacity in recipe.capacities:
         columns += interval_columns(Column(f"accuracy at {100 * capacity:g} %", "%", 1))
     return Table(
-        f"conversion-{tag(recipe)}",
+        f"conversion-{recipe.tag}",
         f"{recipe.name}: accuracy right after conversion, without training",
         tuple(columns),
         tuple(rows),
@@ -135,7 +132,7 @@ def finetune_table(results: Results) -> Table:
                      " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
     steps = recipe.finetune.steps
     return Table(
-        f"finetune-{tag(recipe)}",
+        f"finetune-{recipe.tag}",
         f"{recipe.name}: accuracy after {steps} steps of fine-tuning from the same dense model",
         (
             Column("model, capacity"),
@@ -167,7 +164,7 @@ def tuning_table(results: Results) -> Table:
     rows.append(("dense, before", *(dense for _ in recipe.tries), None))
     scored = "a fifth of the training pictures" if recipe.data.held_out else "canvases of `val`"
     return Table(
-        f"tuning-{tag(recipe)}",
+        f"tuning-{recipe.tag}",
         f"{recipe.name}: accuracy after {recipe.finetune.steps} steps at capacity "
         f"{min(recipe.finetuned):g}, by learning rate",
         (
@@ -198,7 +195,7 @@ def transfer_table(results: Results) -> Table:
         never = len(reached) - len(steps)
         rows.append((arm.name, *accuracy, *area, sum(steps) / len(steps) if steps else None, never))
     return Table(
-        f"transfer-{tag(recipe)}",
+        f"transfer-{recipe.tag}",
         f"{recipe.name}: transfer to other classes",
         (
             Column("model, capacity"),
@@ -227,7 +224,7 @@ def scratch_table(results: Results) -> Table:
         rows.append((label, macs(arm, recipe.network.shape) / dense, *interval_cells(values),
                      " ".join(f"{v:.1f}" for v in values)))  # fmt: skip
     return Table(
-        f"scratch-{tag(recipe)}",
+        f"scratch-{recipe.tag}",
         f"{recipe.name}: accuracy when routed from the first of {recipe.dense.steps} steps on",
         (
             Column("model, capacity"),
@@ -262,7 +259,7 @@ def importance_table(results: Results) -> Table:
         cells = [c for name in measures for c in interval_cells(results.values(arm, name))]
         rows.append((label, *cells))
     return Table(
-        f"importance-{tag(recipe)}",
+        f"importance-{recipe.tag}",
         f"{recipe.name}: rankings against leave-one-out importance",
         (Column("ranking"), *(c for mean in measures.values() for c in interval_columns(mean))),
         tuple(rows),
@@ -294,7 +291,7 @@ def conversion_figure(results: Results, folder: Path) -> None:
     axes.set_ylabel("accuracy kept (percent of the dense model's)")
     axes.set_title(f"{results.recipe.name}: conversion without training")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))  # no corner is free
-    save_figure(drawing, folder / f"conversion-{tag(results.recipe)}")
+    save_figure(drawing, folder / f"conversion-{results.recipe.tag}")
 
 
 def transfer_figure(results: Results, folder: Path) -> None:
@@ -313,7 +310,7 @@ def transfer_figure(results: Results, folder: Path) -> None:
     axes.set_ylabel("accuracy, mean over seeds (percent)")
     axes.set_title(f"{results.recipe.name}: transfer to other classes")
     axes.legend(loc="best")
-    save_figure(drawing, folder / f"transfer-{tag(results.recipe)}")
+    save_figure(drawing, folder / f"transfer-{results.recipe.tag}")
 
 
 def write_report(results: Results, out: Path) -> list[Table]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amod import METHOD_VERSION
-from amod.claims import CLAIMS
+from amod.claims import CLAIMS, claims_of
 from amod.recipes import Recipe
 from repro_shared.evidence.claims import judge
 from repro_shared.evidence.measured import Measured, measure, read_measured
@@ -60,5 +60,5 @@ def measurements(all_results: list[Results]) -> list[Measured]:
     """Rows of `measured.csv` for every claim, run or not."""
     records = [r for results in all_results if results.recipe.name in CLAIMS
                for r in results.records]  # fmt: skip
-    claims = [c for groups in CLAIMS.values() for group in groups for c in group]
+    claims = [claim for recipe in CLAIMS for claim in claims_of(recipe)]
     return measure(claims, judge(claims, records), records)

@@ -79,9 +79,10 @@ class LinearRouter(nn.Module):
             nn.init.uniform_(self.weight, -(width**-0.5), width**-0.5)
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Rank by x w, and gate by it; float32 under mixed precision too."""
+        """Rank by x w, and gate by it; at least in float32, whatever the precision."""
+        wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            r = x @ self.weight.to(x.dtype)
+            r = x.to(wide) @ self.weight.to(wide)
         if self.gate == "sigmoid":
             return r, r.sigmoid()
         return r, 1 + r.tanh() if self.gate == "unit" else r

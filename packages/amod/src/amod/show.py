@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from amod.folders import eval_transform
-from amod.model import convert, set_capacity
-from amod.weights import classes_in, create_model, load_weights
+from amod.model import set_capacity
+from amod.weights import routed_model
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, ensure_output_dir
 from repro_shared.runtime.images import read_rgb
@@ -35,6 +35,8 @@ def show(
     weights: str | None,
     out: str,
     capacity: float = 0.5,
+    router: str = "attention",
+    preset: str = "paper",
     animate: bool = False,
     **changes: Any,
 ) -> Path:
@@ -46,6 +48,7 @@ def show(
         weights: its checkpoint (.safetensors or .pth); None for random weights.
         out: the file to write, .png or .gif; a .gif is animated.
         capacity: of a still picture; an animation goes from 0.9 to 0.1.
+        router, preset: as the model was trained.
         animate: animate a .png, too.
         changes: settings for `timm.create_model`, e.g. a smaller width.
 
@@ -60,13 +63,10 @@ def show(
     if kind not in (".png", ".gif"):
         raise UserError(f"--out {out}: the picture is written as .png or .gif")
     pixels = read_rgb(image)
-    network = create_model(model, None if weights is None else classes_in(weights), **changes)
-    if weights is not None:
-        load_weights(network, weights)
-    origin = "random weights" if weights is None else Path(weights).name
     capacities = ANIMATED if animate or kind == ".gif" else (capacity,)
+    network = routed_model(model, weights, capacities[0], router, preset, **changes)
+    origin = "random weights" if weights is None else Path(weights).name
     try:
-        convert(network, capacity=capacities[0])
         frames = _frames(network, pixels, capacities, f"{model}, {origin}")
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pydantic
@@ -15,6 +15,9 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
 from repro_shared.timing.calibrate import Calibration
 
+COMPARED = ("A-MoD", "linear", "fixed tokens")
+LEAST_ROUNDS = 15
+
 
 class Timing(pydantic.BaseModel):
     """Forward passes of several models, timed in turns.
@@ -24,6 +27,7 @@ class Timing(pydantic.BaseModel):
         batch: images a step.
         device: cpu or cuda.
         compiled: whether all ran through `torch.compile`, or none did.
+        routed_only: whether depth-cut models and token merging were left out.
         capacities: of the routed models.
         macs: multiply-accumulates for one image, by model; `dense` is the reference.
         calibration: seconds of every round, by model.
@@ -38,18 +42,31 @@ class Timing(pydantic.BaseModel):
     batch: pydantic.PositiveInt
     device: str
     compiled: bool
+    routed_only: bool = False
     capacities: tuple[float, ...]
     macs: dict[str, pydantic.PositiveInt]
     calibration: Calibration
     provenance: dict[str, Any]
     finished: pydantic.AwareDatetime
 
+    @pydantic.model_validator(mode="after")
+    def _whole(self) -> Self:
+        try:
+            Calibration.from_dict(self.calibration.to_dict())
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        wanted = {"dense"} | {f"{r} {c:g}" for c in self.capacities for r in COMPARED}
+        if self.macs.keys() != self.calibration.seconds.keys() or not wanted <= self.macs.keys():
+            raise ValueError("models are missing")
+        return self
+
     @property
     def name(self) -> str:
-        """`deit-small-patch16-224-batch-8`, and `-compiled`, `-cuda` where it was so."""
+        """`deit-small-patch16-224-batch-8`, with what was special, and the GPU if there was one."""
         parts = [self.model, f"batch {self.batch}"]
+        parts += ["routed only"] if self.routed_only else []
         parts += ["compiled"] if self.compiled else []
-        parts += [self.device] if self.device != "cpu" else []
+        parts += [self.calibration.machine.get("gpu", self.device)] if self.device != "cpu" else []
         return slug(" ".join(parts))
 
     def ratio(self, slow: str, fast: str) -> tuple[float, float, float]:
@@ -77,10 +94,12 @@ class Timing(pydantic.BaseModel):
         ]
         for capacity in self.capacities:
             parts = []
-            for rival in ("linear", "fixed tokens"):
+            for rival in COMPARED[1:]:
                 middle, low, high = self.ratio(f"{rival} {capacity:g}", f"A-MoD {capacity:g}")
                 parts.append(f"over {rival} {middle:.3f} [{low:.3f}, {high:.3f}]")
             notes.append(f"Speed of A-MoD at {capacity:g}: {', '.join(parts)}.")
+        if calibration.rounds < LEAST_ROUNDS:
+            notes.append(f"Fewer than {LEAST_ROUNDS} rounds: not to be relied on.")
         return Table(
             f"bench-{self.name}",
             f"{self.model}, batch {self.batch}, {how}: images per second over the dense model's",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,7 @@ class Outcome:
     peak_memory_mb: float = 0.0
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError):
     """The loss is no longer finite."""
 
 
@@ -168,7 +169,8 @@ class Trainer:
         self.scaler.update()
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise DivergedError(f"the loss is {value} at step {self.done + 1}")
+            problem = f"the loss is {value} at step {self.done + 1}"
+            raise DivergedError(f"{problem}; try a lower learning rate")
         if self.average is not None:
             self.average.update(self.model, step=self.done)
         self.done += 1
@@ -251,4 +253,5 @@ def processes(device: str = "cpu") -> tuple[int, int]:
 def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

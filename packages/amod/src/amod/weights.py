@@ -9,6 +9,8 @@ import timm
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from amod.checks import check_preset
+from amod.model import PRESETS, convert
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import isolated_rng
 
@@ -28,6 +30,8 @@ def create_model(name: str, num_classes: int | None = None, seed: int = 0, **cha
     Raises:
         UserError: timm has no such model.
     """
+    if name.startswith("amod_"):
+        raise UserError(f"{name} is routed already: give the dense model's name, {name[5:]}")
     # Names with a source in front (hf-hub:) are no models of timm's, and would be downloaded.
     if not timm.is_model(name):
         raise UserError(f"timm has no model {name!r}; timm.list_models('*vit*') lists what it has")
@@ -36,6 +40,33 @@ def create_model(name: str, num_classes: int | None = None, seed: int = 0, **cha
             return timm.create_model(name, num_classes=num_classes, **changes).eval()
     except RuntimeError as error:
         raise UserError(f"timm cannot make the model {name!r}: {error}") from error
+
+
+def routed_model(
+    name: str, weights: str | None, capacity: float, router: str, preset: str, **changes: Any
+) -> Any:
+    """A routed model with weights from a file, of a dense model or of one routed in this way.
+
+    Args:
+        name: as of `create_model`.
+        weights: the file; None for random weights.
+        capacity, router: of `amod.convert`.
+        preset: a name of `amod.PRESETS`.
+        changes: further settings for `timm.create_model`.
+
+    Raises:
+        UserError: as `create_model` and `load_weights`, or settings that cannot work.
+    """
+    check_preset(preset)
+    network = create_model(name, classes_in(weights) if weights else None, **changes)
+    try:
+        with isolated_rng(0):  # a learned router begins at random
+            convert(network, capacity=capacity, router=router, **PRESETS[preset])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if weights:
+        load_weights(network, weights)
+    return network
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -90,6 +121,10 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             for key in wrong[:_NAMED]
         )
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        if not any(key.startswith("routers.") for key in wanted) and all(
+            key.startswith("routers.") for key in wrong
+        ):
+            raise UserError(f"{path} has a learned router: say which it is with --router")
         if all(key.startswith("head") for key in wrong):
             raise UserError(f"{path} is for another number of classes: {listed}{more}")
         raise UserError(f"{path} is of another architecture: {listed}{more}")
