@@ -15,8 +15,8 @@ from torch import Tensor
 Rows = Literal["column-mean", "patch-rows", "cls-row"]
 """Which query rows vote: all (the paper), those of patches, or the class token's alone."""
 
-# Attention maps of a chunk of images stay within a core's second-level cache.
-CHUNK_BYTES = 2 * 2**20
+# Attention maps of a chunk of images, at least one, stay within a core's second-level cache.
+CHUNK_BYTES = 2**20
 
 
 def tokens_kept(capacity: float, tokens: int, align: int = 1) -> int:
@@ -96,7 +96,9 @@ def attention_with_scores(
             torch.baddbmm(maps, q, k.transpose(1, 2), beta=0, alpha=scale, out=maps)
             torch.softmax(maps, dim=-1, out=maps)
             output[done : done + n] = torch.bmm(maps, v).view(n, heads, tokens, width)
-            received.append(maps.view(n, heads, tokens, tokens)[:, :, start:stop].sum(dim=(1, 2)))
+            # Heads first: every core then sums the maps that lie in its own cache.
+            by_head = maps[:, start:stop].sum(dim=1)
+            received.append(by_head.view(n, heads, tokens).sum(dim=1))
             done += n
     voters = heads * len(range(tokens)[start:stop])
     return output, (torch.cat(received) / voters).float()
