@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_kd import adapter
 from seg_kd.recipes import find_recipe
 from seg_kd.recipes.base import Recipe
 
@@ -20,6 +21,12 @@ def write_pair(root: Path, split: str, name: str, label: np.ndarray) -> None:
     for kind, array in (("images", image), ("labels", label)):
         (root / kind / split).mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(root / kind / split / f"{name}.png")
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu() -> None:
+    """mmengine takes whatever accelerator it sees, unless it is told."""
+    adapter.set_device("cpu")
 
 
 @pytest.fixture

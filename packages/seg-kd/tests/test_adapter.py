@@ -73,6 +73,19 @@ def test_configs_are_refused_in_one_line(tmp_path: Path) -> None:
     path.write_text("x = 1\n")
     with pytest.raises(UserError, match="no `model`"):
         adapter.read_model_config(str(path), 5, (64, 64))
+    path.write_text("x = undefined\n")
+    with pytest.raises(UserError, match="cannot be read as an mmseg config"):
+        adapter.read_model_config(str(path), 5, (64, 64))
+    wrong = adapter.model_config(SMALL, 5, (64, 64))
+    wrong["auxiliary_head"]["num_classes"] = 4
+    path.write_text(f"model = {wrong!r}\n")
+    with pytest.raises(UserError, match="an auxiliary head has 4 classes"):
+        adapter.read_model_config(str(path), 5, (64, 64))
+    for change in ({"type": "NoSuchNet"}, {"depth": 19}, {"no_such_setting": 1}):
+        config = adapter.model_config(SMALL, 5, (64, 64))
+        config["backbone"].update(change)
+        with pytest.raises(UserError, match="mmseg cannot build this model"):
+            adapter.build_model(config)
 
 
 def test_downloads_are_removed_from_configs(tmp_path: Path) -> None:
@@ -84,6 +97,22 @@ def test_downloads_are_removed_from_configs(tmp_path: Path) -> None:
     read = adapter.read_model_config(str(path), 5, (64, 64))
     assert read["pretrained"] is None
     assert read["backbone"]["init_cfg"] is None
+    (tmp_path / "here.pth").write_bytes(b"")
+    local = {"type": "Pretrained", "checkpoint": str(tmp_path / "here.pth")}
+    kaiming = {"type": "Kaiming", "layer": "Conv2d"}
+    config["backbone"]["init_cfg"] = [
+        kaiming,
+        {"type": "mmengine.Pretrained", "checkpoint": "https://x.example/y.pth"},
+        {"type": "PretrainedInit"},
+        local,
+    ]
+    path.write_text(f"model = {config!r}\n")
+    read = adapter.read_model_config(str(path), 5, (64, 64))
+    assert read["backbone"]["init_cfg"] == [kaiming, local]
+    config["backbone"] = {"type": "TIMMBackbone", "model_name": "hf-hub:timm/resnet18.a1_in1k"}
+    path.write_text(f"model = {config!r}\n")
+    with pytest.raises(UserError, match=r"hf-hub.*nothing is downloaded"):
+        adapter.read_model_config(str(path), 5, (64, 64))
 
 
 def test_two_distributions_of_mmseg_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_kd import cli, teachers
+from seg_kd import adapter, cli, teachers
+from seg_kd.recipes.base import Model
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -78,12 +79,48 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
         capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18", *out
     )
     for flag, value in (("--workers", "-1"), ("--flip", "2"), ("--learning-rate", "-1"),
-                        ("--iterations", "0"), ("--device", "cuba")):  # fmt: skip
+                        ("--weight-decay", "-1"), ("--iterations", "0"),
+                        ("--device", "cuba")):  # fmt: skip
         assert flag in call(capsys, "train", *images, "--iterations", "1", *out, flag, value)
+    assert "--amp" in call(capsys, "train", *images, "--iterations", "1", *out, "--amp")
+    teacher = ("--teacher", "pspnet_r18", "--teacher-weights", "absent.pth", "--iterations", "1")
+    for objective, flag, value in (
+        ("feature", "--logit-weight", "1"),
+        ("feature", "--temperature", "2"),
+        ("logit", "--feature-weight", "5"),
+        ("feature+logit", "--logit-weight", "0"),
+    ):
+        line = call(capsys, "distill", *images, *teacher, *out, "--objective", objective, flag,
+                    value)  # fmt: skip
+        assert f"takes no {flag}" in line
+    assert "--iterations of logit" in call(
+        capsys, "calibrate", *images, "--budget-seconds", "9", "--teacher", "pspnet_r18"
+    )
+    other = adapter.build_model(adapter.model_config(Model(base_channels=8), 11, (32, 32)))
+    teachers.save_plain(other, tmp_path / "other.safetensors")
+    assert "another architecture" in call(
+        capsys, "train", *images, "--iterations", "1", *out, "--weights",
+        str(tmp_path / "other.safetensors"),
+    )  # fmt: skip
     (tmp_path / "file").write_text("")
     assert "file" in call(
         capsys, "train", *images, "--iterations", "1", "--out", str(tmp_path / "file")
     )
+
+
+def test_several_processes_are_refused(
+    capsys: Capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    line = call(capsys, "reproduce", "--scale", "smoke", "--out", str(tmp_path / "out"))
+    assert "one process" in line
+
+
+def test_reports_of_nothing(capsys: Capsys, tmp_path: Path) -> None:
+    for flags in ((), ("--check",)):
+        assert "has no plans" in call(capsys, "report", "--out", str(tmp_path / "no"), *flags)
+    assert not (tmp_path / "no").exists()
+    assert "seeds must be distinct" in call(capsys, "reproduce", "--plan", "--seeds", "1", "1")
 
 
 def test_read_only_output(capsys: Capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seg_kd import adapter, cli
+from seg_kd import adapter, cli, own_data
 from seg_kd.recipes.base import Model
+from seg_kd.training import ExactLoop
 
 
 def call(*arguments: str) -> None:
@@ -36,7 +37,7 @@ def test_teacher_to_student_to_score(
          "--student", configs["student"], "--objective", "feature+logit", "--temperature", "2",
          "--out", str(tmp_path / "s"))  # fmt: skip
     scores = json.loads((tmp_path / "s" / "scores.json").read_text())
-    plan = json.loads((tmp_path / "s" / "plan.json").read_text())
+    plan = json.loads((tmp_path / "s" / "run.json").read_text())
     assert plan["budget_seconds"] == 3.0
     assert plan["iterations"] == scores["iterations"]
     assert scores["iterations"] >= 1
@@ -46,3 +47,65 @@ def test_teacher_to_student_to_score(
     again = json.loads(capsys.readouterr().out)
     assert again["miou"] == scores["miou"]
     assert again["images"] == 2
+
+
+def images(folder: Path) -> tuple[str, ...]:
+    """Options that say what the data are."""
+    return ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
+
+
+def test_a_folder_keeps_its_run(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = adapter.model_config(Model(base_channels=8, head_channels=8), 11, (32, 32))
+    (tmp_path / "small.py").write_text(f"model = {config!r}\n")
+    out = tmp_path / "out"
+    command = (
+        "train", *images(folder), "--batch-size", "2", "--model", str(tmp_path / "small.py"),
+        "--out", str(out),
+    )  # fmt: skip
+
+    def refused(*changes: str) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["seg-kd", *command, *changes])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    # Killed in its 60th iteration, after the checkpoint of the 50th, with a measured length.
+    monkeypatch.setattr(own_data, "_affordable", lambda job, seconds: 70)
+    step, calls = ExactLoop.step, iter(range(59))
+
+    def interrupted(loop: ExactLoop) -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        step(loop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExactLoop, "step", interrupted)
+        patch.setattr(sys, "argv", ["seg-kd", *command, "--budget-seconds", "9"])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 130
+    kept = (out / "run.json").read_bytes()
+    assert "holds another run" in refused("--budget-seconds", "8")
+    assert "holds another run" in refused("--iterations", "70")
+    assert (out / "run.json").read_bytes() == kept  # nothing is lost by a wrong command
+    monkeypatch.setattr(own_data, "_affordable", lambda job, seconds: 99)  # measured once only
+    call(*command, "--budget-seconds", "9")
+    assert json.loads((out / "scores.json").read_text())["iterations"] == 70
+    assert not (out / "checkpoints").exists()
+    model = (out / "model.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    call(*command, "--budget-seconds", "9")  # finished: shown again, not made again
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == json.loads((out / "scores.json").read_text())
+    assert "finished" in shown.err
+    assert (out / "model.safetensors").stat().st_mtime_ns == model
+    assert "holds another run" in refused("--budget-seconds", "9", "--seed", "1")
+    (out / "run.json").write_text("{")
+    assert "is damaged" in refused("--budget-seconds", "9")

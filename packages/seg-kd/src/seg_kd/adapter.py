@@ -3,7 +3,7 @@
 mmseg takes seconds to import, so `framework()` does it on first use, after arguments and data have
 been checked. Facts worked around here: `onedl-mmsegmentation` shares its import name with
 mmsegmentation; `Config` inheritance by package name needs pkg_resources, which current setuptools
-dropped, so configs are given as files; SyncBN must be reverted outside DDP; pretrained weights
+dropped, so configs are given as files; SyncBN, which needs DDP, is reverted; pretrained weights
 named in a config would be downloaded, so they are removed.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,10 +77,12 @@ def set_device(device: str) -> None:
     """Make mmengine use `cpu` or `cuda`; it otherwise takes whatever accelerator it sees.
 
     Raises:
-        UserError: neither of the two, or cuda asked for and not there.
+        UserError: neither of the two, cuda asked for and not there, or several processes.
     """
     import mmengine.device.utils as device_utils
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("seg-kd trains in one process: start it without torchrun")
     if device not in ("cpu", "cuda"):
         raise UserError(f"--device must be cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -187,7 +190,7 @@ def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dic
         raise UserError(f"no mmseg config at {path}")
     try:
         config = Config.fromfile(path)
-    except (OSError, SyntaxError, KeyError, ImportError, TypeError) as error:
+    except Exception as error:  # a config is a program, and may fail in any way
         raise UserError(f"{path} cannot be read as an mmseg config: {error}") from error
     model = config.get("model")
     if model is None or "decode_head" not in model:
@@ -201,6 +204,13 @@ def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dic
             f"{path} has {head.get('num_classes')} classes, the data have {num_classes}: "
             "set model.decode_head.num_classes (and the auxiliary head's)"
         )
+    auxiliary = model.get("auxiliary_head") or []
+    for other in auxiliary if isinstance(auxiliary, list) else [auxiliary]:
+        if other.get("num_classes") != num_classes:
+            raise UserError(
+                f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
+                f"{num_classes}"
+            )
     _without_downloads(model)
     preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
     preprocessor["size"] = crop
@@ -210,8 +220,12 @@ def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dic
 
 
 def _without_downloads(node: Any) -> None:
-    """Remove `pretrained` and init_cfg of type Pretrained unless they name a local file."""
-    if isinstance(node, list):
+    """Remove `pretrained` and init_cfg of type Pretrained unless they name a local file.
+
+    Raises:
+        UserError: a timm model with a source in its name, which timm would ask for.
+    """
+    if isinstance(node, list | tuple):
         for child in node:
             _without_downloads(child)
     if not isinstance(node, dict):
@@ -219,24 +233,43 @@ def _without_downloads(node: Any) -> None:
     pretrained = node.get("pretrained")
     if pretrained and not (isinstance(pretrained, str) and Path(pretrained).is_file()):
         node["pretrained"] = False if node.get("type") == "TIMMBackbone" else None
-    init = node.get("init_cfg") or {}
-    downloads = isinstance(init, dict) and init.get("type") == "Pretrained"
-    if downloads and not Path(str(init["checkpoint"])).is_file():
+    if ":" in str(node.get("model_name", "")):
+        raise UserError(f"{node['model_name']}: nothing is downloaded; name a model of timm's own")
+    init = node.get("init_cfg")
+    if isinstance(init, list | tuple):
+        node["init_cfg"] = [each for each in init if not _downloads(each)]
+    elif _downloads(init):
         node["init_cfg"] = None
     for child in node.values():
         _without_downloads(child)
 
 
-def build_model(config: dict[str, Any], distributed: bool = False) -> Any:
-    """Build and initialise an mmseg segmentor; draws from torch's global generator."""
+def _downloads(init: Any) -> bool:
+    """Whether an init_cfg loads weights from elsewhere than a local file."""
+    if not isinstance(init, dict):
+        return False
+    kind = init.get("type")
+    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+    return name.startswith("Pretrained") and not Path(str(init.get("checkpoint"))).is_file()
+
+
+def build_model(config: dict[str, Any]) -> Any:
+    """Build and initialise an mmseg segmentor; draws from torch's global generator.
+
+    Raises:
+        UserError: a config that mmseg cannot build.
+    """
     framework()
     from mmengine.config import ConfigDict
     from mmengine.model import revert_sync_batchnorm
     from mmseg.registry import MODELS
 
-    model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
+    try:
+        model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError) as error:
+        raise UserError(f"mmseg cannot build this model: {error}") from error
     model.init_weights()
-    return model if distributed else revert_sync_batchnorm(model)
+    return revert_sync_batchnorm(model)
 
 
 @contextmanager

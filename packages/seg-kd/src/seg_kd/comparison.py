@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from repro_shared.evidence.records import (
     write_record,
 )
 from repro_shared.metrics.segmentation import SegmentationScores
+from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, ensure_output_dir, sha256_file
 from repro_shared.runtime.progress import say
 from repro_shared.timing.calibrate import Calibration, calibrate
@@ -97,7 +99,7 @@ def open_comparison(
         recipe: what to run.
         out: output folder.
         folder: the data set's folder, for recipes that need one.
-        retrain: make the teacher again, whatever there is.
+        retrain: make the teacher here, also where there is a committed one.
 
     Raises:
         UserError: unusable output folder, data or teacher file.
@@ -106,7 +108,7 @@ def open_comparison(
     train_split = open_split(recipe.data, folder, "train")
     test_split = open_split(recipe.data, folder, "test")
     weights = teachers.weights_path(recipe, out, retrain)
-    if weights.parent != teachers.COMMITTED and (retrain or not teachers.belongs(recipe, weights)):
+    if weights.parent != teachers.COMMITTED and not teachers.belongs(recipe, weights):
         train_teacher(recipe, out, train_split, test_split, weights)
     teacher = teachers.load_teacher(recipe, weights)
     # Every run but a process's first comes after the evaluation of another. On CamVid's frames an
@@ -169,9 +171,15 @@ def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
     with the runs made under it; a new set begins.
     """
     path = plan_path(comparison.out, comparison.recipe.name)
-    plan = read_plan(path)
+    try:
+        plan = read_plan(path)
+    except UserError:
+        if not recalibrate:
+            raise
+        set_aside(comparison, "damaged", path)
+        plan = None
     if plan is not None and (recalibrate or not fits(plan, comparison.recipe)):
-        set_aside(comparison, plan, path)
+        set_aside(comparison, plan.identity[:12], path)
         plan = None
     if plan is None:
         measure = partial(calibrate_recipe, comparison)
@@ -182,16 +190,17 @@ def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
     return plan
 
 
-def set_aside(comparison: Comparison, plan: Plan, path: Path) -> None:
+def set_aside(comparison: Comparison, name: str, path: Path) -> None:
     """Move a plan and its runs below `superseded/`; nothing is deleted."""
-    old = comparison.out / "superseded" / f"{comparison.recipe.name}-{plan.identity[:12]}"
+    stem = comparison.out / "superseded" / f"{comparison.recipe.name}-{name}"
+    tries = (stem.with_name(f"{stem.name}-{n}") if n > 1 else stem for n in count(1))
+    old = next(folder for folder in tries if not folder.exists())
     for folder in ("records", "work"):
         current = comparison.out / folder / comparison.recipe.name
         for arm in sorted(current.iterdir()) if current.is_dir() else ():
             if arm.name != TEACHER_ARM:
                 target = old / folder / arm.name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(target, ignore_errors=True)
                 arm.replace(target)
     old.mkdir(parents=True, exist_ok=True)
     path.replace(old / "plan.json")
@@ -231,6 +240,9 @@ def run_missing(
                     f"{comparison.recipe.name} seed {seed}, run {number} of {len(todo)}: "
                     f"{arm.name}, {arm.iterations} iterations"
                 )
+                if plan.last is not None:  # that calibration does not speak for this run
+                    plan = replace(plan, last=None)
+                    write_plan(plan_path(comparison.out, comparison.recipe.name), plan)
                 run_student(comparison, plan, arm, seed)
                 made += 1
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
 from repro_shared.evidence.measured import measured_text
 from repro_shared.evidence.tables import Table, refresh, stale
-from repro_shared.runtime.files import atomic_write_text
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, ensure_output_dir
+from repro_shared.runtime.progress import say
 from seg_kd.claims import CLAIMS
 from seg_kd.recipes import FUNCTIONS, find_recipe
 from seg_kd.report import write_report
@@ -29,26 +30,34 @@ def generate(out: Path, check: bool) -> list[str]:
 
     Returns:
         With `check`, names of files that differ; else nothing.
+
+    Raises:
+        UserError: no plan there, or a damaged file.
     """
+    if not (out / "plans").is_dir():
+        raise UserError(f"{out} has no plans; give a folder that `seg-kd reproduce` wrote")
     with tempfile.TemporaryDirectory() as folder:
         found, tables = _results(out), []
         for results in found:
             tables += write_report(results, Path(folder))
-        wrong = [] if not check else _differences(Path(folder), out)
         if not check:
-            for made in sorted(Path(folder).rglob("*")):
-                if made.is_file():
-                    target = out / made.relative_to(folder)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(made, target)
+            for made in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+                target = out / made.relative_to(folder)
+                ensure_output_dir(target.parent)
+                atomic_write_bytes(target, made.read_bytes())
+        wrong = _differences(Path(folder), out)
+    if not check:
+        for name in wrong:  # nobody's file is deleted unasked
+            say(f"{out / name} is no longer generated: delete it")
+        wrong = []
     if out.resolve() == COMMITTED_RESULTS:
         wrong += _package_files(found, tables, check)
     return wrong
 
 
 def _results(out: Path) -> list[Results]:
-    recipes = [find_recipe(name, "paper" if "cpu" not in s else "cpu")
-               for name, (_, s) in FUNCTIONS.items()]  # fmt: skip
+    recipes = [find_recipe(name, scale) for name, (_, scales) in FUNCTIONS.items()
+               for scale in scales]  # fmt: skip
     return [r for r in (load_results(recipe, out) for recipe in recipes) if r is not None]
 
 

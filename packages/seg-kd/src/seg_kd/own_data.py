@@ -7,8 +7,8 @@ labels as class indices. Models are mmseg config files with a `model`, or the na
 
 from __future__ import annotations
 
-import contextlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,8 @@ from repro_shared.runtime.files import (
     sha256_bytes,
     sha256_file,
 )
+from repro_shared.runtime.progress import say
+from seg_kd import METHOD_VERSION
 from seg_kd.data import InMemory, open_split
 from seg_kd.objectives import OBJECTIVES, PLAIN, Objective
 from seg_kd.own_settings import Images, Schedule
@@ -97,6 +99,13 @@ def distill(
     if objective not in OBJECTIVES:
         raise UserError(f"unknown objective {objective!r}: choose {', '.join(OBJECTIVES)}")
     chosen = OBJECTIVES[objective]
+    for flag, value, term in (
+        ("--logit-weight", logit_weight, chosen.logit_weight),
+        ("--temperature", temperature, chosen.logit_weight),
+        ("--feature-weight", feature_weight, chosen.feature_weight),
+    ):
+        if value is not None and not (term and value):
+            raise UserError(f"objective {objective!r} takes no {flag} {value:g}: choose another")
     chosen = replace(
         chosen,
         logit_weight=chosen.logit_weight if logit_weight is None else logit_weight,
@@ -154,6 +163,8 @@ def calibrate(
     """
     import tempfile
 
+    if schedule.budget_seconds is not None:
+        raise UserError("the budget of a calibration is --iterations of logit distillation")
     spec, optimiser = images.spec(), schedule.optimiser()
     source = open_split(spec, images.data, "train")
     network = _load(teacher, teacher_weights, spec, device)
@@ -192,6 +203,8 @@ def _train(
     if (schedule.iterations is None) == (schedule.budget_seconds is None):
         raise UserError("give either --iterations or --budget-seconds")
     spec, optimiser = images.spec(), schedule.optimiser()
+    if schedule.amp and device != "cuda":
+        raise UserError("--amp needs --device cuda")
     folder = ensure_output_dir(out)
     source, test = open_split(spec, images.data, "train"), open_split(spec, images.data, "test")
     network = None
@@ -205,16 +218,21 @@ def _train(
                student_weights, objective, network, folder, images.workers)  # fmt: skip
     # Whatever decides the result: a run resumes only where nothing of it has changed.
     weights = [sha256_file(path) if path else "" for path in (teacher_weights, student_weights)]
-    decisive = (spec, optimiser, objective, schedule.seed, job.student_config, source.fingerprint,
-                _config(teacher, spec) if teacher else None, *weights, device)  # fmt: skip
+    decisive = (spec, optimiser, objective, schedule, job.student_config, source.fingerprint,
+                test.fingerprint, _config(teacher, spec) if teacher else None, *weights, device,
+                METHOD_VERSION)  # fmt: skip
     identity = sha256_bytes(repr(decisive).encode())
-    if schedule.budget_seconds is not None:
-        path = folder / "plan.json"
-        job = replace(job, iterations=_planned(job, schedule.budget_seconds, identity, path))
+    iterations = _iterations(folder, identity, schedule, job)
+    finished = folder / "scores.json"
+    if finished.is_file():
+        say(f"{folder} holds this run already, finished")
+        print(finished.read_text(), end="")
+        return
     job = replace(
         job,
-        checkpoint_interval=max(50, job.iterations // 10),
-        identity=f"{identity} {job.iterations}",
+        iterations=iterations,
+        checkpoint_interval=max(50, iterations // 10),
+        identity=f"{identity} {iterations}",
         label=f"{objective.name} training",
     )
     outcome = run(job)
@@ -222,20 +240,31 @@ def _train(
     teachers.save_torch(outcome.student, folder / "model.pth")
     scores = _scores(outcome.student, test, spec)
     scores |= {"iterations": job.iterations, "seconds": outcome.seconds}
-    atomic_write_json(folder / "scores.json", scores)
-    print(json.dumps(scores, indent=2))
+    atomic_write_json(finished, scores)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    print(finished.read_text(), end="")
 
 
-def _planned(job: Job, seconds: float, identity: str, path: Path) -> int:
-    """Iterations that fit a budget; kept in a file, so that a resumed run has the same schedule."""
-    key = {"budget_seconds": seconds, "run": identity}
+def _iterations(folder: Path, identity: str, schedule: Schedule, job: Job) -> int:
+    """Length of a run: as given, or as its budget allows; kept in `run.json` for a resumed run.
+
+    Raises:
+        UserError: the folder holds another run, finished or interrupted.
+    """
+    path, kept = folder / "run.json", {}
     if path.is_file():
-        with contextlib.suppress(ValueError, AttributeError):  # a damaged plan is made anew
-            plan = json.loads(path.read_text())
-            if {name: plan.get(name) for name in key} == key:
-                return int(plan.get("iterations") or 0) or _affordable(job, seconds)
-    iterations = _affordable(job, seconds)
-    atomic_write_json(path, {**key, "iterations": iterations})
+        try:
+            kept = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is damaged: remove {folder}, or give another --out") from error
+    if kept.get("run") == identity:
+        return int(kept["iterations"])
+    if (folder / "scores.json").is_file() or any((folder / "checkpoints").glob("*")):
+        raise UserError(f"{folder} holds another run: remove it, or give another --out")
+    seconds = schedule.budget_seconds
+    iterations = schedule.iterations or _affordable(job, seconds or 0.0)
+    made = {"run": identity, "budget_seconds": seconds, "iterations": iterations}
+    atomic_write_json(path, made)
     return iterations
 
 

@@ -90,6 +90,8 @@ class Schedule:
             raise UserError(f"--iterations must be at least 1, got {self.iterations}")
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"--learning-rate must be above 0, got {self.learning_rate:g}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise UserError(f"--weight-decay must be 0 or more, got {self.weight_decay:g}")
         return Optimiser(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,

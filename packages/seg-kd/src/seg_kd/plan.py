@@ -222,8 +222,11 @@ def read_plan(path: Path) -> Plan | None:
         plan = Plan(**json.loads(path.read_text()))
         if not (isinstance(plan.ratios, dict) and isinstance(plan.iterations, dict)):
             raise TypeError("ratios and iterations must be tables")
+        for calibration in (plan.first, plan.last):
+            if calibration is not None:
+                Calibration.from_dict(calibration)
         return plan
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UserError) as error:
         raise UserError(f"{path} is not a plan ({error}): use --recalibrate") from error
 
 

@@ -47,7 +47,7 @@ def figure(results: Results, stem: Path) -> None:
         axes.set_xticks(ticks, [str(b) for b in ticks])
         axes.minorticks_off()
         axes.set_xlabel("wall-clock budget in iterations of logit distillation (markers set apart)")
-        axes.set_ylabel("mIoU on the test split (percent)")
+        axes.set_ylabel(f"mIoU on the {recipe.data.test_split} split (percent)")
         refused = ", refused: step costs moved" if drifted(results.plan) else ""
         axes.set_title(f"{recipe.name}: equal wall-clock time{refused}")
         axes.legend(loc="best")

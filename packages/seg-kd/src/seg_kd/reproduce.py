@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.plan import Plan, arms, make_plan, plan_path, read_plan
+from seg_kd.plan import Plan, arms, fits, make_plan, plan_path, read_plan
 from seg_kd.recipes.base import Recipe
 from seg_kd.teachers import weights_path
 
@@ -36,13 +36,13 @@ def reproduce(
     Raises:
         UserError: bad data, folders or files; step costs that moved during the runs.
     """
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UserError(f"seeds must be distinct and not negative, got {' '.join(map(str, seeds))}")
     if plan_only:
-        print(describe(recipe, out, folder, seeds, controls))
+        print(describe(recipe, out, folder, seeds, controls, retrain))
         return
     if recipe.data.scenes is None and folder is None:
         raise UserError(f"{recipe.name} needs its data: give the folder with --data DIR")
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise UserError(f"seeds must be distinct and not negative, got {' '.join(map(str, seeds))}")
     from seg_kd import adapter, comparison, report
     from seg_kd.results import load_results
 
@@ -63,11 +63,18 @@ def reproduce(
 
 
 def describe(
-    recipe: Recipe, out: Path, folder: str | None, seeds: tuple[int, ...], controls: bool
+    recipe: Recipe,
+    out: Path,
+    folder: str | None,
+    seeds: tuple[int, ...],
+    controls: bool,
+    retrain: bool = False,
 ) -> str:
     """What would run: arms, iterations, seeds, and what must be present."""
     plan = read_plan(plan_path(out, recipe.name))
-    weights = weights_path(recipe, out, retrain=False)
+    if plan is not None and not fits(plan, recipe):
+        plan = None  # it will be set aside
+    weights = weights_path(recipe, out, retrain)
     lines = [
         f"{recipe.name} at scale {recipe.scale}, seeds {' '.join(map(str, seeds))}, into {out}",
         f"  data: {recipe.data.name}, "

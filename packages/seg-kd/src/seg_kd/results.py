@@ -11,7 +11,7 @@ from repro_shared.evidence.measured import Measured, measure, read_measured
 from repro_shared.evidence.records import RunRecord, read_record, read_records
 from seg_kd import METHOD_VERSION
 from seg_kd.claims import CLAIMS
-from seg_kd.plan import Plan, drifted, plan_path, read_plan
+from seg_kd.plan import Plan, drifted, fits, plan_path, read_plan
 from seg_kd.recipes.base import Recipe
 from seg_kd.teachers import COMMITTED, belongs, weights_note
 
@@ -49,9 +49,9 @@ class Results:
 
 
 def load_results(recipe: Recipe, out: Path) -> Results | None:
-    """Records of the plan in `out`; None where nothing has been planned."""
+    """Records of the plan in `out`; None where nothing has been planned for this recipe."""
     plan = read_plan(plan_path(out, recipe.name))
-    if plan is None:
+    if plan is None or not fits(plan, recipe):
         return None
     records = read_records(out, recipe.name)
     # The newest complete run tells which set is current: its hash covers plan, teacher and recipe.

@@ -29,11 +29,12 @@ class TeacherKey:
 
 
 def weights_path(recipe: Recipe, out: Path, retrain: bool) -> Path:
-    """The committed file if there is one (and `retrain` is off), else the one below `out`."""
+    """The file below `out` where there is one or `retrain` is on, else the committed one."""
     committed = COMMITTED / recipe.teacher.weights
-    if recipe.teacher.weights and not retrain and committed.is_file():
+    own = out / "teachers" / f"{recipe.name}-{recipe.scale}.safetensors"
+    if recipe.teacher.weights and committed.is_file() and not (retrain or belongs(recipe, own)):
         return committed
-    return out / "teachers" / f"{recipe.name}-{recipe.scale}.safetensors"
+    return own
 
 
 def belongs(recipe: Recipe, weights: Path) -> bool:

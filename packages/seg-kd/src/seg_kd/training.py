@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank, get_world_size
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from seg_kd.data import InMemory, Views
 from seg_kd.distiller import Distiller
 from seg_kd.objectives import Objective
 from seg_kd.recipes.base import Data, Optimiser
+from seg_kd.teachers import load_strictly
 
 _SERIAL = itertools.count()
 
@@ -142,10 +142,10 @@ class ExactLoop(IterBasedTrainLoop):
         with Progress(self.max_iters, self.label, start=self.iter) as progress:
             while self.iter < self.max_iters:
                 self.step()
-                if self.store and self.iter % self.interval == 0 and get_rank() == 0:
+                if self.store and self.iter % self.interval == 0:
                     self.store.save(self.iter, self.snapshot())
-                last = self.curve[-1] if self.curve else {}
-                progress.update(self.iter, loss=last.get("loss", float("nan")))
+                known = {"loss": self.curve[-1]["loss"]} if self.curve else {}
+                progress.update(self.iter, **known)
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
@@ -246,8 +246,6 @@ def make_runner(job: Job, paused: bool = False) -> Runner:
         batch,
         start,
         job.workers,
-        get_rank(),
-        get_world_size(),
         collate_fn=adapter.collate,
     )
     model = make_model(job)
@@ -275,7 +273,7 @@ def make_runner(job: Job, paused: bool = False) -> Runner:
             "runtime_info": None,
             "param_scheduler": {"type": "ParamSchedulerHook"},
         },
-        launcher="pytorch" if get_world_size() > 1 else "none",
+        launcher="none",
         randomness={"seed": derive_seed(job.seed, "dropout")},
         log_level="ERROR",
         default_scope="mmseg",
@@ -288,13 +286,13 @@ def make_runner(job: Job, paused: bool = False) -> Runner:
 def make_model(job: Job) -> Distiller:
     """Student and objective; the initialisation depends on the seed alone, so arms are paired."""
     seed_everything(derive_seed(job.seed, "initialise"))
-    student = adapter.build_model(job.student_config, distributed=get_world_size() > 1)
+    student = adapter.build_model(job.student_config)
     if job.imagenet:
         from seg_kd.pretrained import load_lite0_backbone
 
         load_lite0_backbone(student.backbone.timm_model)
     if job.student_weights is not None:
-        student.load_state_dict(job.student_weights)
+        load_strictly(student, job.student_weights, "the file of the student's weights")
     seed_everything(derive_seed(job.seed, "projector"))
     return Distiller(student, job.teacher, job.objective)
 

@@ -89,7 +89,7 @@ class Optimiser:
         momentum, weight_decay: of SGD.
         power: exponent of the polynomial decay.
         minimum_rate: floor of the learning rate at the last iteration.
-        batch_size: images per iteration, over all processes.
+        batch_size: images per iteration.
         amp: mixed precision (CUDA only).
     """
 

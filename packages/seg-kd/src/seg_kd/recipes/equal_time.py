@@ -137,7 +137,7 @@ def equal_time_cityscapes(scale: Scale = "paper") -> Recipe:
     """PSPNet-R18 from PSPNet-R101 on Cityscapes, as the lineage of the paper trains it.
 
     Cells: those of the abstract on Cityscapes, student and teacher.
-    Cost: about 80k x 5 iterations of 512 x 1024 crops a seed; one node of four GPUs, days.
+    Cost: about 80k x 5 iterations of 512 x 1024 crops a seed; one process, one GPU; not run.
     Deviations: the paper's text could not be read; schedule, optimiser and widths are those of
     mmsegmentation's model zoo and of BPKD, weights and layer of the losses are CIRKD's.
     """
