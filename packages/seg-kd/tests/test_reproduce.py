@@ -214,7 +214,7 @@ def test_scales_differ_in_numbers_only() -> None:
         return type(value).__name__ if isinstance(value, int | float | tuple) else value
 
     for name, (_, scales) in FUNCTIONS.items():
-        recipes = [replace(find_recipe(name, scale), scale="cpu") for scale in scales]
+        recipes = [replace(find_recipe(name, scale), name="", scale="cpu") for scale in scales]
         first, *others = [
             form(replace(r, teacher=replace(r.teacher, weights=""))) for r in recipes
         ]  # only the committed evidence has a teacher that comes along
