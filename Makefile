@@ -17,7 +17,7 @@ lint: setup ## formatting, lint rules and import rules
 	@ci/lint
 types: setup ## static types
 	@$(BIN)/mypy
-$(PAPERS:%=reproduce-%): reproduce-%: setup ## run what a paper's tables lack: SCALE=smoke|cpu|paper TABLE="ID ..." SEEDS="0 1 2" DATA=DIR OUT=DIR CONTROLS=1 PLAN=1
+$(PAPERS:%=reproduce-%): reproduce-%: setup ## run what a paper's tables lack: SCALE=smoke|cpu|paper TABLE="ID ..." SEEDS="0 1 2" DATA=DIR OUT=DIR CONTROLS=1 PLAN=1 DEVICE=cpu|cuda
 	@ci/reproduce $*
 reproduce-all: setup ## the same for every paper, one after the other
 	@ci/reproduce $(PAPERS)

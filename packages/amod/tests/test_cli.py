@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,11 @@ def test_bench_gives_ratios_beside_the_ceiling(
     path = write_timing(tmp_path, timing)
     assert path.name == "vit-tiny-patch16-224-batch-2.json"
     assert [each.table() for each in read_timings(tmp_path)] == [table]
+    with pytest.raises(UserError, match="is there already"):
+        write_timing(tmp_path, timing)
+    one = timing.model_copy(update={"calibration": replace(timing.calibration, threads=1)})
+    assert write_timing(tmp_path, one).name == "vit-tiny-patch16-224-batch-2-threads-1.json"
+    (tmp_path / "bench" / f"{one.name}.json").unlink()
     path.write_text(path.read_text()[:-40])
     with pytest.raises(UserError, match=r"batch-2\.json: damaged"):
         read_timings(tmp_path)

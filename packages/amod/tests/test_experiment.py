@@ -14,6 +14,7 @@ from PIL import Image
 from amod.claims import cells_of, claims_of
 from amod.experiment import open_experiment, run_missing, runs
 from amod.flops import routed_macs
+from amod.generate import generate
 from amod.recipes import (
     Arm,
     Recipe,
@@ -145,6 +146,9 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "accuracy after" in capsys.readouterr().out
     assert (out / "tables" / "conversion-cifar10.csv").is_file()
     assert (out / "figures" / "conversion-cifar10.svg").is_file()
+    generate(out, check=False)
+    assert "no longer generated" not in capsys.readouterr().err
+    assert generate(out, check=True) == []
     with pytest.raises(UserError, match="needs its data"):
         reproduce("cifar10", "smoke", out, None, (0,))
     recipe = find_recipe("cifar10-tuning", "smoke")

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 import amod
+from amod import own_data
 from amod.accuracy import top_accuracy
 from amod.data import Arrays, Seeded, Shift, Views, batches, patch_relevance
 from amod.schedule import Schedule
@@ -197,7 +198,24 @@ def test_amod_train_under_torchrun_speaks_once(tmp_path: Path) -> None:
     assert done.stdout.count("accuracy") == 1
     log = json.loads((out / "log.json").read_text())
     assert (log["schedule"]["weight_decay"], log["mirror"]) == (0.1, False)
-    assert (out / "model.safetensors").is_file()
+    made = (out / "model.safetensors").stat().st_mtime_ns
+    again = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert again.stdout == done.stdout
+    assert "finished" in again.stderr
+    assert (out / "model.safetensors").stat().st_mtime_ns == made
+
+
+def test_the_first_process_reads_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broadcast(box: list[Any]) -> None:
+        box[0] = "told"
+
+    monkeypatch.setattr(own_data.dist, "broadcast_object_list", broadcast)
+    asked: list[int] = []
+    for rank in (0, 1):
+        monkeypatch.setattr(own_data, "processes", lambda device, rank=rank: (rank, 2))
+        assert own_data._from_first(lambda rank=rank: asked.append(rank), "cpu") == "told"
+    assert asked == [0]
 
 
 def mislabelled() -> Arrays:

@@ -13,7 +13,7 @@ from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.timing.calibrate import Calibration
-from seg_kd import comparison, report
+from seg_kd import comparison, report, teachers
 from seg_kd.distiller import DivergedError
 from seg_kd.plan import (
     arms,
@@ -225,7 +225,18 @@ def test_what_is_set_aside_and_what_goes_on(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(tiny, objectives=tiny.objectives[:2])
+    # A committed teacher, and runs that learned from it.
+    recipe = replace(recipe, teacher=replace(recipe.teacher, weights="teacher.safetensors"))
+    shipped = tmp_path / "shipped" / recipe.teacher.weights
+    monkeypatch.setattr(teachers, "COMMITTED", shipped.parent)
+    teachers.save_half(teachers.untrained_teacher(recipe), shipped)
+    opened = comparison.open_comparison(recipe, tmp_path, None)
+    assert opened.teacher_sha256 == sha256_file(shipped)
+    first = comparison.plan_for(opened)
+    comparison.run_missing(opened, first, (0,))
     reproduce(recipe, tmp_path, None, (0,), retrain=True)
+    old = tmp_path / "superseded" / f"{recipe.name}-{first.identity[:12]}"
+    assert (old / "records" / "logit-time-8" / "seed-0.json").is_file()
     plan = read_plan(plan_path(tmp_path, recipe.name))
     assert plan is not None
     teacher = tmp_path / "teachers" / f"{recipe.name}-smoke.safetensors"
@@ -249,8 +260,7 @@ def test_what_is_set_aside_and_what_goes_on(
         path.write_text('{"recipe": 1}')
         with pytest.raises(UserError, match="use --recalibrate"):
             comparison.plan_for(opened)
-        comparison.plan_for(opened, recalibrate=True)
-        comparison.run_missing(opened, plan, (0,))
+        comparison.run_missing(opened, comparison.plan_for(opened, recalibrate=True), (0,))
         old = tmp_path / "superseded" / f"{recipe.name}-damaged{'-2' if number == 2 else ''}"
         assert (old / "plan.json").read_text() == '{"recipe": 1}'
         assert (old / "records" / "logit-time-8" / "seed-0.json").is_file()

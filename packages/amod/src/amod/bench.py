@@ -22,7 +22,7 @@ from amod.checks import check_device
 from amod.flops import Shape, dense_macs, routed_macs
 from amod.merging import equal_r, merge_tokens, merged_macs
 from amod.model import convert
-from amod.timings import Timing
+from amod.timings import THREADS, Timing
 from amod.weights import create_model
 from repro_shared.evidence.records import provenance
 from repro_shared.runtime.errors import UserError
@@ -70,7 +70,7 @@ def bench(
     device: str = "cpu",
     compiled: bool = False,
     routed_only: bool = False,
-    threads: int = 2,
+    threads: int = THREADS,
     **changes: Any,
 ) -> Timing:
     """Time the forward pass of the dense model, of routed ones and of their rivals.
@@ -100,9 +100,9 @@ def bench(
     networks = {name: network.to(device) for name, (network, _) in arms.items()}
     if compiled:
         networks = {name: torch.compile(n) for name, n in networks.items()}  # type: ignore[misc]
-    origin = provenance(("amod", "timm"), __file__)
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
+    origin = provenance(("amod", "timm"), __file__)
     try:
         with torch.inference_mode():
             seconds = calibrate(

@@ -310,10 +310,10 @@ def bench(
 
     folder = ensure_output_dir(out) if out else None
     timing = run_bench(model, batch, rounds, device, compiled, routed_only, threads)
+    print(timing.table().to_terminal())
     if folder is not None:
         write_timing(folder, timing)
         write_tables(folder / "tables", [timing.table()])
-    print(timing.table().to_terminal())
 
 
 def results_folder() -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amod.claims import CLAIMS
 from amod.flop_table import flop_table
-from amod.recipes import FUNCTIONS, find_recipe
+from amod.recipes import FUNCTIONS, SCALES, find_recipe
 from amod.report import write_report
 from amod.results import COMMITTED_RESULTS, TABLES, Results, load_results, measurements
 from amod.timings import read_timings
@@ -39,7 +39,8 @@ def generate(out: Path, check: bool) -> list[str]:
     """
     if not out.is_dir():
         raise UserError(f"{out}: no such folder; give one that `amod reproduce` wrote")
-    found = [r for r in (load_results(find_recipe(name, "cpu"), out) for name in FUNCTIONS) if r]
+    recipes = [find_recipe(name, scale) for name in FUNCTIONS for scale in SCALES]
+    found = [r for r in (load_results(recipe, out) for recipe in recipes) if r]
     with tempfile.TemporaryDirectory() as folder:
         made, tables = Path(folder), [flop_table(), *(t.table() for t in read_timings(out))]
         write_tables(made / "tables", tables)

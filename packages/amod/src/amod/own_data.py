@@ -149,7 +149,7 @@ def train_own(
         "seed": seed, "model_kwargs": model_kwargs or {}, **read, "method_version": METHOD_VERSION,
         "schedule": asdict(schedule),
     }  # fmt: skip
-    finished = _finished(folder, settings)
+    finished = _from_first(lambda: _finished(folder, settings), device)
     if finished is not None:
         say(f"{folder} holds this run already, finished")
         return finished
@@ -199,8 +199,8 @@ def _finished(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     if not path.is_file() or not (folder / "model.safetensors").is_file():
         return None
     try:
-        log: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+        log = dict[str, Any](json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged; delete it, or give another --out") from error
     wanted = json.loads(json.dumps(settings))
     if {name: log.get(name) for name in wanted} != wanted:

@@ -6,6 +6,7 @@ Every run is made from a cell of `tables/reported.csv`, and its result stands be
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -269,6 +270,7 @@ def _record(
             run, run.kind, file, folder, _work(key, out, seed), seed, device
         )  # fmt: skip
     except DivergedError as error:
+        shutil.rmtree(_work(key, out, seed) / "checkpoints", ignore_errors=True)
         made = {"metrics": {}, "data_fingerprint": "", "notes": str(error)}
     return RunRecord(
         recipe=run.recipe,

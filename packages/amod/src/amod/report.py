@@ -203,17 +203,17 @@ def transfer_table(results: Results) -> Table:
             *interval_columns(Column("accuracy", "%", 2)),
             *interval_columns(Column("average over training", "%", 2)),
             Column("steps to A-MoD's peak - 2", "", 0),
-            Column("never", "seeds", 0),
+            Column("never there", "seeds", 0),
             Column("steps to its own peak - 2", "", 0),
             Column("A-MoD's steps to its accuracy", "", 0),
-            Column("never", "seeds", 0),
+            Column("A-MoD never there", "seeds", 0),
         ),
         tuple(rows),
         (
             *notes(results),
             "Evaluated every quarter of an epoch. Steps: mean over the seeds that come so far; "
-            "never: the other seeds. Two points below A-MoD's best is the paper's line. Last: when "
-            "A-MoD has reached the final accuracy of the model in this row.",
+            "never there: the other seeds. Two points below A-MoD's best is the paper's line. Last: "
+            "when A-MoD has reached the final accuracy of the model in this row.",
         ),
     )
 

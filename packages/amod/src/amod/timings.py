@@ -17,6 +17,7 @@ from repro_shared.timing.calibrate import Calibration
 
 COMPARED = ("A-MoD", "linear", "fixed tokens")
 LEAST_ROUNDS = 15
+THREADS = 2  # of a bench on the CPU, unless it is said
 
 
 class Timing(pydantic.BaseModel):
@@ -66,6 +67,8 @@ class Timing(pydantic.BaseModel):
         parts = [self.model, f"batch {self.batch}"]
         parts += ["routed only"] if self.routed_only else []
         parts += ["compiled"] if self.compiled else []
+        threads = self.calibration.threads
+        parts += [f"threads {threads}"] if self.device == "cpu" and threads != THREADS else []
         parts += [self.calibration.machine.get("gpu", self.device)] if self.device != "cpu" else []
         return slug(" ".join(parts))
 
@@ -117,9 +120,11 @@ class Timing(pydantic.BaseModel):
 
 
 def write_timing(out: Path | str, timing: Timing) -> Path:
-    """Write `<out>/bench/<name>.json` atomically; returns its path."""
+    """Write `<out>/bench/<name>.json` atomically; UserError if it is there. Returns its path."""
     folder = ensure_output_dir(Path(out) / "bench")
     path = folder / f"{timing.name}.json"
+    if path.exists():  # several runs are several findings; none takes another's place
+        raise UserError(f"{path} is there already: give another --out, or move it")
     atomic_write_json(path, timing.model_dump(mode="json"))
     return path
 

@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,9 @@ def processes(device: str = "cpu") -> tuple[int, int]:
     """Rank and number of processes; joins torchrun's group where there is one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        # The first process reads the whole data set for its fingerprint; the others wait for it.
+        backend, patience = "nccl" if device == "cuda" else "gloo", timedelta(hours=4)
+        dist.init_process_group(backend, timeout=patience)
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return (dist.get_rank(), world) if world > 1 else (0, 1)

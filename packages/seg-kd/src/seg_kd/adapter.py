@@ -82,7 +82,7 @@ def set_device(device: str) -> None:
     import mmengine.device.utils as device_utils
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("seg-kd trains in one process: start it without torchrun")
+        raise UserError("seg-kd runs in one process: start it without torchrun")
     if device not in ("cpu", "cuda"):
         raise UserError(f"--device must be cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -205,7 +205,7 @@ def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dic
             "set model.decode_head.num_classes (and the auxiliary head's)"
         )
     auxiliary = model.get("auxiliary_head") or []
-    for other in auxiliary if isinstance(auxiliary, list) else [auxiliary]:
+    for other in auxiliary if isinstance(auxiliary, list | tuple) else [auxiliary]:
         if other.get("num_classes") != num_classes:
             raise UserError(
                 f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
@@ -266,9 +266,9 @@ def build_model(config: dict[str, Any]) -> Any:
 
     try:
         model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError) as error:
+        model.init_weights()
+    except Exception as error:  # the user's config decides what runs here
         raise UserError(f"mmseg cannot build this model: {error}") from error
-    model.init_weights()
     return revert_sync_batchnorm(model)
 
 

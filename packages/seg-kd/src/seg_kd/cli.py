@@ -40,7 +40,8 @@ def reproduce(
         plan: list runs, cost and what must be present, and stop.
         controls: also the plain student at four times the budget and the untrained teacher.
         recalibrate: measure the step costs anew and begin a new set of runs.
-        retrain: train the teacher instead of using the committed one.
+        retrain: train the teacher here instead of using the committed one; it is kept and used from
+            then on, and runs that had another teacher are set aside.
         device: cpu or cuda.
     """
     from seg_kd.recipes import find_recipe

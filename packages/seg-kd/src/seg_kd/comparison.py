@@ -19,6 +19,7 @@ from repro_shared.evidence.records import (
     path_for,
     provenance,
     read_record,
+    read_records,
     recipe_hash,
     resolved_config,
     write_record,
@@ -167,8 +168,8 @@ def train_teacher(
 def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
     """The plan of an earlier call, or a new one from two calibrations that agree.
 
-    A plan of other budgets, objectives or scale, and any plan under `recalibrate`, is set aside
-    with the runs made under it; a new set begins.
+    A plan of other budgets, objectives or scale, one whose runs had another teacher, and any plan
+    under `recalibrate`, is set aside with the runs made under it; a new set begins.
     """
     path = plan_path(comparison.out, comparison.recipe.name)
     try:
@@ -178,7 +179,9 @@ def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
             raise
         set_aside(comparison, "damaged", path)
         plan = None
-    if plan is not None and (recalibrate or not fits(plan, comparison.recipe)):
+    if plan is not None and (
+        recalibrate or not fits(plan, comparison.recipe) or of_another_teacher(comparison)
+    ):
         set_aside(comparison, plan.identity[:12], path)
         plan = None
     if plan is None:
@@ -188,6 +191,15 @@ def plan_for(comparison: Comparison, recalibrate: bool = False) -> Plan:
         plan = make_plan(comparison.recipe, measure() if smoke else settled(measure))
         write_plan(path, plan)
     return plan
+
+
+def of_another_teacher(comparison: Comparison) -> bool:
+    """Whether there are runs that learned from another teacher than this one."""
+    return any(
+        record.recipe_config["teacher_sha256"] != comparison.teacher_sha256
+        for record in read_records(comparison.out, comparison.recipe.name)
+        if record.arm != TEACHER_ARM
+    )
 
 
 def set_aside(comparison: Comparison, name: str, path: Path) -> None:

@@ -218,9 +218,11 @@ def _train(
                student_weights, objective, network, folder, images.workers)  # fmt: skip
     # Whatever decides the result: a run resumes only where nothing of it has changed.
     weights = [sha256_file(path) if path else "" for path in (teacher_weights, student_weights)]
-    decisive = (spec, optimiser, objective, schedule, job.student_config, source.fingerprint,
-                test.fingerprint, _config(teacher, spec) if teacher else None, *weights, device,
-                METHOD_VERSION)  # fmt: skip
+    decisive = (
+        replace(spec, name=""), optimiser, objective, schedule, job.student_config,
+        source.fingerprint, test.fingerprint, _config(teacher, spec) if teacher else None,
+        *weights, device, METHOD_VERSION,
+    )  # fmt: skip
     identity = sha256_bytes(repr(decisive).encode())
     iterations = _iterations(folder, identity, schedule, job)
     finished = folder / "scores.json"
