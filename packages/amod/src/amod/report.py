@@ -212,7 +212,7 @@ def transfer_table(results: Results) -> Table:
         (
             *notes(results),
             "Evaluated every quarter of an epoch. Steps: mean over the seeds that come so far; "
-            "never there: the other seeds. Two points below A-MoD's best is the paper's line. Last: "
+            "never there: the other seeds. Two points below A-MoD's best: the paper's line. Last: "
             "when A-MoD has reached the final accuracy of the model in this row.",
         ),
     )
