@@ -77,7 +77,7 @@ def test_cite_gives_the_cell_and_bibtex(
         (("data", "check", "nowhere"), "no such folder"),
         (("show", "nowhere.png"), "no such file"),
         (("export", "resnet18", "x.onnx"), "ResNet cannot be routed"),
-        (("cite", "table1/x/y"), "no reported cell"),
+        (("cite", "table1/x/y"), "of 237 the nearest: table"),
         (("convert",), "unknown command"),
     ],
 )

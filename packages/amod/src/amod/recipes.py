@@ -389,11 +389,7 @@ FUNCTIONS: dict[str, Callable[[Scale], Recipe]] = {
 
 
 def find_recipe(table: str, scale: str) -> Recipe:
-    """The recipe of a table at a scale.
-
-    Raises:
-        UserError: unknown table or scale.
-    """
+    """The recipe of a table at a scale; UserError for a table or scale that there is not."""
     if table not in FUNCTIONS:
         raise UserError(f"unknown table {table!r}: choose one of {', '.join(FUNCTIONS)}")
     for known in SCALES:

@@ -238,11 +238,7 @@ def calibrate_recipe(comparison: Comparison) -> Calibration:
 def run_missing(
     comparison: Comparison, plan: Plan, seeds: tuple[int, ...], controls: bool = False
 ) -> int:
-    """Run what has no finished record yet; killed runs go on from their checkpoint.
-
-    Returns:
-        How many runs were made.
-    """
+    """Run what has no finished record yet; killed runs go on. Returns how many were made."""
     todo, made = arms(comparison.recipe, plan, controls), 0
     for seed in seeds:
         for number, arm in enumerate(todo, 1):

@@ -1,6 +1,7 @@
 """Cells that a paper reports, as its authors printed them, read from a package's `reported.csv`."""
 
 import csv
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,10 +82,11 @@ def read_cells(path: Path | str) -> list[ReportedCell]:
 
 
 def find_cell(cells: Sequence[ReportedCell], cell_id: str) -> ReportedCell:
-    """The cell of this id; UserError if there is none, with the ids there are."""
+    """The cell of this id; UserError if there is none, with the nearest ids."""
     known = {cell.id: cell for cell in cells}
     if cell_id not in known:
-        raise UserError(f"no reported cell {cell_id!r}; there are: {', '.join(known) or 'none'}")
+        near = ", ".join(difflib.get_close_matches(cell_id, known, n=5, cutoff=0)) or "none"
+        raise UserError(f"no reported cell {cell_id!r}; of {len(known)} the nearest: {near}")
     return known[cell_id]
 
 

@@ -195,9 +195,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 def interval_cells(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     """Cells of a table: a mean and its `t_interval`; no ends for one value, nothing for none."""
-    if len(values) > 1:
-        return t_interval(values)
-    return (values[0] if values else None), None, None
+    return t_interval(values) if len(values) > 1 else (next(iter(values), None), None, None)
 
 
 def interval_columns(mean: Column) -> tuple[Column, Column, Column]:

@@ -134,9 +134,8 @@ def endless_loader(
 ) -> DataLoader[Any]:
     """Endless batches, as `collate_fn` makes them, after `start` items of the stream were consumed.
 
-    `views[position, index]` is an item, a pure function of both, of a set with a length; `seed` is
-    of the order. The batch is of all `world` processes, this one being number `rank`, and must
-    divide over them (UserError); `options` are others of `DataLoader`, e.g. `collate_fn`.
+    `views[position, index]` is a pure function of both; `seed` is of the order; a batch divides
+    over `world` processes (else UserError); `options` are others of `DataLoader`.
     """
     if batch_size % world:
         raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
