@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-import amod.registry  # noqa: F401 - registers the names with timm
-from seg_kd import adapter
+import amod.use.registry  # noqa: F401 - registers the names with timm
+from seg_kd.use import adapter
 
 CONFIG: dict[str, Any] = {
     "type": "EncoderDecoder",

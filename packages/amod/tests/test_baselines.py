@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 
-from amod.baselines import cut_depth, isoflop_layers, kept_layers
-from amod.flops import SHAPES
+from amod.method.flops import SHAPES
+from amod.rivals.baselines import cut_depth, isoflop_layers, kept_layers
 
 
 def test_depths_of_the_paper_follow_from_the_flops() -> None:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amod.bench import bench
-from amod.evaluate import evaluate
-from amod.flop_table import flop_table, rows
-from amod.flops import Shape, dense_macs, routed_macs
-from amod.generate import speed_block
-from amod.own_data import paper_schedule, train_own
-from amod.results import committed
-from amod.timings import Timing, read_timings, write_timing
+from amod.method.flops import Shape, dense_macs, routed_macs
+from amod.study.bench import bench
+from amod.study.flop_table import flop_table, rows
+from amod.study.generate import speed_block
+from amod.study.results import committed
+from amod.study.timings import Timing, read_timings, write_timing
+from amod.use.evaluate import evaluate
+from amod.use.own_data import paper_schedule, train_own
 from repro_shared.runtime.errors import UserError
 from repro_shared.timing.calibrate import Calibration
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 import amod
-import amod.evaluate as module
-from amod.accuracy import top_accuracy
-from amod.evaluate import evaluate
-from amod.weights import classes_in, create_model, load_weights, read_weights, routed_model
+import amod.use.evaluate as module
+from amod.use.accuracy import top_accuracy
+from amod.use.evaluate import evaluate
+from amod.use.weights import classes_in, create_model, load_weights, read_weights, routed_model
 from repro_shared.runtime.errors import UserError
 
 NAME = "vit_tiny_patch16_224"

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from amod.claims import cells_of, claims_of
-from amod.experiment import open_experiment, run_missing, runs
-from amod.flops import routed_macs
-from amod.generate import generate
-from amod.recipes import (
+from amod.method.flops import routed_macs
+from amod.study.claims import cells_of, claims_of
+from amod.study.experiment import open_experiment, run_missing, runs
+from amod.study.generate import generate
+from amod.study.recipes import (
     Arm,
     Recipe,
     aligned_arms,
@@ -25,10 +25,10 @@ from amod.recipes import (
     isoflop_arms,
     routing_digits,
 )
-from amod.report import tables, write_report
-from amod.reproduce import describe, reproduce
-from amod.results import load_results
-from amod.stages import build, dense_path, macs, new_model
+from amod.study.report import tables, write_report
+from amod.study.reproduce import describe, reproduce
+from amod.study.results import load_results
+from amod.study.stages import build, dense_path, macs, new_model
 from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
 

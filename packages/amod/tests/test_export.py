@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import amod
-from amod.export import OPSET, export_onnx
+from amod.use.export import OPSET, export_onnx
 from repro_shared.runtime.errors import UserError
 
 SMALL: dict[str, Any] = {"img_size": (32, 48), "patch_size": 8, "embed_dim": 48,
@@ -82,7 +82,7 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     fixing = routed(depth=2, router=lambda x, scores: scores * int(x.shape[0]))
     with pytest.raises(ValueError, match="batch cannot be left open"):
         export_onnx(fixing, path)
-    monkeypatch.setattr("amod.export.find_spec", lambda name: None)
+    monkeypatch.setattr("amod.use.export.find_spec", lambda name: None)
     with pytest.raises(UserError, match="onnx and onnxscript not installed"):
         export_onnx(routed(), path)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import nn
 
-from amod.flops import (
+from amod.method.flops import (
     NORM_OPERATIONS,
     SHAPES,
     Shape,

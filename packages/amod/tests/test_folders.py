@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from amod.data import Seeded, batches, readable
-from amod.folders import ClassFolder, check, check_same_classes
+from amod.use.data import Seeded, batches, readable
+from amod.use.folders import ClassFolder, check, check_same_classes
 from repro_shared.runtime.errors import UserError
 
 FILES = (

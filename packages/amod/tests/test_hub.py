@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import amod
-from amod import hub
+from amod.use import hub
 
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4,
                          "num_heads": 3, "num_classes": 7}  # fmt: skip
@@ -84,7 +84,7 @@ def test_folder_is_readable_and_timm_finds_the_dense_model(tmp_path: Path) -> No
         "score": "column-mean",
         "router": "attention",
     }
-    assert "from amod.hub import from_pretrained" in (tmp_path / "README.md").read_text()
+    assert "from amod.use.hub import from_pretrained" in (tmp_path / "README.md").read_text()
     dense = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     assert type(dense) is timm.models.VisionTransformer
     amod.set_capacity(model, 1.0)

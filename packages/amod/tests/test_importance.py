@@ -11,7 +11,7 @@ from scipy import stats
 from torch import nn
 
 import amod
-from amod.importance import auc, leave_one_out, pearson, ranked_by, spearman
+from amod.method.importance import auc, leave_one_out, pearson, ranked_by, spearman
 
 
 def model(capacity: float, router: object = "attention") -> Any:

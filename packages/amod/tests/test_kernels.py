@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from amod import kernels
-from amod.kernels import attention_with_scores
-from amod.routing import select
+from amod.method import kernels
+from amod.method.kernels import attention_with_scores
+from amod.method.routing import select
 
 CASES = {  # (B, H, N, D), type, allowed error of the output
     "a ViT's tokens": ((1, 2, 197, 64), torch.float32, 1e-5),
@@ -26,7 +26,7 @@ CASES = {  # (B, H, N, D), type, allowed error of the output
 }
 INTERPRET = """
 import sys, torch
-from amod.kernels import attention_with_scores
+from amod.method.kernels import attention_with_scores
 inputs = torch.load(sys.argv[1])
 torch.save({name: attention_with_scores(*tensors) for name, tensors in inputs.items()}, sys.argv[2])
 """

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import amod
-from amod.flops import NORM_OPERATIONS, SHAPES, Shape, dense_macs
-from amod.merging import equal_r, merge, merge_tokens, merged_macs
+from amod.method.flops import NORM_OPERATIONS, SHAPES, Shape, dense_macs
+from amod.rivals.merging import equal_r, merge, merge_tokens, merged_macs
 from repro_shared.timing.counts import count_operations
 
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import amod
-from amod.packing import packed
-from amod.routing import (
+from amod.method.packing import packed
+from amod.method.routing import (
     attention_scores,
     attention_with_scores,
     select,

@@ -13,11 +13,9 @@ import pytest
 import safetensors.torch
 from PIL import Image
 
-from amod import paper_scale
-from amod.evaluate import evaluate
-from amod.flop_table import reported, rows
-from amod.own_data import train_own
-from amod.paper_scale import (
+from amod.study import paper_scale
+from amod.study.flop_table import reported, rows
+from amod.study.paper_scale import (
     TABLES,
     cell_runs,
     finished,
@@ -25,8 +23,10 @@ from amod.paper_scale import (
     reproduce_tables,
     result_table,
 )
-from amod.training import DivergedError
-from amod.weights import create_model
+from amod.train import DivergedError
+from amod.use.evaluate import evaluate
+from amod.use.own_data import train_own
+from amod.use.weights import create_model
 from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
 

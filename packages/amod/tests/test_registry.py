@@ -12,7 +12,7 @@ from timm.models import _builder
 from torch import Tensor
 
 import amod
-from amod import registry
+from amod.use import registry
 
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4,
                          "num_heads": 3}  # fmt: skip

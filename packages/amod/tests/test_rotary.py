@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import amod
-from amod.packing import full_rope, gather_rope
+from amod.method.packing import full_rope, gather_rope
 
 ROTARY = (
     "vit_small_patch16_rope_224",

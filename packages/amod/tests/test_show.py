@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import transforms
 
 import amod
-from amod.show import ANIMATED, GAP, LINE, faded, panel_title, routing_masks, show
+from amod.use.show import ANIMATED, GAP, LINE, faded, panel_title, routing_masks, show
 from repro_shared.runtime.errors import UserError
 
 NAME = "vit_tiny_patch16_224"
@@ -138,7 +138,7 @@ def test_animations_go_over_the_capacities(photo: str, tmp_path: Path) -> None:
 def test_random_weights_are_named_and_repeatable(photo: str, tmp_path: Path) -> None:
     seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        import amod.show as module
+        import amod.use.show as module
 
         arrange = module._arrange
 

@@ -19,11 +19,11 @@ from PIL import Image
 from torch import nn
 
 import amod
-from amod import own_data
-from amod.accuracy import top_accuracy
-from amod.data import Arrays, Seeded, Shift, Views, batches, patch_relevance
-from amod.schedule import Schedule
-from amod.training import DivergedError, Job, Trainer, train
+from amod.train import DivergedError, Job, Trainer, train
+from amod.use import own_data
+from amod.use.accuracy import top_accuracy
+from amod.use.data import Arrays, Seeded, Shift, Views, batches, patch_relevance
+from amod.use.schedule import Schedule
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import endless_loader
 
@@ -227,7 +227,7 @@ DDP = """
 import json, sys, torch
 sys.path.insert(0, sys.argv[1])
 from test_training import job, mislabelled
-from amod.training import processes, train
+from amod.train import processes, train
 torch.set_num_threads(1)
 outcome = train(job(test=mislabelled()))
 rank = processes()[0]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_kd import adapter
-from seg_kd.recipes import find_recipe
-from seg_kd.recipes.base import Recipe
+from seg_kd.study.recipes import find_recipe
+from seg_kd.study.recipes.base import Recipe
+from seg_kd.use import adapter
 
 
 def write_pair(root: Path, split: str, name: str, label: np.ndarray) -> None:

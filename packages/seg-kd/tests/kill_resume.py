@@ -29,12 +29,13 @@ from typing import Any, BinaryIO
 import torch
 
 from repro_shared.runtime.checkpoint import CheckpointStore
-from seg_kd import adapter, training
-from seg_kd.data import open_split
-from seg_kd.evaluation import evaluate
-from seg_kd.objectives import FEATURE_LOGIT
-from seg_kd.recipes import find_recipe
-from seg_kd.teachers import save_plain, untrained_teacher
+from seg_kd import train as training
+from seg_kd.method.objectives import FEATURE_LOGIT
+from seg_kd.study.recipes import find_recipe
+from seg_kd.use import adapter
+from seg_kd.use.data import open_split
+from seg_kd.use.evaluation import evaluate
+from seg_kd.use.teachers import save_plain, untrained_teacher
 
 
 def make_job(directory: Path, iterations: int, interval: int, workers: int) -> Any:

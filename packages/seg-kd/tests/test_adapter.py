@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from repro_shared.runtime.errors import UserError
-from seg_kd import adapter, teachers
-from seg_kd.own_data import BUILT_IN
-from seg_kd.recipes.base import Model
+from seg_kd.study.recipes.base import Model
+from seg_kd.use import adapter, teachers
+from seg_kd.use.own_data import BUILT_IN
 
 SMALL = Model(base_channels=8, head_channels=16, auxiliary_channels=8)
 

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from seg_kd.bench import BASELINE, bench, median_interval
+from seg_kd.study.bench import BASELINE, bench, median_interval
 
 
 def test_interval_of_a_median_covers_it_about_95_times_in_100() -> None:

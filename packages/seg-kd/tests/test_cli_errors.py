@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_kd import adapter, cli, teachers
-from seg_kd.recipes.base import Model
+from seg_kd import cli
+from seg_kd.study.recipes.base import Model
+from seg_kd.use import adapter, teachers
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

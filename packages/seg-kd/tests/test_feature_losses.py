@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_kd.losses import FeatureProjector, feature_distillation
+from seg_kd.method.losses import FeatureProjector, feature_distillation
 
 NORMALISATIONS = ("none", "channel-std", "pixel-l2", "layernorm")
 DISTANCES = ("mse", "smooth-l1", "cosine")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_kd.losses import (
+from seg_kd.method.losses import (
     FeatureProjector,
     feature_distillation,
     logit_distillation,

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from repro_shared.timing.counts import count_operations, count_parameters
-from seg_kd import adapter
-from seg_kd.recipes import find_recipe
+from seg_kd.study.recipes import find_recipe
+from seg_kd.use import adapter
 
 README = Path(__file__).parents[1] / "README.md"
 SIZES = {  # millions of parameters, MMAC for one training crop

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.objectives import FEATURE, FEATURE_LOGIT, LOGIT, OBJECTIVES, PLAIN
+from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, OBJECTIVES, PLAIN
 
 
 def test_presets():

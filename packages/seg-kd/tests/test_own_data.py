@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from seg_kd import adapter, cli, own_data
-from seg_kd.recipes.base import Model
-from seg_kd.training import ExactLoop
+from seg_kd import cli
+from seg_kd.study.recipes.base import Model
+from seg_kd.train import ExactLoop
+from seg_kd.use import adapter, own_data
 
 
 def call(*arguments: str) -> None:

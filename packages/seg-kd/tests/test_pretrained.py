@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repro_shared.runtime.errors import UserError
-from seg_kd import pretrained
-from seg_kd.pretrained import PIXEL_MEAN, PIXEL_STD, lite0_state_dict, load_lite0_backbone
+from seg_kd.use import pretrained
+from seg_kd.use.pretrained import PIXEL_MEAN, PIXEL_STD, lite0_state_dict, load_lite0_backbone
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)

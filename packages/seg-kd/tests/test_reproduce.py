@@ -13,9 +13,8 @@ from repro_shared.evidence.records import read_records
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.timing.calibrate import Calibration
-from seg_kd import comparison, report, teachers
-from seg_kd.distiller import DivergedError
-from seg_kd.plan import (
+from seg_kd.study import comparison, report
+from seg_kd.study.plan import (
     arms,
     drifted,
     make_plan,
@@ -24,12 +23,20 @@ from seg_kd.plan import (
     settled,
     write_plan,
 )
-from seg_kd.recipes import FUNCTIONS, find_recipe
-from seg_kd.recipes.base import Recipe
-from seg_kd.report_tables import comparison_table, crossing
-from seg_kd.reproduce import reproduce
-from seg_kd.results import COMMITTED_RESULTS, Results, committed_values, load_results, measurements
-from seg_kd.training import Job, Outcome
+from seg_kd.study.recipes import FUNCTIONS, find_recipe
+from seg_kd.study.recipes.base import Recipe
+from seg_kd.study.report_tables import comparison_table, crossing
+from seg_kd.study.reproduce import reproduce
+from seg_kd.study.results import (
+    COMMITTED_RESULTS,
+    Results,
+    committed_values,
+    load_results,
+    measurements,
+)
+from seg_kd.train import Job, Outcome
+from seg_kd.use import teachers
+from seg_kd.use.distiller import DivergedError
 
 
 def fake_calibration(**seconds: float) -> Calibration:

@@ -11,11 +11,11 @@ from repro_shared.evidence.records import read_record, recipe_hash
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from seg_kd import METHOD_VERSION
-from seg_kd.data import open_split
-from seg_kd.evaluation import evaluate
-from seg_kd.recipes import FUNCTIONS, find_recipe
-from seg_kd.recipes.base import Recipe
-from seg_kd.teachers import COMMITTED, TeacherKey, belongs, load_teacher
+from seg_kd.study.recipes import FUNCTIONS, find_recipe
+from seg_kd.study.recipes.base import Recipe
+from seg_kd.use.data import open_split
+from seg_kd.use.evaluation import evaluate
+from seg_kd.use.teachers import COMMITTED, TeacherKey, belongs, load_teacher
 
 RECIPES = [
     recipe

@@ -10,12 +10,12 @@ import torch
 
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import endless_loader
-from seg_kd import adapter
-from seg_kd.data import InMemory, Views, open_split
-from seg_kd.objectives import FEATURE_LOGIT, LOGIT, PLAIN
-from seg_kd.recipes.base import Recipe
-from seg_kd.teachers import untrained_teacher
-from seg_kd.training import Job, make_model, start, train
+from seg_kd.method.objectives import FEATURE_LOGIT, LOGIT, PLAIN
+from seg_kd.study.recipes.base import Recipe
+from seg_kd.train import Job, make_model, start, train
+from seg_kd.use import adapter
+from seg_kd.use.data import InMemory, Views, open_split
+from seg_kd.use.teachers import untrained_teacher
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Mixture-of-Depths for timm ViTs, routed by the previous layer's attention (arXiv 2412.20875)."""
 
-from amod import registry as registry  # timm learns the routed models' names
-from amod.model import PRESETS, convert, set_capacity
-from amod.passes import Routing
+from amod.method.model import PRESETS, convert, set_capacity
+from amod.method.passes import Routing
+from amod.use import registry as registry  # timm learns the routed models' names
 
 __version__ = "0.1.0"
 METHOD_VERSION = 1

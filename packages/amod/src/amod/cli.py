@@ -42,11 +42,11 @@ def reproduce(
         device: cpu or cuda.
     """
     if scale == "paper":
-        from amod.paper_scale import reproduce_tables
+        from amod.study.paper_scale import reproduce_tables
 
         reproduce_tables(table, Path(out), data, seeds, plan=plan, device=device)
         return
-    from amod.reproduce import reproduce as reproduce_table
+    from amod.study.reproduce import reproduce as reproduce_table
 
     for name in table or ("flops", "digits"):
         reproduce_table(
@@ -107,7 +107,7 @@ def train(
         workers: loading processes.
         device: cpu or cuda.
     """
-    from amod.own_data import train_own
+    from amod.use.own_data import train_own
 
     if not data:
         raise UserError("no data: give a folder with train/ and val/ with --data DIR")
@@ -155,7 +155,7 @@ def evaluate(
         workers: loading processes.
         device: cpu or cuda.
     """
-    from amod.evaluate import evaluate as run_evaluate
+    from amod.use.evaluate import evaluate as run_evaluate
 
     if not data:
         raise UserError("no data: give a folder of class folders with --data DIR")
@@ -185,7 +185,7 @@ def show(
         router, preset: as the model was trained.
         animate: animate a .png, too.
     """
-    from amod.show import show as draw
+    from amod.use.show import show as draw
 
     print(draw(image, model, weights, out, capacity, router, preset, animate))
 
@@ -208,8 +208,8 @@ def export(
         capacity: share of tokens in routed blocks.
         router, preset: as the model was trained.
     """
-    from amod.export import export_onnx
-    from amod.weights import routed_model
+    from amod.use.export import export_onnx
+    from amod.use.weights import routed_model
 
     network = routed_model(model, weights, capacity, router, preset)
     try:
@@ -224,7 +224,7 @@ def data_check(directory: str) -> None:
     Args:
         directory: holds class folders, or train/, val/, test/ with class folders in each.
     """
-    from amod.folders import check
+    from amod.use.folders import check
 
     print(check(directory))
 
@@ -236,7 +236,7 @@ def table(identifier: str, *, out: str | None = None) -> None:
         identifier: as file names in `tables/`, e.g. flops or verdicts-digits.
         out: output folder; the committed results of this checkout by default.
     """
-    from amod.flop_table import flop_table
+    from amod.study.flop_table import flop_table
 
     if identifier == "flops" and out is None:  # arithmetic: needs no checkout
         print(flop_table().to_markdown(), end="")
@@ -255,9 +255,9 @@ def cite(identifier: str) -> None:
     Args:
         identifier: e.g. table5/deit-small-a-mod/gflops.
     """
-    from amod.flop_table import reported
-    from amod.paper import PAPER, REPOSITORY
-    from amod.results import committed
+    from amod.study.flop_table import reported
+    from amod.study.paper import PAPER, REPOSITORY
+    from amod.study.results import committed
     from repro_shared.evidence.cells import find_cell
     from repro_shared.evidence.measured import cite as cite_cell
 
@@ -272,7 +272,7 @@ def report(*, out: str | None = None, check: bool = False) -> int:
         out: output folder; the committed results of this checkout by default.
         check: write nothing; exit code 1 and a list if a generated file is not what it would be.
     """
-    from amod.generate import generate
+    from amod.study.generate import generate
 
     stale = generate(Path(out) if out else results_folder(), check)
     for name in stale:
@@ -303,8 +303,8 @@ def bench(
         threads: of torch on the CPU.
         out: keep the times of all rounds below this folder, and the table.
     """
-    from amod.bench import bench as run_bench
-    from amod.timings import write_timing
+    from amod.study.bench import bench as run_bench
+    from amod.study.timings import write_timing
     from repro_shared.evidence.tables import write_tables
     from repro_shared.runtime.files import ensure_output_dir
 

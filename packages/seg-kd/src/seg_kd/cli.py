@@ -44,8 +44,8 @@ def reproduce(
             then on, and runs that had another teacher are set aside.
         device: cpu or cuda.
     """
-    from seg_kd.recipes import find_recipe
-    from seg_kd.reproduce import reproduce as reproduce_recipe
+    from seg_kd.study.recipes import find_recipe
+    from seg_kd.study.reproduce import reproduce as reproduce_recipe
 
     for recipe in [find_recipe(name, scale) for name in (table or ("",))]:
         reproduce_recipe(
@@ -85,8 +85,8 @@ def cite(identifier: str) -> None:
     """
     from repro_shared.evidence.cells import find_cell, read_cells
     from repro_shared.evidence.measured import cite as cite_cell
-    from seg_kd.paper import PAPER, REPOSITORY
-    from seg_kd.results import TABLES, committed
+    from seg_kd.study.paper import PAPER, REPOSITORY
+    from seg_kd.study.results import TABLES, committed
 
     cell = find_cell(read_cells(TABLES / "reported.csv"), identifier)
     print(cite_cell(cell, committed(), PAPER, REPOSITORY), end="")
@@ -99,7 +99,7 @@ def report(*, out: str | None = None, check: bool = False) -> int:
         out: output folder; the committed results of this checkout by default.
         check: write nothing; exit code 1 and a list if a generated file is not what it would be.
     """
-    from seg_kd.generate import generate
+    from seg_kd.study.generate import generate
 
     stale = generate(Path(out) if out else results_folder(), check)
     for path in stale:
@@ -114,8 +114,8 @@ def data_check(directory: str, *, set: Literal["camvid", "cityscapes"] = "camvid
         directory: holds images/<split> and labels/<split>.
         set: which set it is; gives classes and splits.
     """
-    from seg_kd.data import open_split
-    from seg_kd.recipes import find_recipe
+    from seg_kd.study.recipes import find_recipe
+    from seg_kd.use.data import open_split
 
     scale = "paper" if set == "cityscapes" else "cpu"
     recipe = find_recipe(f"equal_time_{set}", scale)
@@ -138,7 +138,7 @@ def results_folder() -> Path:
 
 def main() -> None:
     """Entry point of the `seg-kd` command."""
-    from seg_kd.own_data import calibrate, distill, evaluate, train
+    from seg_kd.use.own_data import calibrate, distill, evaluate, train
 
     commands: dict[str, Command] = {
         "reproduce": reproduce,
@@ -162,7 +162,7 @@ def bench(*, device: str = "cpu", rounds: int = 64) -> None:
         device: cpu or cuda.
         rounds: timed rounds.
     """
-    from seg_kd.bench import bench as run_bench
+    from seg_kd.study.bench import bench as run_bench
 
     run_bench(device, rounds)
 

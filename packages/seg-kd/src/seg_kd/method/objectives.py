@@ -1,0 +1,93 @@
+"""What a student is trained on beside its own cross-entropy: one frozen description per method."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from repro_shared.runtime.errors import UserError
+from seg_kd.method.losses import Distance, Normalisation, Reduction
+
+Layer = Literal["pre-classifier", "c4"]
+Resolution = Literal["logit", "label"]
+
+_OPTIONS: dict[str, object] = {
+    "reduction": Reduction,
+    "normalise": Normalisation,
+    "distance": Distance,
+    "layer": Layer,
+    "resolution": Resolution,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """total loss = cross-entropy (+ auxiliary) + logit_weight * logit + feature_weight * feature.
+
+    The terms are `losses.logit_distillation` and `losses.feature_distillation`. A weight of 0
+    leaves a term out altogether: with both at 0 no teacher is run.
+
+    Attributes:
+        name: how tables and records call it.
+        logit_weight: weight of the logit term, >= 0.
+        feature_weight: weight of the feature term, >= 0.
+        temperature: T of the logit term, > 0.
+        reduction: how the logit term is reduced.
+        normalise: how both features are normalised.
+        distance: how features are compared.
+        layer: which features: `pre-classifier` (what the head's last 1x1 convolution reads, before
+            dropout) or `c4` (the backbone's last stage).
+        batch_norm: whether a batch norm follows the student's 1x1 projection.
+        mask_ignored: whether positions labelled "ignore" are left out of the logit term. The
+            popular code bases do not mask: the teacher has an opinion there too. The feature term
+            is never masked.
+        resolution: grid of the logit term: the student's logits, or both upsampled to the label.
+    """
+
+    name: str
+    logit_weight: float = 0.0
+    feature_weight: float = 0.0
+    temperature: float = 1.0
+    reduction: Reduction = "pixel_mean"
+    normalise: Normalisation = "none"
+    distance: Distance = "mse"
+    layer: Layer = "pre-classifier"
+    batch_norm: bool = False
+    mask_ignored: bool = False
+    resolution: Resolution = "logit"
+
+    def __post_init__(self) -> None:
+        for field, options in _OPTIONS.items():
+            value = getattr(self, field)
+            if value not in get_args(options):
+                choices = ", ".join(get_args(options))
+                raise UserError(f"objective {self.name}: {field} {value!r} is none of {choices}")
+        for field in ("logit_weight", "feature_weight"):
+            weight = getattr(self, field)
+            if not 0 <= weight < float("inf"):
+                raise UserError(f"objective {self.name}: {field} must be 0 or more, got {weight}")
+        if not 0 < self.temperature < float("inf"):
+            raise UserError(
+                f"objective {self.name}: temperature must be above 0, got {self.temperature}"
+            )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher has to be run at all."""
+        return self.logit_weight > 0 or self.feature_weight > 0
+
+
+PLAIN = Objective("plain")
+"""Cross-entropy alone, no teacher."""
+
+LOGIT = Objective("logit", logit_weight=1.0)
+"""Canonical logit distillation: mean over pixels, T = 1, weight 1 (CIRKD's defaults)."""
+
+FEATURE = Objective("feature", feature_weight=10.0)
+"""Canonical feature distillation and nothing else: plain mean squared error of the pre-classifier
+features. Weight 10 is CIRKD's for this loss; there it is always used together with logit
+distillation, so this pure form is ours. Customary sweep: 1, 10, 50."""
+
+FEATURE_LOGIT = Objective("feature+logit", logit_weight=1.0, feature_weight=10.0)
+"""Feature (weight 10) and logit (weight 1) distillation together: what CIRKD calls FitNet."""
+
+OBJECTIVES = {each.name: each for each in (PLAIN, LOGIT, FEATURE, FEATURE_LOGIT)}
+"""The four presets by name."""
