@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro_shared.evidence.tables import refresh, render, stale
+from repro_shared.evidence.blocks import refresh, render, stale
 from repro_shared.runtime.errors import UserError
 
 TEXT = """\

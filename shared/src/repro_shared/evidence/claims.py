@@ -17,31 +17,33 @@ decisions.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from repro_shared.evidence.records import RunRecord
-from repro_shared.evidence.tables import Cell, Column, Table
+from repro_shared.evidence.runs import RunRecord
+from repro_shared.evidence.tables import Cell, Column, Interval, Table
 from repro_shared.runtime.errors import UserError
 
 MINIMUM_SEEDS = 5
 
-Runs = dict[tuple[str, str, int], RunRecord]  # by recipe, arm and seed
-VerdictWord = Literal["supported", "contradicted", "inconclusive", "no verdict (n < 5)", "not run"]
+Runs = dict[tuple[str, str, int], RunRecord]  # by study, arm and seed
+VerdictWord = Literal[
+    "supported", "contradicted", "inconclusive", "suspended", "no verdict (n < 5)", "not run"
+]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One comparison of two arms of a recipe."""
+    """One comparison of two arms of a study."""
 
     id: str  # short and unique within the paper, e.g. `feature-beats-plain`; never used again
     statement: str
     cells: tuple[str, ...]  # ids of the reported cells that it bears on
-    recipe: str
+    study: str
     metric: str  # key in the records' metrics
-    arm: str
+    arm: str  # ids
     rival: str
     kind: Literal["superiority", "non-inferiority"]
     threshold: float = 0.0  # what a superiority effect must exceed
@@ -75,6 +77,7 @@ class Verdict:
     mean: float | None
     low: float | None = None
     high: float | None = None
+    reason: str = ""  # why it is suspended
 
     @property
     def n(self) -> int:
@@ -90,18 +93,18 @@ class Verdict:
 
 
 def judge(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[Verdict]:
-    """The verdict of every claim, in order; records may be of any recipe, but not stale.
+    """The verdict of every claim, in order; records may be of any study, but not stale.
 
     Pass all claims of a package: one that has not been run counts in its family too. UserError for
-    runs that are there twice, lack the metric, or differ in recipe, method version or data.
+    runs that are there twice, lack the metric, or differ in method version or data.
     """
     if len({claim.id for claim in claims}) != len(claims):
         raise ValueError("two claims share one id")
     runs: Runs = {}
     for record in records:
-        key = (record.recipe, record.arm, record.seed)
+        key = (record.study, record.arm, record.seed)
         if key in runs:
-            raise UserError(f"two records of recipe {key[0]}, arm {key[1]}, seed {key[2]}")
+            raise UserError(f"two records of study {key[0]}, arm {key[1]}, seed {key[2]}")
         runs[key] = record
     verdicts = {claim.id: _without_interval(claim, runs) for claim in claims}
     families: defaultdict[tuple[str | None, str], list[Claim]] = defaultdict(list)
@@ -111,10 +114,10 @@ def judge(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[Verdict
         found = [verdicts[claim.id] for claim in members]
         # A claim whose seeds are not complete takes no part, but keeps its place in the family.
         samples = [() if v.missing or v.n < MINIMUM_SEEDS else v.effects for v in found]
-        intervals = family_intervals(samples, [claim.bound for claim in members])
-        for claim, verdict, interval in zip(members, found, intervals, strict=True):
-            if interval is not None:
-                mean, low, high = interval
+        found_intervals = family_intervals(samples, [claim.bound for claim in members])
+        for claim, verdict, ends in zip(members, found, found_intervals, strict=True):
+            if ends is not None and ends.low is not None and ends.high is not None:
+                mean, low, high = ends.mean, ends.low, ends.high
                 word: VerdictWord = "supported" if low > claim.bound else "inconclusive"
                 word = "contradicted" if high < claim.bound else word
                 verdicts[claim.id] = replace(verdict, verdict=word, mean=mean, low=low, high=high)
@@ -127,20 +130,20 @@ def _without_interval(claim: Claim, runs: Runs) -> Verdict:
     found: dict[tuple[str, int], RunRecord] = {}
     for arm in (claim.arm, claim.rival):
         for seed in claim.seeds:
-            record = runs.get((claim.recipe, arm, seed))
+            record = runs.get((claim.study, arm, seed))
             if record is None:
                 missing.append(f"{arm} seed {seed}")
             elif record.status == "failed":
                 missing.append(f"{arm} seed {seed} (failed)")
             else:
                 found[arm, seed] = record
-    for what in ("recipe_hash", "method_version", "data_fingerprint"):
+    for what in ("method_version", "data_fingerprint"):
         if len({getattr(record, what) for record in found.values()}) > 1:
-            problem = f"its runs of {claim.recipe} differ in {what.replace('_', ' ')}"
+            problem = f"its runs of {claim.study} differ in {what.replace('_', ' ')}"
             raise UserError(f"claim {claim.id}: {problem}; run the older ones again")
     for (arm, seed), record in found.items():
         if claim.metric not in record.metrics:
-            where = f"the record of {claim.recipe}, arm {arm}, seed {seed}"
+            where = f"the record of {claim.study}, arm {arm}, seed {seed}"
             raise UserError(f"claim {claim.id}: {where} has no metric {claim.metric!r}")
     seeds = tuple(s for s in claim.seeds if (claim.arm, s) in found and (claim.rival, s) in found)
     own, other = (
@@ -163,29 +166,23 @@ def verdict_table(
     notes = [f"Data: {data}."]
     for claim, verdict in zip(claims, verdicts, strict=True):
         statement = claim.statement + (" (negative control)" if claim.negative_control else "")
-        numbers = (verdict.mean, verdict.low, verdict.high, verdict.minimum_detectable, verdict.n)
+        ends = verdict.mean is not None and Interval(verdict.mean, verdict.low, verdict.high)
+        numbers = (ends or None, verdict.minimum_detectable, verdict.n)
         rows.append((claim.id, statement, f"> {claim.bound:g}", *numbers, verdict.verdict))
         seeds = " ".join(map(str, verdict.seeds)) or "none"
         points = ", ".join(f"{effect:+.2f}" for effect in verdict.effects) or "none"
         missing = f"; not run: {', '.join(verdict.missing)}" if verdict.missing else ""
-        notes.append(f"{claim.id}: seeds {seeds}; effects {points}{missing}.")
+        reason = f"; suspended: {verdict.reason}" if verdict.reason else ""
+        notes.append(f"{claim.id}: seeds {seeds}; effects {points}{missing}{reason}.")
     notes.append(
-        "Effects are paired by seed. Low and high: 95 % Student t interval, its ends at the level "
-        "of Holm's test within a family, so it may be lopsided. Detectable: its longer half; an "
+        "Effects are paired by seed, with a 95 % Student t interval, its ends at the level of "
+        "Holm's test within a family, so it may be lopsided. Detectable: its longer half; an "
         "effect closer to its bound than this could hardly have been called."
     )
-    measures = [Column(name, unit, 2) for name in ("effect", "low", "high", "detectable")]
+    measures = [Column("effect", unit, 2), Column("detectable", unit, 2)]
     texts = (Column("claim"), Column("statement"), Column("bound", unit))
-    columns = (*texts, *measures, Column("n", "seeds", 0), Column("verdict"))
+    columns = (*texts, *measures, Column("n", "seeds", 0), Column("verdict", bold=True))
     return Table(table_id, title, columns, tuple(rows), tuple(notes))
-
-
-class Interval(NamedTuple):
-    """A mean with the two ends of its confidence interval, all in the unit of the values."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
@@ -196,6 +193,12 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def interval_cells(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     """Cells of a table: a mean and its `t_interval`; no ends for one value, nothing for none."""
     return t_interval(values) if len(values) > 1 else (next(iter(values), None), None, None)
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """One cell: a mean with its `t_interval`; without ends for one value, None for none."""
+    mean, low, high = interval_cells(values)
+    return None if mean is None else Interval(mean, low, high)
 
 
 def interval_columns(mean: Column) -> tuple[Column, Column, Column]:

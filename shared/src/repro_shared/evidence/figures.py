@@ -1,10 +1,9 @@
-"""Figures in one house style, without pyplot: SVG that is stable byte for byte, and PNG."""
+"""Figures in one house style, without pyplot: SVG that is stable byte for byte."""
 
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -44,13 +43,11 @@ def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def save_figure(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
-    """Write `<stem>.svg`, whose bytes the figure alone decides, and `<stem>.png`; their paths."""
+def save_figure(figure: Figure, stem: Path | str) -> Path:
+    """Write `<stem>.svg`, whose bytes the figure alone decides; returns its path."""
     folder, name = ensure_output_dir(Path(stem).parent), Path(stem).name
-    metadata: dict[str, Any] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
-    for kind in metadata:
-        drawn = io.BytesIO()
-        with house_style():
-            figure.savefig(drawn, format=kind, metadata=metadata[kind])
-        atomic_write_bytes(folder / f"{name}.{kind}", drawn.getvalue())
-    return folder / f"{name}.svg", folder / f"{name}.png"
+    drawn = io.BytesIO()
+    with house_style():
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    atomic_write_bytes(folder / f"{name}.svg", drawn.getvalue())
+    return folder / f"{name}.svg"

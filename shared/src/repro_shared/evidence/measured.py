@@ -11,7 +11,8 @@ import pydantic
 
 from repro_shared.evidence.cells import STATUS_MEANING, EmptyIsNone, ReportedCell, read_rows
 from repro_shared.evidence.claims import Claim, Runs, Verdict, VerdictWord, interval_cells
-from repro_shared.evidence.records import RunRecord, commit_label
+from repro_shared.evidence.provenance import commit_label
+from repro_shared.evidence.runs import RunRecord
 from repro_shared.evidence.tables import csv_text, escape
 
 Words = pydantic.BeforeValidator(lambda v: tuple(v.split()) if isinstance(v, str) else v)
@@ -26,7 +27,7 @@ class Measured(pydantic.BaseModel):
     claim: str
     statement: str
     cells: Annotated[tuple[str, ...], Words]
-    recipe: str
+    study: str
     data: str  # what was used here, which need not be the paper's
     arm: str
     rival: str
@@ -41,7 +42,6 @@ class Measured(pydantic.BaseModel):
     n: pydantic.NonNegativeInt
     seeds: Annotated[tuple[int, ...], Words]
     verdict: VerdictWord
-    recipe_hash: str
     method_version: Annotated[int | None, EmptyIsNone]
     commit: str  # short ones of the records, joined by `+`; `-dirty` where one had changes
     date: str  # on which the last of the records was finished, UTC
@@ -54,13 +54,13 @@ def measure(
     claims: Sequence[Claim], verdicts: Sequence[Verdict], records: Iterable[RunRecord]
 ) -> list[Measured]:
     """One row a claim, from the same records that `judge` was given; numbers to six digits."""
-    runs = {(r.recipe, r.arm, r.seed): r for r in records if r.status == "complete"}
+    runs = {(r.study, r.arm, r.seed): r for r in records if r.status == "complete"}
     return [_row(claim, verdict, runs) for claim, verdict in zip(claims, verdicts, strict=True)]
 
 
 def _row(claim: Claim, verdict: Verdict, runs: Runs) -> Measured:
-    own = [runs[claim.recipe, claim.arm, seed] for seed in verdict.seeds]
-    used = own + [runs[claim.recipe, claim.rival, seed] for seed in verdict.seeds]
+    own = [runs[claim.study, claim.arm, seed] for seed in verdict.seeds]
+    used = own + [runs[claim.study, claim.rival, seed] for seed in verdict.seeds]
     values = [record.metrics[claim.metric] for record in own]
     found = (*interval_cells(values), verdict.mean, verdict.low, verdict.high)
     names = ("value", "value_low", "value_high", "effect", "effect_low", "effect_high")
@@ -68,7 +68,7 @@ def _row(claim: Claim, verdict: Verdict, runs: Runs) -> Measured:
     short = (None if number is None else float(f"{number:.6g}") for number in found)
     numbers: dict[str, Any] = dict(zip(names, short, strict=True))
     days = [record.finished.astimezone(UTC).date().isoformat() for record in used]
-    of_claim = ("statement", "cells", "recipe", "arm", "rival", "metric", "unit")
+    of_claim = ("statement", "cells", "study", "arm", "rival", "metric", "unit")
     return Measured(
         claim=claim.id,
         **{name: getattr(claim, name) for name in of_claim},
@@ -77,7 +77,6 @@ def _row(claim: Claim, verdict: Verdict, runs: Runs) -> Measured:
         n=verdict.n,
         seeds=verdict.seeds,
         verdict=verdict.verdict,
-        recipe_hash=used[0].recipe_hash if used else "",
         method_version=used[0].method_version if used else None,
         commit="+".join(sorted({commit_label(r.provenance) or "unknown" for r in used})),
         date=max(days, default=""),
@@ -179,8 +178,8 @@ def _measured_lines(row: Measured) -> list[str]:
         f"effect     {effect} {row.unit} against {row.rival}",
         f"seeds      {' '.join(map(str, row.seeds))} (n = {row.n}){brackets}",
         f"verdict    {row.verdict}",
-        f"provenance recipe {row.recipe} ({row.recipe_hash[:12]}), "
-        f"method version {row.method_version}, commit {row.commit}, {row.date}",
+        f"provenance study {row.study}, method version {row.method_version}, commit {row.commit}, "
+        f"{row.date}",
     ]
 
 

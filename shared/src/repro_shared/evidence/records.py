@@ -59,6 +59,11 @@ class RunRecord(pydantic.BaseModel):
     status: Literal["complete", "failed"]  # failed (diverged, say): its seed counts as not run
     notes: str = ""
 
+    @property
+    def study(self) -> str:
+        """The recipe's name."""
+        return self.recipe
+
     @pydantic.model_validator(mode="after")
     def _complete_has_metrics(self) -> Self:
         if self.status == "complete" and not self.metrics:

@@ -1,48 +1,65 @@
-"""Tables for the terminal, Markdown and CSV, and generated blocks in Markdown.
+"""Tables for the terminal, Markdown and CSV.
 
-All depends on the input alone, so that files can be compared byte for byte. A block lies between
-`<!-- generated:NAME -->` and `<!-- /generated -->`, each on a line of its own, in no code block.
+All depends on the input alone, so that files can be compared byte for byte.
 """
 
 import itertools
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from repro_shared.runtime.errors import UserError, one_line
+from repro_shared.runtime.errors import one_line
 from repro_shared.runtime.files import atomic_write_text, ensure_output_dir
 
-Cell = str | int | float | None
+
+class Interval(NamedTuple):
+    """A mean with the ends of its confidence interval (None: a single value has none)."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+Cell = str | int | float | Interval | None
 _NARROWEST = 12  # characters that a wrapped text column keeps in the terminal
-_BEGIN, _END = re.compile(r"<!-- generated:([a-z0-9-]+) -->"), "<!-- /generated -->"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's name, the unit of its numbers and their decimals (None: as many as needed)."""
+    """A column's name, the unit of its numbers and their decimals (None: as many as needed).
+
+    In Markdown a text column may be `bold`, and numbers may show their sign.
+    """
 
     name: str
     unit: str = ""
     decimals: int | None = None
+    bold: bool = False
+    signed: bool = False
 
     @property
     def header(self) -> str:
         """`name (unit)`."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
-    def show(self, cell: float | None, nothing: str) -> str:
-        """A number of this column as text."""
+    def show(self, cell: float | Interval | None, nothing: str) -> str:
+        """A number of this column, or `mean [low, high]`, as text."""
+        if isinstance(cell, Interval):
+            mean, low, high = (self.show(end, nothing) for end in cell)
+            return mean if cell.low is None else f"{mean} [{low}, {high}]"
         if cell is None or cell != cell:  # NaN
             return nothing
         if not _is_number(cell):
             raise TypeError(f"column {self.name}: a cell is a {type(cell).__name__}")
+        sign = "+" if self.signed else ""
         if self.decimals is not None:
-            text = f"{cell:.{self.decimals}f}"
+            text = f"{cell:{sign}.{self.decimals}f}"
         else:
-            text = str(cell) if isinstance(cell, int) else f"{cell:.6g}"
+            text = f"{cell:{sign}}" if isinstance(cell, int) else f"{cell:{sign}.6g}"
         # Rounding must not leave a minus before nothing.
         return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
@@ -90,6 +107,13 @@ class Table:
     def to_markdown(self) -> str:
         """A GitHub table below its title in bold, with the notes as a list."""
         head, *rows = self._grid("-", _markdown)
+        rows = [
+            [
+                f"**{text}**" if column.bold and text != "-" else text
+                for text, column in zip(row, self.columns, strict=True)
+            ]
+            for row in rows
+        ]
         rule = ["---:" if numeric else "---" for numeric in self._numeric()]
         lines = [f"**{_markdown(self.title)}**", ""]
         lines += ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
@@ -122,16 +146,15 @@ class Table:
 
 
 def write_tables(directory: Path | str, tables: Iterable[Table]) -> list[Path]:
-    """Write `<id>.md` and `<id>.csv` of each table atomically; returns their paths."""
+    """Write `<id>.csv` of each table atomically; returns their paths."""
     tables = list(tables)
     if len({table.id for table in tables}) != len(tables):
         raise ValueError("two tables share one id")
     folder = ensure_output_dir(directory)
     written = []
     for table in tables:
-        for ending, text in (("md", table.to_markdown()), ("csv", table.to_csv())):
-            written.append(folder / f"{table.id}.{ending}")
-            atomic_write_text(written[-1], text)
+        written.append(folder / f"{table.id}.csv")
+        atomic_write_text(written[-1], table.to_csv())
     return written
 
 
@@ -158,7 +181,7 @@ def unescape(text: str) -> str:
 
 
 def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
+    return isinstance(cell, int | float | Interval) and not isinstance(cell, bool)
 
 
 def _terminal_lines(row: Sequence[str], sizes: Sequence[int], numeric: Sequence[bool]) -> list[str]:
@@ -175,66 +198,3 @@ def _terminal_lines(row: Sequence[str], sizes: Sequence[int], numeric: Sequence[
 def _markdown(text: str) -> str:
     escaped = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     return escaped.replace("|", "\\|").replace("*", "\\*")
-
-
-def render(text: str, blocks: Mapping[str, str]) -> str:
-    """The Markdown with the content of its blocks, by name, replaced; UserError if they differ."""
-    for name, content in blocks.items():
-        if _END in map(str.strip, content.splitlines()):
-            raise UserError(f"block {name}: its content holds the line {_END}")
-    output: list[str] = []
-    inside, fenced, unused = "", False, set(blocks)
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        marker = line.strip()
-        begin = _BEGIN.fullmatch(marker)
-        if inside:
-            if begin:
-                raise UserError(f"line {number}: block {begin[1]} begins inside block {inside}")
-            if marker == _END:
-                output.append(line)
-                inside = ""
-            continue
-        output.append(line)
-        fenced ^= marker.startswith(("```", "~~~"))
-        if fenced:
-            continue
-        if marker == _END:
-            raise UserError(f"line {number}: {_END} without a beginning")
-        if begin:
-            inside = begin[1]
-            if inside not in blocks:
-                raise UserError(f"line {number}: nothing generates block {inside}")
-            unused.discard(inside)
-            output.append(blocks[inside].strip("\n") + "\n")
-    if inside:
-        raise UserError(f"block {inside} has no line {_END}")
-    for name in sorted(unused):
-        raise UserError(f"no place for generated block {name}; add its two markers")
-    return "".join(output)
-
-
-def stale(path: Path | str, blocks: Mapping[str, str]) -> bool:
-    """Whether `refresh` would change the file; UserError, with its name, as `render`."""
-    return _new_text(path, blocks) is not None
-
-
-def refresh(path: Path | str, blocks: Mapping[str, str]) -> bool:
-    """Render the file in place, atomically; returns whether it changed."""
-    text = _new_text(path, blocks)
-    if text is not None:
-        atomic_write_text(path, text)
-    return text is not None
-
-
-def _new_text(path: Path | str, blocks: Mapping[str, str]) -> str | None:
-    try:
-        before = Path(path).read_bytes().decode("utf-8")
-        after = render(before, blocks)
-        return after if after != before else None
-    except OSError as error:
-        problem = f"cannot read this file: {error.strerror}"
-    except UnicodeDecodeError as error:
-        problem = f"not UTF-8 text: {error.reason}"
-    except UserError as error:
-        problem = str(error)
-    raise UserError(f"{path}: {problem}")

@@ -32,6 +32,27 @@ def atomic_write_json(path: str | os.PathLike[str], obj: Any) -> None:
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Add a line to a text file and sync it, after cutting away one that a kill tore off."""
+    with Path(path).open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+        file.write(line.encode("utf-8") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def complete_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """Numbered lines that are not empty, without one at the end that was torn off; [] for none."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace")
+    return [(n, line) for n, line in enumerate(whole.split("\n"), start=1) if line.strip()]
+
+
 @contextmanager
 def temporary_file(directory: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
     """Path and handle of a new file beside `name` that is gone afterwards unless renamed."""

@@ -42,7 +42,7 @@ class Author:
             id=f"{name}-{self.recipe.tag}",
             statement=statement,
             cells=cells,
-            recipe=self.recipe.name,
+            study=self.recipe.name,
             metric=metric,
             arm=arm,
             rival=rival,

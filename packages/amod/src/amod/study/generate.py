@@ -12,8 +12,9 @@ from amod.study.recipes import FUNCTIONS, SCALES, find_recipe
 from amod.study.report import write_report
 from amod.study.results import COMMITTED_RESULTS, TABLES, Results, load_results, measurements
 from amod.study.timings import read_timings
+from repro_shared.evidence.blocks import refresh, stale
 from repro_shared.evidence.measured import measured_text
-from repro_shared.evidence.tables import Table, refresh, stale, write_tables
+from repro_shared.evidence.tables import Table, write_tables
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, ensure_output_dir
 from repro_shared.runtime.progress import say

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from repro_shared.evidence.blocks import refresh, stale
 from repro_shared.evidence.measured import measured_text
-from repro_shared.evidence.tables import Table, refresh, stale
+from repro_shared.evidence.tables import Table
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, ensure_output_dir
 from repro_shared.runtime.progress import say

@@ -90,7 +90,7 @@ def committed_values(recipe: Recipe) -> dict[str, float]:
     """mIoU by arm as the shipped `measured.csv` has it (a rival's is value - effect)."""
     found: dict[str, float] = {}
     for row in committed():
-        if row.recipe == recipe.name and row.value is not None and row.effect is not None:
+        if row.study == recipe.name and row.value is not None and row.effect is not None:
             found[row.arm] = row.value
             found[row.rival] = row.value - row.effect
     return found

@@ -1,0 +1,213 @@
+"""The command line of a paper: what all papers have, and the verbs of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from repro_shared.evidence.cells import find_cell
+from repro_shared.evidence.cite import cite as cite_cell
+from repro_shared.evidence.tables import Table
+from repro_shared.runtime.checks import check_device, check_seeds
+from repro_shared.runtime.cli import Command, run
+from repro_shared.runtime.errors import UserError
+from repro_shared.study.paper import Arm, Paper, Scale, Study
+from repro_shared.study.plan import plan as plan_of
+from repro_shared.study.publish import publish, table_of, write_study
+from repro_shared.study.results import load_results, reported, shipped
+from repro_shared.study.run import run_missing
+from repro_shared.study.session import Session
+from repro_shared.study.trip import trip
+
+
+def main(paper: Paper, argv: Sequence[str] | None = None) -> int:
+    """Run the paper's command; returns the exit code."""
+    version = str(paper.package.__version__)
+    return run(paper.command, paper.description, commands(paper), argv, version=version)
+
+
+def commands(paper: Paper) -> dict[str, Command]:
+    """Every sub-command by name."""
+    return {
+        "reproduce": _reproduce(paper),
+        **paper.verbs,
+        "table": _table(paper),
+        "cite": _cite(paper),
+        "report": _report(paper),
+    }
+
+
+def results_folder(paper: Paper, out: str | None) -> Path:
+    """The output folder, or the committed results of the checkout that the package runs from."""
+    folder = Path(out) if out else paper.results
+    if not folder.is_dir():
+        missing = f"{folder}: no such folder" if out else "no checkout here"
+        raise UserError(f"{missing}: give the output folder with --out DIR")
+    return folder
+
+
+def reproduce_study(
+    session: Session,
+    seeds: tuple[int, ...],
+    *,
+    controls: bool = False,
+    plan: bool = False,
+    recalibrate: bool = False,
+) -> None:
+    """Run what a study lacks, then write and print its tables and figures; or print the plan.
+
+    Raises:
+        UserError: whatever is wrong with data, folders or files; runs that could not be made; facts
+            that do not hold what the study promises.
+    """
+    study = session.study
+    seeds = check_seeds(seeds or study.seeds)
+    if plan:
+        print(plan_of(session, seeds, controls) if study.arms else f"{study.name}: arithmetic")
+        return
+    problem: UserError | None = None
+    if study.arms:
+        try:
+            run_missing(session, seeds, controls, recalibrate)
+        except UserError as error:
+            problem = error
+            if not session.records.read():
+                raise
+    results = load_results(session.paper, study, session.out)
+    for table in write_study(results, session.out):
+        print(table.to_terminal())
+    if problem is not None:
+        raise problem
+    if study.prepare is not None:
+        study.prepare.refuse(results)
+
+
+def _reproduce(paper: Paper) -> Command:
+    def reproduce(
+        *,
+        scale: Scale = "cpu",
+        table: tuple[str, ...] = (),
+        seeds: tuple[int, ...] = (),
+        data: str | None = None,
+        out: str = f"runs/{paper.command}",
+        controls: bool = False,
+        plan: bool = False,
+        retrain: bool = False,
+        recalibrate: bool = False,
+        device: Literal["cpu", "cuda"] = "cpu",
+        workers: int = 0,
+    ) -> None:
+        check_device(device)
+        studies = paper.chosen(table, scale)
+        check_data(studies, data)
+        for study in studies:
+            study = retrained(study) if retrain else study
+            folder = Path(data) if data else None
+            session = Session(paper, study, Path(out), folder, device, workers)
+            reproduce_study(session, seeds, controls=controls, plan=plan, recalibrate=recalibrate)
+
+    names = "; ".join(
+        f"{r.name} ({', '.join(r.scales)}{'; by default' if r.default else ''})"
+        for r in paper.recipes
+    )
+    reproduce.__doc__ = f"""Run what studies lack, then write and print tables and verdicts.
+
+    Args:
+        scale: smoke (seconds), cpu (minutes, the default), gpu, or paper (its data, weights, GPUs).
+        table: studies to run: {names}.
+        seeds: seeds; each study's own by default, verdicts need 0 1 2 3 4.
+        data: folder of the data set, for studies that need one.
+        out: output folder; finished runs in it are skipped, killed ones resume.
+        controls: also negative controls, and what only the committed evidence needs.
+        plan: list runs, cost and what must be present, and stop.
+        retrain: train here what comes along as committed weights.
+        recalibrate: measure anew what a study measures before its runs.
+        device: cpu or cuda.
+        workers: loading processes.
+    """
+    return reproduce
+
+
+def check_data(studies: Sequence[Study], data: str | None) -> None:
+    """UserError for a `--data` that is no folder, or that none of the studies reads."""
+    if data is None:
+        return
+    if not Path(data).is_dir():
+        raise UserError(f"--data {data}: no such folder")
+    sources = {study.source(arm) for study in studies for arm in study.arms}
+    if not any(source.missing(None) for source in sources):
+        names = ", ".join(study.name for study in studies)
+        raise UserError(f"--data {data}: {names} reads no data; leave it out, or name --table")
+
+
+def retrained(study: Study) -> Study:
+    """The study with arms trained here that come along as committed weights."""
+    if not hasattr(study.data, "name") or study.retrain is None:
+        raise UserError(f"{study.name} has no committed weights to make again")
+    return study.retrain(study)
+
+
+def _table(paper: Paper) -> Command:
+    def table(identifier: str, *, out: str | None = None) -> None:
+        """Print one table, made from the committed records or those of an output folder.
+
+        Args:
+            identifier: its id, the file's name in `tables/`.
+            out: output folder; the committed results of this checkout by default.
+        """
+        folder = Path(out) if out else paper.results
+        made, results = table_of(paper, identifier, folder)
+        print(made.to_markdown(), end="")
+        arms = [arm for arm in results.study.arms if not arm.starts_from or arm.control is False]
+        if arms:
+            print("\n" + "\n".join(trip_lines(paper, results.study, _told(made, arms))))
+
+    return table
+
+
+def _told(table: Table, arms: Sequence[Arm]) -> Arm:
+    """The arm of the table's first row that is one's name, else the study's last."""
+    labels = [str(row[0]) for row in table.rows]
+    return next((arm for label in labels for arm in arms if arm.name == label), arms[-1])
+
+
+def trip_lines(paper: Paper, study: Study, arm: Arm) -> list[str]:
+    """From a row to the equation: file and line of every hop."""
+    recipe = next(r for r in paper.recipes if study.name.startswith(r.name))
+    return [f"row        {arm.name}", *map(str, trip(recipe, arm))]
+
+
+def _cite(paper: Paper) -> Command:
+    def cite(identifier: str) -> None:
+        """Print one of the paper's cells beside what was measured, with verdict and BibTeX.
+
+        Args:
+            identifier: e.g. table1/deit-small-a-mod/top-1-at-50/imagenet-1k.
+        """
+        cell = find_cell(reported(paper), identifier)
+        rows, lines = shipped(paper), list[str]()
+        claimed = next((row for row in rows if cell.id in row.cells), None)
+        for _, study in paper.every_study() if claimed else ():
+            if claimed and study.name == claimed.study:
+                lines = trip_lines(paper, study, study.arm(claimed.arm))
+        print(cite_cell(cell, rows, paper.citation, paper.repository, lines), end="")
+
+    return cite
+
+
+def _report(paper: Paper) -> Command:
+    def report(*, out: str | None = None, check: bool = False) -> int:
+        """Make tables, figures, measured.csv and the README's blocks anew from the records.
+
+        Args:
+            out: output folder; the committed results of this checkout by default.
+            check: write nothing; exit code 1 and a list of the files that are not up to date.
+        """
+        stale = publish(paper, results_folder(paper, out), check)
+        for name in stale:
+            print(f"stale: {name}", file=sys.stderr)
+        return 1 if stale else 0
+
+    return report

@@ -1,0 +1,123 @@
+"""Everything that is generated from records: tables, figures, `measured.csv`, README blocks."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from repro_shared.evidence.blocks import refresh, stale
+from repro_shared.evidence.figures import house_style, save_figure
+from repro_shared.evidence.measured import measured_text
+from repro_shared.evidence.tables import Table, write_tables
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, ensure_output_dir
+from repro_shared.runtime.progress import say
+from repro_shared.study.paper import Paper
+from repro_shared.study.results import MEASURED, Results, load_results
+
+_GENERATED = {"tables": ".csv", "figures": ".svg"}
+
+
+def all_results(paper: Paper, out: Path) -> dict[str, Results]:
+    """By study, of all studies that have records there or need none."""
+    found = {}
+    for _, study in paper.every_study():
+        if not study.arms or (out / study.name).is_dir():
+            found[study.name] = load_results(paper, study, out)
+    return found
+
+
+def write_study(results: Results, out: Path) -> list[Table]:
+    """Write a study's tables and figures below `out`; returns the tables."""
+    tables = [make(results) for make in results.study.tables]
+    write_tables(out / "tables", tables)
+    for draw in results.study.figures:
+        with house_style():
+            name, figure = draw(results)
+        save_figure(figure, out / "figures" / name)
+    return tables
+
+
+def publish(paper: Paper, out: Path, check: bool) -> list[str]:
+    """Make the generated files of an output folder anew, or compare them.
+
+    For the committed results these include the package's `measured.csv` and its README's blocks.
+
+    Returns:
+        With `check`, the names of files that differ; else nothing.
+
+    Raises:
+        UserError: no such folder, or a damaged file.
+    """
+    if not out.is_dir():
+        raise UserError(f"{out}: no such folder; give one that `{paper.command} reproduce` wrote")
+    found = all_results(paper, out)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        for results in found.values():
+            write_study(results, made)
+        if not check:
+            for path in sorted(path for path in made.rglob("*") if path.is_file()):
+                target = out / path.relative_to(made)
+                ensure_output_dir(target.parent)
+                atomic_write_bytes(target, path.read_bytes())
+        wrong = _differences(made, out)
+    if not check:
+        for name in wrong:  # nobody's file is deleted unasked
+            say(f"{out / name} is no longer generated: delete it")
+        wrong = []
+    if out.resolve() == paper.results.resolve():
+        wrong += _package_files(paper, found, check)
+    return wrong
+
+
+def _differences(made: Path, out: Path) -> list[str]:
+    names = {
+        path.relative_to(base)
+        for base in (made, out)
+        for kind, ending in _GENERATED.items()
+        for path in (base / kind).glob(f"*{ending}")
+    }
+    return [
+        str(name)
+        for name in sorted(names)
+        if not (made / name).is_file()
+        or not (out / name).is_file()
+        or (made / name).read_bytes() != (out / name).read_bytes()
+    ]
+
+
+def _package_files(paper: Paper, found: dict[str, Results], check: bool) -> list[str]:
+    rows = [row for results in found.values() for row in results.measured()]
+    text, path = measured_text(rows), paper.source / MEASURED
+    documents = paper.blocks(found) if paper.blocks else {}
+    wrong = []
+    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        wrong.append(str(MEASURED))
+        if not check:
+            atomic_write_text(path, text)
+    for name, blocks in documents.items():
+        document = paper.results.parent / name
+        if check and stale(document, blocks):
+            wrong.append(name)
+        elif not check:
+            refresh(document, blocks)
+    return wrong if check else []
+
+
+def table_of(paper: Paper, identifier: str, out: Path) -> tuple[Table, Results]:
+    """The table of this id, made from the records below `out`; UserError if there is none."""
+    known = []
+    for results in all_results(paper, out).values():
+        for make in results.study.tables:
+            table = make(results)
+            if table.id == identifier:
+                return table, results
+            known.append(table.id)
+    raise UserError(f"no table {identifier!r}; there are: {', '.join(sorted(known)) or 'none yet'}")
+
+
+def as_json(value: object) -> str:
+    """Indented JSON for stdout."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
