@@ -23,12 +23,16 @@ def recipe_hash(recipe: Any) -> str:
     return hashlib.sha256(text_of(_fields(recipe, _is_changed)).encode()).hexdigest()
 
 
+UNRECORDED: dict[str, Any] = {"recorded": False}
+"""`field(metadata=UNRECORDED, ...)`: where something lies, not what it is; in no hash or record."""
+
 _Keep = Callable[[dataclasses.Field[Any], Any], bool]
 
 
 def _fields(recipe: Any, keep: _Keep) -> dict[str, Any]:
     """The class name and those fields, in their JSON form, that `keep(field, form)` wants."""
-    forms = [(f, _plain(getattr(recipe, f.name), keep)) for f in dataclasses.fields(recipe)]
+    fields = [f for f in dataclasses.fields(recipe) if f.metadata.get("recorded", True)]
+    forms = [(f, _plain(getattr(recipe, f.name), keep)) for f in fields]
     kept = {field.name: form for field, form in forms if keep(field, form)}
     return {"type": type(recipe).__name__, **kept}
 

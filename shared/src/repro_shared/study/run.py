@@ -74,6 +74,7 @@ def run_missing(
             if made_before and (arm.id, own, session.key(arm, seed)) in known:
                 continue
             say(f"{study.name} seed {own}, run {number} of {len(ready)}: {arm.name}")
+            facts = _noted(session, facts, closed=False)
             try:
                 _record(session, records, arm, seed, origins)
                 made += 1
@@ -84,14 +85,21 @@ def run_missing(
                     say(problems[-1])
         if made:
             records.rewrite()
-        if facts is not None and study.prepare is not None:
-            closed = study.prepare.close(study, session, facts) if made else facts
-            if closed != facts:
-                write_facts(session.out, study, closed)
+        if facts is not None and study.prepare is not None and not facts.get("closed", True):
+            facts = study.prepare.close(study, session, facts)
+            _noted(session, facts, closed=True)
     if problems:
         count = "" if len(ready) == 1 else f"{len(problems)} runs could not be made, the first: "
         raise UserError(f"{count}{problems[0]}")
     return made
+
+
+def _noted(session: Session, facts: dict[str, Any] | None, closed: bool) -> dict[str, Any] | None:
+    """The facts, with a note on disk whether what follows the runs is still owed."""
+    if facts is not None and facts.get("closed") is not closed:
+        facts = {**facts, "closed": closed}
+        write_facts(session.out, session.study, facts)
+    return facts
 
 
 def _sources(study: Study, arm: Arm) -> set[DataSource]:
