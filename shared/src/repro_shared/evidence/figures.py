@@ -1,6 +1,7 @@
 """Figures in one house style, without pyplot: SVG that is stable byte for byte."""
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,11 @@ def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
         name: {"color": colour, "marker": marker, "label": name}
         for name, colour, marker in zip(names, PALETTE, MARKERS, strict=False)
     }
+
+
+def caption(figure: Figure, text: str) -> None:
+    """A line below the axes: which seeds, which data."""
+    figure.supxlabel("\n".join(textwrap.wrap(text, 105)), fontsize=7, color="#444444")
 
 
 def save_figure(figure: Figure, stem: Path | str) -> Path:

@@ -13,6 +13,10 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
+class DivergedError(UserError):
+    """A loss that is not finite: the run cannot go on, others can."""
+
+
 def one_line(text: str) -> str:
     """The text on a single line, control characters (say, in a file name) shown as `?`."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

@@ -167,28 +167,30 @@ def _record(
 
 def _run(session: Session, arm: Arm, seed: int, key: str) -> Outcome:
     """Call the stage, with what it starts from made before; a finished run is marked by its key."""
-    starts = tuple(_start(session, start, seed) for start in arm.starts_from)
     folder = session.work(arm, seed)
+    context = context_of(session, arm, seed, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = arm.run(
-        arm.config,
-        Context(
-            data=session.open(session.study.source(arm)),
-            seed=seed_of(arm, seed),
-            device=session.device,
-            folder=folder,
-            key=key,
-            label=f"{arm.name}, seed {seed_of(arm, seed)}",
-            starts=starts,
-            workers=session.workers,
-        ),
-    )
+    outcome = arm.run(arm.config, context)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if any(folder.iterdir()):
         atomic_write_json(folder / _KEY, key)
     else:
         folder.rmdir()
     return outcome
+
+
+def context_of(session: Session, arm: Arm, seed: int, folder: Path) -> Context:
+    """Where and with what a stage runs in `folder`; what it starts from is made if it is not."""
+    return Context(
+        data=session.open(session.study.source(arm)),
+        seed=seed_of(arm, seed),
+        device=session.device,
+        folder=folder,
+        key=session.key(arm, seed),
+        label=f"{arm.name}, seed {seed_of(arm, seed)}",
+        starts=tuple(_start(session, start, seed) for start in arm.starts_from),
+        workers=session.workers,
+    )
 
 
 def _start(session: Session, arm: Arm, seed: int) -> Start:

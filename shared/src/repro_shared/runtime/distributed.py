@@ -1,0 +1,32 @@
+"""Several processes under torchrun: who is who, and what the first one finds."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar, cast
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+def processes(device: str = "cpu") -> tuple[int, int]:
+    """Rank and number of processes; joins torchrun's group where there is one."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and not dist.is_initialized():
+        # The first process reads the whole data set for its fingerprint; the others wait for it.
+        backend, patience = "nccl" if device == "cuda" else "gloo", timedelta(hours=4)
+        dist.init_process_group(backend, timeout=patience)
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return (dist.get_rank(), world) if world > 1 else (0, 1)
+
+
+def from_first(find: Callable[[], T], device: str) -> T:
+    """What the first process finds, told to all: a data set is read once, not once a process."""
+    rank, world = processes(device)
+    box = [find() if rank == 0 else None]
+    if world > 1:
+        dist.broadcast_object_list(box)
+    return cast(T, box[0])
