@@ -1,43 +1,88 @@
-"""Train one model: mmengine's Runner around a loop that checkpoints and resumes exactly.
+"""Train one student: its own cross-entropy, one distillation objective, a complete schedule.
 
-mmengine's own save and resume keep neither random states nor the position in the data, and its
-checkpoints hold pickled objects; the loop below replaces both and nothing else.
+Reads from top to bottom: what a training needs, the trained module with its losses, the run. The
+loop that checkpoints and resumes to the same bytes is `use/loop.py`, with mmengine's Runner.
 """
 
 from __future__ import annotations
 
-import itertools
-import resource
-import shutil
-import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import LOOPS
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from repro_shared.runtime.checkpoint import CheckpointStore
-from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.progress import Progress
-from repro_shared.runtime.rng import (
-    capture_rng,
-    derive_seed,
-    endless_loader,
-    restore_rng,
-    seed_everything,
+from repro_shared.runtime.errors import DivergedError, UserError
+from repro_shared.runtime.memory import peak_memory_mb
+from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
+from repro_shared.runtime.weights import load_strictly
+from seg_kd.method.losses import (
+    FeatureProjector,
+    feature_distillation,
+    logit_distillation,
+    valid_mask,
 )
 from seg_kd.method.objectives import Objective
-from seg_kd.study.recipes.base import Data, Optimiser
 from seg_kd.use import adapter
-from seg_kd.use.data import InMemory, Views
-from seg_kd.use.distiller import Distiller
-from seg_kd.use.teachers import load_strictly
+from seg_kd.use.data import InMemory, View, Views
+from seg_kd.use.loop import ExactLoop, Loop, run_loop
 
-_SERIAL = itertools.count()
+
+@dataclass(frozen=True)
+class Optimiser:
+    """SGD with a complete polynomial schedule, as mmseg's schedule_80k (no warm-up).
+
+    Attributes:
+        learning_rate: at the first iteration.
+        momentum, weight_decay: of SGD.
+        power: exponent of the polynomial decay.
+        minimum_rate: floor of the learning rate at the last iteration.
+        batch_size: images per iteration, at least 2 (batch norm).
+        amp: mixed precision (CUDA only).
+    """
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    power: float = 0.9
+    minimum_rate: float = 1e-4
+    batch_size: int = 8
+    amp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise UserError("--batch-size must be at least 2 (batch norm)")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"--learning-rate must be above 0, got {self.learning_rate:g}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise UserError(f"--weight-decay must be 0 or more, got {self.weight_decay:g}")
+
+    def wrapper_config(self) -> dict[str, Any]:
+        """mmengine's optimiser wrapper: SGD, mixed precision if asked for."""
+        return {
+            "type": "AmpOptimWrapper" if self.amp else "OptimWrapper",
+            "optimizer": {
+                "type": "SGD",
+                "lr": self.learning_rate,
+                "momentum": self.momentum,
+                "weight_decay": self.weight_decay,
+            },
+        }
+
+    def schedule_config(self, iterations: int) -> list[dict[str, Any]]:
+        """A complete polynomial schedule over exactly `iterations`."""
+        return [
+            {
+                "type": "PolyLR",
+                "eta_min": self.minimum_rate,
+                "power": self.power,
+                "begin": 0,
+                "end": iterations,
+                "by_epoch": False,
+            }
+        ]
 
 
 @dataclass(frozen=True)
@@ -46,7 +91,7 @@ class Job:
 
     Attributes:
         student_config: mmseg model config (a plain dictionary).
-        data: how training views are drawn.
+        view: how training views are drawn.
         source: the training images.
         optimiser: SGD and its polynomial schedule.
         iterations: length of the complete schedule.
@@ -63,7 +108,7 @@ class Job:
     """
 
     student_config: dict[str, Any]
-    data: Data
+    view: View
     source: InMemory
     optimiser: Optimiser
     iterations: int
@@ -80,7 +125,7 @@ class Job:
 
 
 @dataclass
-class Outcome:
+class Trained:
     """A finished training.
 
     Attributes:
@@ -99,188 +144,116 @@ class Outcome:
     peak_memory_mb: float = 0.0
 
 
-@LOOPS.register_module()
-class ExactLoop(IterBasedTrainLoop):
-    """IterBasedTrainLoop that checkpoints atomically and resumes to the same bytes (CPU).
+class Distiller(BaseModel):
+    """mmengine model whose training losses are the student's own plus the objective's.
+
+    The teacher is online (no cached outputs), in evaluation mode, and outside the module tree: it
+    is in no state_dict, no optimiser and no DDP bucket.
 
     Args:
-        runner, dataloader, max_iters: as in mmengine; the loader already starts at the position
-            that the checkpoint names.
-        store: where checkpoints go; None for none.
-        interval: iterations between checkpoints.
-        state: what `store` held when the job began.
-        identity: of the job, kept in each checkpoint.
-        label: of the progress line.
-        paused: `run` prepares and returns; the caller then calls `step` (calibration).
+        student: mmseg encoder-decoder with one decode head (and optionally auxiliary heads).
+        teacher: likewise; None when the objective is plain cross-entropy.
+        objective: what is distilled, with its weights.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: Any,
-        max_iters: int,
-        store: CheckpointStore | None = None,
-        interval: int = 0,
-        state: dict[str, Any] | None = None,
-        identity: str = "",
-        label: str = "train",
-        paused: bool = False,
-    ) -> None:
-        super().__init__(runner, dataloader, max_iters)
-        self.paused = paused
-        self.store, self.interval, self.state = store, interval, state
-        self.identity, self.label = identity, label
-        self.seconds = 0.0
-        self.curve: list[dict[str, float]] = []
-        self._sums: dict[str, Tensor] = {}
+    def __init__(self, student: Any, teacher: Any, objective: Objective) -> None:
+        super().__init__(data_preprocessor=student.data_preprocessor)
+        self.student = student
+        self.objective = objective
+        self._teacher = [teacher] if teacher is not None else []
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+        if objective.feature_weight:
+            self.projector = FeatureProjector(
+                adapter.feature_channels(student, objective.layer),
+                adapter.feature_channels(self._teacher[0], objective.layer),
+                batch_norm=objective.batch_norm,
+            )
 
-    def run(self) -> nn.Module:
-        """Train from the checkpoint, if any, to `max_iters`."""
-        self.begin()
-        if self.paused:
-            return self.runner.model
-        with Progress(self.max_iters, self.label, start=self.iter) as progress:
-            while self.iter < self.max_iters:
-                self.step()
-                if self.store and self.iter % self.interval == 0:
-                    self.store.save(self.iter, self.snapshot())
-                known = {"loss": self.curve[-1]["loss"]} if self.curve else {}
-                progress.update(self.iter, **known)
-        self.runner.call_hook("after_train_epoch")
-        self.runner.call_hook("after_train")
-        return self.runner.model
+    def init_weights(self) -> None:
+        """Nothing: the student comes initialised, the same for every objective of a seed."""
 
-    def begin(self) -> None:
-        """Hooks of the beginning, then the checkpoint's state (random states last)."""
-        self.runner.call_hook("before_train")
-        self.runner.call_hook("before_train_epoch")
-        self.runner.model.train()
-        if self.state is not None:
-            self.restore(self.state)
-            self.state = None
+    def _apply(self, function: Any, recurse: bool = True) -> Distiller:
+        for teacher in self._teacher:  # follows the module to its device
+            teacher._apply(function)
+        super()._apply(function, recurse)
+        return self
 
-    def step(self) -> None:
-        """One timed iteration: data, teacher, student, loss, backward, optimiser, schedule."""
-        began = time.perf_counter()
-        self.run_iter(next(self.dataloader_iterator))
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        self.seconds += time.perf_counter() - began
+    def forward(
+        self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "tensor"
+    ) -> Any:
+        """Named loss parts in mode `loss`; the student's own answer in the other modes."""
+        if mode != "loss":
+            return self.student(inputs, data_samples, mode=mode)
+        assert data_samples is not None
+        objective = self.objective
+        feature, logits, stages = _heads(self.student, inputs, objective)
+        own = self.student.decode_head.loss_by_feat(logits, data_samples)
+        losses = {f"decode.{name}": value for name, value in own.items()}
+        if self.student.with_auxiliary_head:
+            losses |= self.student._auxiliary_head_forward_train(stages, data_samples)
+        if not self._teacher:
+            return losses
+        with torch.no_grad():
+            teacher_feature, teacher_logits, _ = _heads(self._teacher[0], inputs, objective)
+        if objective.logit_weight:
+            losses["distill.loss_logit"] = objective.logit_weight * self._logit_loss(
+                logits, teacher_logits, data_samples
+            )
+        if objective.feature_weight:
+            losses["distill.loss_feature"] = objective.feature_weight * feature_distillation(
+                self.projector(feature),
+                teacher_feature,
+                normalise=objective.normalise,
+                distance=objective.distance,
+            )
+        return losses
 
-    def run_iter(self, data_batch: Any) -> None:
-        """mmengine's iteration, keeping the loss parts for the curve."""
-        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
-        self.runner.call_hook(
-            "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs
-        )
-        self._iter += 1
-        self._log(outputs)
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the loss parts; stop before the optimiser step if one is not finite.
 
-    def _log(self, outputs: dict[str, Tensor]) -> None:
-        every = max(1, self.max_iters // 50)
-        for name, value in outputs.items():
-            self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach().cpu()
-        if self._iter % every == 0 or self._iter == self.max_iters:
-            count = every if self._iter % every == 0 else self._iter % every
-            means = {name: float(total) / count for name, total in self._sums.items()}
-            self.curve.append({"iteration": float(self._iter), **means})
-            self._sums = {}
+        Raises:
+            DivergedError: names the parts that are not finite.
+        """
+        total, parts = super().parse_losses(losses)
+        if not torch.isfinite(total):
+            bad = [name for name, value in parts.items() if not torch.isfinite(value).all()]
+            raise DivergedError(f"loss is not finite ({', '.join(bad)}): lower the learning rate")
+        return total, parts
 
-    def snapshot(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, in types `weights_only` can load."""
-        runner = self.runner
-        return {
-            "identity": self.identity,
-            "model": _module(runner.model).state_dict(),
-            "optimiser": runner.optim_wrapper.state_dict(),
-            "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
-            "random": capture_rng(),
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "sums": dict(self._sums),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `snapshot`."""
-        runner = self.runner
-        self._iter = int(state["iteration"])
-        _module(runner.model).load_state_dict(state["model"])
-        runner.optim_wrapper.load_state_dict(state["optimiser"])
-        for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
-            scheduler.load_state_dict(saved)
-        self.seconds, self.curve = state["seconds"], list(state["curve"])
-        self._sums = dict(state["sums"])
-        restore_rng(state["random"])
-
-
-def _module(model: Any) -> Any:
-    return model.module if hasattr(model, "module") else model
-
-
-def make_runner(job: Job, paused: bool = False) -> Runner:
-    """The Runner of a job, at the iteration its last checkpoint holds.
-
-    Raises:
-        UserError: the checkpoint in `job.directory` belongs to another job.
-    """
-    adapter.framework()
-    serial = next(_SERIAL)  # mmengine keeps every logger and visualizer by name
-    store, state = None, None
-    if job.checkpoint_interval:
-        store = CheckpointStore(job.directory / "checkpoints")
-        latest = store.load_latest()
-        if latest is not None:
-            state = {**latest[1], "iteration": latest[0]}
-            if state["identity"] != job.identity:
-                raise UserError(
-                    f"{job.directory} holds a checkpoint of another recipe or plan: "
-                    "give another --out, or remove that folder"
+    def _logit_loss(self, student: Tensor, teacher: Tensor, data_samples: list[Any]) -> Tensor:
+        objective = self.objective
+        valid = None
+        if objective.resolution == "label" or objective.mask_ignored:
+            label = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
+            size = tuple(label.shape[-2:])
+            if objective.resolution == "label":
+                student, teacher = (
+                    nn.functional.interpolate(z, size, mode="bilinear") for z in (student, teacher)
                 )
-    batch = job.optimiser.batch_size
-    start = batch * (int(state["iteration"]) if state else 0)
-    views = Views(job.source, adapter.training_transform(job.data), derive_seed(job.seed, "views"))
-    loader = endless_loader(
-        views,
-        views.seed,
-        batch,
-        start,
-        job.workers,
-        collate_fn=adapter.collate,
-    )
-    model = make_model(job)
-    runner = Runner(
-        model=model,
-        work_dir=str(job.directory / "mmengine"),
-        train_dataloader=loader,
-        train_cfg={
-            "type": ExactLoop,
-            "max_iters": job.iterations,
-            "store": store,
-            "interval": job.checkpoint_interval,
-            "state": state,
-            "identity": job.identity,
-            "label": job.label,
-            "paused": paused,
-        },
-        optim_wrapper=optimiser_config(job.optimiser),
-        param_scheduler=schedule_config(job.optimiser, job.iterations),
-        default_hooks={
-            "timer": None,
-            "logger": None,
-            "checkpoint": None,
-            "sampler_seed": None,
-            "runtime_info": None,
-            "param_scheduler": {"type": "ParamSchedulerHook"},
-        },
-        launcher="none",
-        randomness={"seed": derive_seed(job.seed, "dropout")},
-        log_level="ERROR",
-        default_scope="mmseg",
-        visualizer={"type": "mmengine.Visualizer", "name": f"quiet-{serial}", "vis_backends": []},
-        experiment_name=f"run-{serial}",
-    )
-    return runner
+            if objective.mask_ignored:
+                valid = valid_mask(label, (student.shape[-2], student.shape[-1]))
+        return logit_distillation(
+            student,
+            teacher,
+            temperature=objective.temperature,
+            valid=valid,
+            reduction=objective.reduction,
+        )
+
+
+def _heads(
+    model: Any, inputs: Tensor, objective: Objective
+) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
+    """Distilled feature (None without a feature term), logits (B, K, h, w), backbone stages."""
+    stages = model.extract_feat(inputs)
+    if not objective.feature_weight:
+        return None, model.decode_head(stages), stages
+    if objective.layer == "c4":
+        return stages[model.decode_head.in_index], model.decode_head(stages), stages
+    with adapter.captured_feature(model.decode_head) as features:
+        logits = model.decode_head(stages)
+    return features[0], logits, stages
 
 
 def make_model(job: Job) -> Distiller:
@@ -297,62 +270,54 @@ def make_model(job: Job) -> Distiller:
     return Distiller(student, job.teacher, job.objective)
 
 
-def optimiser_config(optimiser: Optimiser) -> dict[str, Any]:
-    """mmengine's optimiser wrapper: SGD, mixed precision if asked for."""
-    return {
-        "type": "AmpOptimWrapper" if optimiser.amp else "OptimWrapper",
-        "optimizer": {
-            "type": "SGD",
-            "lr": optimiser.learning_rate,
-            "momentum": optimiser.momentum,
-            "weight_decay": optimiser.weight_decay,
-        },
-    }
+def make_loop(job: Job, paused: bool = False) -> ExactLoop:
+    """mmengine's Runner around an `ExactLoop` at the iteration that the last checkpoint holds.
 
+    With `paused` it stands before its next iteration (call its `step`), else it has run to the end.
 
-def schedule_config(optimiser: Optimiser, iterations: int) -> list[dict[str, Any]]:
-    """A complete polynomial schedule over exactly `iterations`."""
-    return [
-        {
-            "type": "PolyLR",
-            "eta_min": optimiser.minimum_rate,
-            "power": optimiser.power,
-            "begin": 0,
-            "end": iterations,
-            "by_epoch": False,
-        }
-    ]
+    Raises:
+        UserError: the checkpoint in `job.directory` belongs to another job.
+    """
+    adapter.framework()
+    settings = Loop(
+        job.directory, job.iterations, job.checkpoint_interval, job.identity, job.label, paused
+    )
+    batch, state = job.optimiser.batch_size, settings.saved_state()
+    seed = derive_seed(job.seed, "views")
+    loader = endless_loader(
+        Views(job.source, adapter.training_transform(job.view), seed),
+        seed,
+        batch,
+        batch * (int(state["iteration"]) if state else 0),
+        job.workers,
+        collate_fn=adapter.collate,
+    )
+    return run_loop(
+        settings,
+        state,
+        make_model(job),
+        loader,
+        job.optimiser.wrapper_config(),
+        job.optimiser.schedule_config(job.iterations),
+        derive_seed(job.seed, "dropout"),
+    )
 
 
 def start(job: Job) -> ExactLoop:
     """A loop that stands before its next iteration; call its `step`."""
-    runner = make_runner(job, paused=True)
-    runner.train()
-    return runner.train_loop
+    return make_loop(job, paused=True)
 
 
-def train(job: Job) -> Outcome:
+def train(job: Job) -> Trained:
     """Run a job to its end, resuming if a checkpoint of it exists.
 
-    Returns:
-        The outcome; `job.directory/checkpoints` is left for the caller to remove.
+    `job.directory/checkpoints` is left for the caller to remove.
     """
-    runner = make_runner(job)
-    runner.train()
-    loop: ExactLoop = runner.train_loop
-    shutil.rmtree(job.directory / "mmengine", ignore_errors=True)
-    return Outcome(
-        _module(runner.model).student.eval(),
+    loop = make_loop(job)
+    return Trained(
+        loop.bare_model.student.eval(),
         loop.seconds,
         loop.curve,
         job.iterations * job.optimiser.batch_size,
         peak_memory_mb(),
     )
-
-
-def peak_memory_mb() -> float:
-    """Largest memory so far, in 2**20 bytes: CUDA's if it is used, else the process's."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

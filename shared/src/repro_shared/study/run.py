@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from repro_shared.evidence.hashing import recipe_hash, resolved_config
 from repro_shared.evidence.provenance import provenance
-from repro_shared.evidence.runs import Origin, RunFolder, RunRecord
+from repro_shared.evidence.runs import Origin, RunRecord
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.files import atomic_write_json
 from repro_shared.runtime.progress import say
@@ -59,30 +60,30 @@ def run_missing(
         raise UserError(f"{study.name} needs {names}")
     if len(ready) < len(todo):
         say(f"{len(ready)} of {len(todo)} runs have all that they need; see --plan")
-    made, problems = 0, list[str]()
+    problems = list[str]()
     with session.records.locked() as records:
+        session.known = {(r.arm, r.seed, r.key) for r in records.read()}
+        before = len(session.known)
         facts = _prepared(session, again)
         study = session.study
-        known = {(r.arm, r.seed, r.key) for r in records.read()}
-        recipes = {(arm, seed, key.partition("-")[0]) for arm, seed, key in known}
-        origins = dict[str, Origin]()
+        recipes = {(arm, seed, key.partition("-")[0]) for arm, seed, key in session.known}
         for number, (planned, seed) in enumerate(ready, start=1):
             arm = study.arm(planned.id)
             own = seed_of(arm, seed)
             # The data are read for a key only where there is something to compare it with.
             made_before = (arm.id, own, recipe_key(session.paper, arm)) in recipes
-            if made_before and (arm.id, own, session.key(arm, seed)) in known:
+            if made_before and (arm.id, own, session.key(arm, seed)) in session.known:
                 continue
             say(f"{study.name} seed {own}, run {number} of {len(ready)}: {arm.name}")
             facts = _noted(session, facts, closed=False)
             try:
-                _record(session, records, arm, seed, origins)
-                made += 1
+                _record(session, arm, seed)
             except UserError as error:
                 problems.append(f"{arm.name}, seed {own}: {error}")
                 session.failures[f"{arm.id} {own}"] = str(error)
                 if len(ready) > 1:
                     say(problems[-1])
+        made = len(session.known) - before
         if made:
             records.rewrite()
         if facts is not None and study.prepare is not None and not facts.get("closed", True):
@@ -124,16 +125,14 @@ def _prepared(session: Session, again: bool) -> dict[str, Any] | None:
     return facts
 
 
-def _record(
-    session: Session, records: RunFolder, arm: Arm, seed: int, origins: dict[str, Origin]
-) -> None:
+def _record(session: Session, arm: Arm, seed: int) -> None:
     """Make one run and add its record."""
     paper, study, own = session.paper, session.study, seed_of(arm, seed)
     key, started = session.key(arm, seed), datetime.now(UTC)
     source = study.source(arm)
-    if source.name not in origins:
+    if source.name not in session.origins:
         found = provenance(paper.distributions, paper.source / "__init__.py")
-        origins[source.name] = Origin(
+        session.origins[source.name] = Origin(
             method_version=paper.method_version,
             data_name=source.name,
             data_fingerprint=session.open(source).fingerprint,
@@ -147,7 +146,7 @@ def _record(
     config = resolved_config(arm.config)
     record = RunRecord(
         study=study.name,
-        origin=origins[source.name],
+        origin=session.origins[source.name],
         arm=arm.id,
         seed=own,
         key=key,
@@ -162,7 +161,8 @@ def _record(
         finished=datetime.now(UTC),
         notes=outcome.notes,
     )
-    records.append(record, config, outcome.curve)
+    session.records.append(record, config, outcome.curve)
+    session.known.add((arm.id, own, key))
 
 
 def _run(session: Session, arm: Arm, seed: int, key: str) -> Outcome:
@@ -194,14 +194,19 @@ def context_of(session: Session, arm: Arm, seed: int, folder: Path) -> Context:
 
 
 def _start(session: Session, arm: Arm, seed: int) -> Start:
-    """What a run starts from; made again, without a record, where its files are gone."""
+    """What a run starts from: made with its record, or again without one if its files are gone."""
     folder, key, own = session.work(arm, seed), session.key(arm, seed), seed_of(arm, seed)
     before = session.failures.get(f"{arm.id} {own}")
+    if before is None and _key_of(folder) != key:
+        say(f"{session.study.name} seed {own}: {arm.name}")
+        if (arm.id, own, key) in session.known:
+            with suppress(DivergedError):
+                _run(session, arm, seed, key)
+        else:
+            _record(session, arm, seed)
+        before = None if _key_of(folder) == key else "it failed"
     if before is not None:
         raise UserError(f"{arm.name}, seed {own}, could not be made: {before}")
-    if _key_of(folder) != key:
-        say(f"{session.study.name} seed {own}: {arm.name}")
-        _run(session, arm, seed, key)
     return Start(arm, folder)
 
 

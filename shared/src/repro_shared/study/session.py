@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from repro_shared.evidence.runs import RunFolder
+from repro_shared.evidence.runs import Origin, RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, sha256_bytes
 from repro_shared.runtime.progress import say
@@ -31,6 +31,8 @@ class Session:
     workers: int = 0
     opened: dict[DataSource, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)  # by arm and seed, in this session
+    known: set[tuple[str, int, str]] = field(default_factory=set)  # arm, seed, key of the records
+    origins: dict[str, Origin] = field(default_factory=dict)  # by data set
 
     @property
     def records(self) -> RunFolder:

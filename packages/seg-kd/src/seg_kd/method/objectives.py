@@ -1,10 +1,19 @@
 """What a student is trained on beside its own cross-entropy: one frozen description per method."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from torch import Tensor
+
 from repro_shared.runtime.errors import UserError
-from seg_kd.method.losses import Distance, Normalisation, Reduction
+from seg_kd.method.losses import (
+    Distance,
+    Normalisation,
+    Reduction,
+    feature_distillation,
+    logit_distillation,
+)
 
 Layer = Literal["pre-classifier", "c4"]
 Resolution = Literal["logit", "label"]
@@ -68,6 +77,12 @@ class Objective:
             raise UserError(
                 f"objective {self.name}: temperature must be above 0, got {self.temperature}"
             )
+
+    @property
+    def equations(self) -> tuple[Callable[..., Tensor], ...]:
+        """The terms that the student learns beside its cross-entropy."""
+        logit = (logit_distillation,) if self.logit_weight else ()
+        return logit + ((feature_distillation,) if self.feature_weight else ())
 
     @property
     def needs_teacher(self) -> bool:

@@ -8,19 +8,33 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from repro_shared.evidence.tables import Column, Table
+from repro_shared.study.paper import Context
 from repro_shared.timing.calibrate import calibrate
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, Objective
-from seg_kd.study.recipes.equal_time import equal_time_digits
-from seg_kd.train import Job, start
+from seg_kd.study import recipes
+from seg_kd.study.arms import students, teacher
+from seg_kd.study.calibration import ENDLESS
+from seg_kd.study.stages import student_job, untrained
+from seg_kd.train import start
 from seg_kd.use import adapter
-from seg_kd.use.data import open_split
-from seg_kd.use.teachers import untrained_teacher
+from seg_kd.use.data import Scenes
 
 # The same step with the teacher's forward pass and no distillation loss.
 BASELINE = "teacher forward + student step"
 TARGETS = {"logit": 0.03, "feature": 0.05}
+
+
+def command(*, device: Literal["cpu", "cuda"] = "cpu", rounds: int = 64) -> None:
+    """Overhead of the distillation losses over teacher forward + student step, interleaved.
+
+    Args:
+        device: cpu or cuda.
+        rounds: timed rounds.
+    """
+    print(bench(device, rounds).to_terminal())
 
 
 def median_interval(values: list[float]) -> tuple[float, float, float]:
@@ -35,34 +49,26 @@ def median_interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def bench(device: str, rounds: int) -> Table:
-    """Interleaved steps at the cpu recipe's shapes; prints and returns the overheads.
+    """Interleaved steps at the cpu recipe's shapes; returns the overheads.
 
     Args:
         device: cpu or cuda.
         rounds: timed rounds per row.
     """
     adapter.set_device(device)
-    recipe = equal_time_digits("cpu")
-    data = replace(recipe.data, train_length=64)
-    source, teacher = open_split(data, None, "train"), untrained_teacher(recipe).to(device)
-    config = adapter.model_config(recipe.student, len(data.classes), data.crop)
+    study = recipes.equal_time_digits("cpu")
+    data = Scenes(recipes.SCENES, 64, 1).open(None)
+    network = untrained(teacher(study).config, 0).to(device)
+    like = students(study, "time")[0].config
     rows: dict[str, Objective] = {BASELINE: Objective("teacher-only")}
     rows |= {each.name: each for each in (LOGIT, FEATURE, FEATURE_LOGIT)}
     steps: dict[str, Callable[[], None]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, objective in rows.items():
-            job = Job(
-                student_config=config,
-                data=data,
-                source=source,
-                optimiser=recipe.optimiser,
-                iterations=10**6,
-                seed=0,
-                objective=objective,
-                teacher=teacher,
-                directory=Path(folder) / objective.name,
-            )
-            steps[name] = start(job).step
+            ctx = Context(data, 0, device, Path(folder) / objective.name, key="", label=name)
+            config = replace(like, objective=objective, iterations=ENDLESS)
+            job = replace(student_job(config, ctx, objective, network), teacher=network)
+            steps[name] = start(replace(job, checkpoint_interval=0)).step
         result = calibrate(steps, rounds=rounds)
     cells = []
     for name in rows:
@@ -72,7 +78,7 @@ def bench(device: str, rounds: int) -> Table:
         target = TARGETS.get(name)
         cells.append((name, *(100 * (r - 1) for r in (middle, below, above, low, high)),
                       None if target is None else 100 * target))  # fmt: skip
-    table = Table(
+    return Table(
         "bench-overhead",
         "Overhead of the distillation losses over teacher forward + student step",
         (
@@ -91,5 +97,3 @@ def bench(device: str, rounds: int) -> Table:
             "statistics, 10 % and 90 % how much single rounds scatter.",
         ),
     )
-    print(table.to_terminal())
-    return table

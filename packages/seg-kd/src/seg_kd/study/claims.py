@@ -9,31 +9,33 @@ training, so these claims name none.
 from __future__ import annotations
 
 from repro_shared.evidence.claims import Claim
-from seg_kd.study.plan import arm_name
-from seg_kd.study.recipes.base import Recipe
-from seg_kd.study.recipes.equal_time import equal_time_camvid, equal_time_digits
+from repro_shared.study.paper import Study
+from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
+from seg_kd.study.arms import students, tag
 
 SEEDS = (0, 1, 2, 3, 4)
 STATEMENTS = {
-    "logit": "logit distillation beats plain training at equal wall-clock time",
-    "feature": "feature distillation beats plain training at equal wall-clock time",
-    "feature+logit": "both together beat plain training at equal wall-clock time",
+    LOGIT.name: "logit distillation beats plain training at equal wall-clock time",
+    FEATURE.name: "feature distillation beats plain training at equal wall-clock time",
+    FEATURE_LOGIT.name: "both together beat plain training at equal wall-clock time",
 }
 
 
-def claims_of(recipe: Recipe, data: str) -> list[Claim]:
-    """The claims about one recipe at its largest budget, and its negative control."""
-    budget = recipe.budgets[-1]
-    plain = arm_name("plain", "time", budget)
+def claims_of(study: Study) -> tuple[Claim, ...]:
+    """The claims about a study at its largest budget, and its negative control."""
+    at_time = [arm for arm in students(study, "time") if not arm.control]
+    budget, data = max(arm.config.budget for arm in at_time), tag(study)
+    last = {arm.config.objective.name: arm for arm in at_time if arm.config.budget == budget}
+    plain = last[PLAIN.name]
     claims = [
         Claim(
             id=f"{objective.replace('+', '-')}-beats-plain-{data}",
             statement=statement,
             cells=(),
-            study=recipe.name,
+            study=study.name,
             metric="miou",
-            arm=arm_name(objective, "time", budget),
-            rival=plain,
+            arm=last[objective].id,
+            rival=plain.id,
             kind="superiority",
             seeds=SEEDS,
             family=f"equal-time-{data}",
@@ -41,23 +43,18 @@ def claims_of(recipe: Recipe, data: str) -> list[Claim]:
         )
         for objective, statement in STATEMENTS.items()
     ]
+    (untrained,) = (a for a in students(study, "time") if any(s.control for s in a.starts_from))
     control = Claim(
         id=f"untrained-teacher-{data}",
         statement="logit distillation from an untrained teacher beats plain training",
         cells=(),
-        study=recipe.name,
+        study=study.name,
         metric="miou",
-        arm=arm_name("logit", "time", budget, untrained_teacher=True),
-        rival=plain,
+        arm=untrained.id,
+        rival=plain.id,
         kind="superiority",
         seeds=SEEDS,
         negative_control=True,
         unit="mIoU points",
     )
-    return [*claims, control]
-
-
-CLAIMS = {
-    "equal_time_digits": claims_of(equal_time_digits("cpu"), "digits"),
-    "equal_time_camvid": claims_of(equal_time_camvid("cpu"), "camvid"),
-}
+    return (*claims, control)

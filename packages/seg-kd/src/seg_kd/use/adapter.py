@@ -1,4 +1,4 @@
-"""The one place that knows mmseg: its import, its registries, its configs and their quirks.
+"""The one place that knows mmseg: its import, its registries, its pipelines and their quirks.
 
 mmseg takes seconds to import, so `framework()` does it on first use, after arguments and data have
 been checked. Facts worked around here: `onedl-mmsegmentation` shares its import name with
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,10 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.study.recipes.base import Data, Model
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from seg_kd.use.data import View
 
 
 def _installed(distribution: str) -> bool:
@@ -90,169 +86,6 @@ def set_device(device: str) -> None:
     device_utils.DEVICE = device
 
 
-# ---------------------------------------------------------------------------- models
-
-
-def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
-    """The mmseg config of a recipe's model: mmseg's pspnet_r50-d8 with our widths."""
-    norm = {"type": "SyncBN", "requires_grad": True}
-    if model.backbone == "resnetv1c":
-        expansion = 1 if model.depth < 50 else 4
-        widths = [model.base_channels * 2**stage * expansion for stage in range(4)]
-        backbone: dict[str, Any] = {
-            "type": "ResNetV1c",
-            "depth": model.depth,
-            "base_channels": model.base_channels,
-            "stem_channels": model.base_channels,
-            "num_stages": 4,
-            "out_indices": (0, 1, 2, 3),
-            "dilations": (1, 1, 2, 4),
-            # Stride 8 is PSPNet's; at 4 the second stage keeps the stem's resolution.
-            "strides": (1, 2 if model.output_stride == 8 else 1, 1, 1),
-            "norm_cfg": norm,
-            "norm_eval": False,
-            "style": "pytorch",
-            "contract_dilation": True,
-        }
-    else:
-        import timm
-
-        backbone = {
-            "type": "TIMMBackbone",
-            "model_name": model.backbone,
-            "features_only": True,
-            "pretrained": False,
-            "output_stride": model.output_stride,
-        }
-        probe: Any = timm.create_model(
-            model.backbone, features_only=True, output_stride=model.output_stride
-        )
-        widths = probe.feature_info.channels()
-    head = {
-        "num_classes": num_classes,
-        "norm_cfg": norm,
-        "align_corners": False,
-        "dropout_ratio": 0.1,
-    }
-    # The mean is over labelled pixels (avg_non_ignore): crops of small images are often padded, and
-    # mmseg's default would let the padding shrink the loss. The model zoo keeps the default.
-    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, "avg_non_ignore": True}
-    return {
-        "type": "EncoderDecoder",
-        "data_preprocessor": preprocessor_config(crop),
-        "backbone": backbone,
-        "decode_head": {
-            "type": "PSPHead",
-            "in_channels": widths[-1],
-            "in_index": len(widths) - 1,
-            "channels": model.head_channels,
-            "pool_scales": (1, 2, 3, 6),
-            "loss_decode": {**loss, "loss_weight": 1.0},
-            **head,
-        },
-        "auxiliary_head": {
-            "type": "FCNHead",
-            "in_channels": widths[-2],
-            "in_index": len(widths) - 2,
-            "channels": model.auxiliary_channels,
-            "num_convs": 1,
-            "concat_input": False,
-            "loss_decode": {**loss, "loss_weight": 0.4},
-            **head,
-        },
-        "train_cfg": {},
-        "test_cfg": {"mode": "whole"},
-    }
-
-
-def preprocessor_config(crop: tuple[int, int]) -> dict[str, Any]:
-    """Normalisation (ImageNet mean and deviation) and padding to the crop with label 255."""
-    return {
-        "type": "SegDataPreProcessor",
-        "mean": list(IMAGENET_MEAN),
-        "std": list(IMAGENET_STD),
-        "bgr_to_rgb": True,
-        "pad_val": 0,
-        "seg_pad_val": 255,
-        "size": crop,
-    }
-
-
-def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
-    """The `model` of a user's own mmseg config file, safe to build without a network.
-
-    Raises:
-        UserError: no such file, no model in it, another number of classes.
-    """
-    from mmengine.config import Config
-
-    if not Path(path).is_file():
-        raise UserError(f"no mmseg config at {path}")
-    try:
-        config = Config.fromfile(path)
-    except Exception as error:  # a config is a program, and may fail in any way
-        raise UserError(f"{path} cannot be read as an mmseg config: {error}") from error
-    model = config.get("model")
-    if model is None or "decode_head" not in model:
-        raise UserError(f"{path} has no `model` with a `decode_head`")
-    model = model.to_dict()
-    head = model["decode_head"]
-    if isinstance(head, list):
-        raise UserError(f"{path}: cascaded decode heads are not supported; give a model with one")
-    if head.get("num_classes") != num_classes:
-        raise UserError(
-            f"{path} has {head.get('num_classes')} classes, the data have {num_classes}: "
-            "set model.decode_head.num_classes (and the auxiliary head's)"
-        )
-    auxiliary = model.get("auxiliary_head") or []
-    for other in auxiliary if isinstance(auxiliary, list | tuple) else [auxiliary]:
-        if other.get("num_classes") != num_classes:
-            raise UserError(
-                f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
-                f"{num_classes}"
-            )
-    _without_downloads(model)
-    preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
-    preprocessor["size"] = crop
-    preprocessor.pop("size_divisor", None)
-    model["data_preprocessor"] = preprocessor
-    return model
-
-
-def _without_downloads(node: Any) -> None:
-    """Remove `pretrained` and init_cfg of type Pretrained unless they name a local file.
-
-    Raises:
-        UserError: a timm model with a source in its name, which timm would ask for.
-    """
-    if isinstance(node, list | tuple):
-        for child in node:
-            _without_downloads(child)
-    if not isinstance(node, dict):
-        return
-    pretrained = node.get("pretrained")
-    if pretrained and not (isinstance(pretrained, str) and Path(pretrained).is_file()):
-        node["pretrained"] = False if node.get("type") == "TIMMBackbone" else None
-    if ":" in str(node.get("model_name", "")):
-        raise UserError(f"{node['model_name']}: nothing is downloaded; name a model of timm's own")
-    init = node.get("init_cfg")
-    if isinstance(init, list | tuple):
-        node["init_cfg"] = [each for each in init if not _downloads(each)]
-    elif _downloads(init):
-        node["init_cfg"] = None
-    for child in node.values():
-        _without_downloads(child)
-
-
-def _downloads(init: Any) -> bool:
-    """Whether an init_cfg loads weights from elsewhere than a local file."""
-    if not isinstance(init, dict):
-        return False
-    kind = init.get("type")
-    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
-    return name.startswith("Pretrained") and not Path(str(init.get("checkpoint"))).is_file()
-
-
 def build_model(config: dict[str, Any]) -> Any:
     """Build and initialise an mmseg segmentor; draws from torch's global generator.
 
@@ -270,6 +103,13 @@ def build_model(config: dict[str, Any]) -> Any:
     except Exception as error:  # the user's config decides what runs here
         raise UserError(f"mmseg cannot build this model: {error}") from error
     return revert_sync_batchnorm(model)
+
+
+def checkpoint_bytes(state: dict[str, Tensor]) -> bytes:
+    """{"state_dict": ...} as mmseg's `load_checkpoint` reads it; tensors only."""
+    buffer = io.BytesIO()
+    torch.save({"state_dict": state}, buffer)
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -307,10 +147,7 @@ def _c4_channels(head: Any) -> int:
     return head.in_channels
 
 
-# ---------------------------------------------------------------------------- data
-
-
-def training_transform(data: Data) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def training_transform(view: View) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """mmseg's training pipeline after loading: resize, crop, flip, distort, pack."""
     framework()
     import numpy as np
@@ -321,12 +158,12 @@ def training_transform(data: Data) -> Callable[[dict[str, Any]], dict[str, Any]]
         RandomCrop,
     )
 
-    low, high = data.resize_range
+    low, high = view.resize_range
     steps: list[Any] = [
-        RandomCrop(crop_size=data.crop, cat_max_ratio=data.largest_class),
-        RandomFlip(prob=data.flip),
+        RandomCrop(crop_size=view.crop, cat_max_ratio=view.largest_class),
+        RandomFlip(prob=view.flip),
     ]
-    if data.photometric:
+    if view.photometric:
         steps.append(PhotoMetricDistortion())
     rest = Compose([*steps, PackSegInputs()])
 

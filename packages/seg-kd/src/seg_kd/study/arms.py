@@ -1,0 +1,38 @@
+"""Which arms of a comparison are which, for claims, tables and figures."""
+
+from __future__ import annotations
+
+from repro_shared.study.paper import Arm, Study
+from seg_kd.study.stages import Match, Student, Teacher
+
+
+def tag(study: Study) -> str:
+    """`digits` of `equal_time_digits`, as tables and figures are named."""
+    return study.name.removeprefix("equal_time_").replace("_", "-")
+
+
+def students(study: Study, match: Match, budget: int | None = None) -> list[Arm]:
+    """The students matched by time or iterations, of one budget or all, controls among them."""
+    return [
+        arm
+        for arm in study.arms
+        if isinstance(arm.config, Student)
+        and arm.config.match == match
+        and budget in (None, arm.config.budget)
+    ]
+
+
+def budgets(study: Study, match: Match) -> list[int]:
+    """The budgets of what is compared, without those of controls."""
+    compared = (arm for arm in students(study, match) if not arm.control)
+    return sorted({arm.config.budget for arm in compared})
+
+
+def teacher(study: Study) -> Arm:
+    """The teacher that the students learn from."""
+    return next(a for a in study.arms if isinstance(a.config, Teacher) and not a.control)
+
+
+def untrained(arm: Arm) -> bool:
+    """Whether an arm learns from a teacher with random weights."""
+    return any(start.control for start in arm.starts_from)

@@ -1,0 +1,242 @@
+"""Equal wall-clock time: what a step of each objective costs, and what that gives every arm.
+
+Only ratios of step costs count. With c the median step time of an objective, a budget of n
+reference iterations is B = n x c_logit, and objective m gets I_m = floor(B / c_m) iterations, each
+with a complete schedule of its own. An objective that is added later is timed beside the reference,
+and leaves the iterations of the others as they are.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repro_shared.evidence.claims import Claim
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import say
+from repro_shared.study.paper import Arm, Study
+from repro_shared.study.results import Results
+from repro_shared.study.run import context_of
+from repro_shared.study.session import Session
+from repro_shared.timing.calibrate import Calibration, calibrate, drift, plan_iterations
+from seg_kd.method.objectives import LOGIT, Objective
+from seg_kd.study.stages import Student, load_teacher, settle_allocator, student_job
+from seg_kd.train import start
+
+REFERENCE = LOGIT.name
+DRIFT_LIMIT = 0.10
+SETTLED_LIMIT = 0.05
+OFF_LIMIT = 0.05
+CALIBRATIONS = 5
+ENDLESS = 10**6  # a schedule so long that no timed step lies beyond its end
+
+
+@dataclass(frozen=True)
+class EqualTime:
+    """The preparation of a study whose students get equal time.
+
+    Its facts: `ratios` (c_m / c_logit by objective), `calibrations` (those that gave the ratios)
+    and `last` (the one after the runs).
+
+    Attributes:
+        rounds: timed rounds of a calibration.
+        settled: whether two calibrations in a row must agree. Smoke runs are too short to time
+            anything; they show that the path works.
+    """
+
+    rounds: int
+    settled: bool = True
+
+    def measure(
+        self, study: Study, session: Session, facts: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Time the objectives that have no ratio yet, beside the reference."""
+        facts = facts or {"ratios": {}, "calibrations": [], "last": None}
+        new = [o for o in objectives(study) if o.name not in facts["ratios"]]
+        if not new:
+            return facts
+        wanted = dict.fromkeys([*(o for o in objectives(study) if o.name == REFERENCE), *new])
+        in_order = [o for o in objectives(study) if o in wanted]
+
+        def once() -> Calibration:
+            return self._calibrate(study, session, in_order)
+
+        found = settled(once) if self.settled else once()
+        # Four digits: facts are written, read and compared, and timing is not that exact anyway.
+        ratios = {o.name: round(found.ratio(o.name, REFERENCE), 4) for o in in_order}
+        return {
+            **facts,
+            "ratios": {**ratios, **facts["ratios"]},
+            "calibrations": [*facts["calibrations"], compact(found)],
+        }
+
+    def fill(self, study: Study, facts: dict[str, Any] | None) -> Study:
+        """Every student with its iterations; without facts as if all steps cost the same."""
+        ratios = facts["ratios"] if facts else {o.name: 1.0 for o in objectives(study)}
+
+        def filled(arm: Arm) -> Arm:
+            config = arm.config
+            if not isinstance(config, Student):
+                return arm
+            iterations = config.budget
+            if config.match == "time" and config.objective.name in ratios:
+                costs = {name: ratios[name] for name in (REFERENCE, config.objective.name)}
+                iterations = plan_iterations(costs, REFERENCE, config.budget)[config.objective.name]
+            return replace(arm, config=replace(config, iterations=iterations))
+
+        return replace(study, arms=tuple(map(filled, study.arms)))
+
+    def close(self, study: Study, session: Session, facts: dict[str, Any]) -> dict[str, Any]:
+        """A second calibration, after the runs."""
+        return {**facts, "last": compact(self._calibrate(study, session, objectives(study)))}
+
+    def refuse(self, results: Results) -> None:
+        """UserError where the calibrations before and after the runs disagree."""
+        moved = drifted(results.facts) if self.settled else {}
+        if moved:
+            listed = ", ".join(f"{name} by {change:+.0%}" for name, change in moved.items())
+            raise UserError(
+                f"step costs moved since they were measured ({listed}): this is no comparison at "
+                "equal time; run again with --recalibrate on a quiet machine"
+            )
+
+    def _calibrate(self, study: Study, session: Session, timed: list[Objective]) -> Calibration:
+        """Interleaved cost of whole training steps, one live trainer an objective."""
+        say(f"{study.name}: calibrating the objectives' step costs")
+        steps: dict[str, Callable[[], None]] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for objective in timed:
+                arm = next(a for a in study.arms if _learns(a, objective))
+                ctx = context_of(session, arm, 0, Path(folder) / objective.name)
+                network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
+                settle_allocator(network, ctx.data)
+                job = student_job(replace(arm.config, iterations=ENDLESS), ctx, objective, network)
+                steps[objective.name] = start(replace(job, checkpoint_interval=0)).step
+            return calibrate(steps, warmup=5, rounds=self.rounds)
+
+
+def objectives(study: Study) -> list[Objective]:
+    """What the students of a study learn, each once, in order."""
+    configs = (arm.config for arm in study.arms)
+    return list(dict.fromkeys(c.objective for c in configs if isinstance(c, Student)))
+
+
+def _learns(arm: Arm, objective: Objective) -> bool:
+    return isinstance(arm.config, Student) and arm.config.objective == objective
+
+
+def compact(calibration: Calibration) -> dict[str, Any]:
+    """A calibration with seven digits of every step's time."""
+    form = calibration.to_dict()
+    for part in ("seconds", "cpu_seconds"):
+        form[part] = {k: [float(f"{s:.7g}") for s in steps] for k, steps in form[part].items()}
+    return form
+
+
+def settled(measure: Callable[[], Calibration]) -> Calibration:
+    """Two calibrations in a row whose ratios differ by at most 5 %, pooled.
+
+    One calibration may fall on a disturbed machine, and would spoil every run made after it.
+
+    Args:
+        measure: makes one calibration; called two to five times.
+
+    Raises:
+        UserError: five calibrations, and no two in a row agree.
+    """
+    before = measure()
+    for _ in range(CALIBRATIONS - 1):
+        after = measure()
+        moved = drift(before, after, REFERENCE)
+        if max(map(abs, moved.values())) <= SETTLED_LIMIT:
+            return pooled(before, after)
+        before = after
+    worst = max(moved, key=lambda name: abs(moved[name]))
+    raise UserError(
+        f"no two of {CALIBRATIONS} calibrations in a row agree within {SETTLED_LIMIT:.0%} "
+        f"({worst} moved by {moved[worst]:+.0%} at the last): the machine is not quiet enough "
+        "for a comparison at equal time; stop other work and try again"
+    )
+
+
+def pooled(one: Calibration, other: Calibration) -> Calibration:
+    """The timed steps of both."""
+    return replace(
+        one,
+        seconds={name: steps + other.seconds[name] for name, steps in one.seconds.items()},
+        cpu_seconds={
+            name: steps + other.cpu_seconds[name] for name, steps in one.cpu_seconds.items()
+        },
+        rounds=one.rounds + other.rounds,
+    )
+
+
+def drifted(facts: dict[str, Any]) -> dict[str, float]:
+    """Ratios that moved by more than 10 % between the calibrations before and after the runs."""
+    if not facts.get("last"):
+        return {}
+    last, moved = Calibration.from_dict(facts["last"]), dict[str, float]()
+    for form in facts["calibrations"]:
+        first = Calibration.from_dict(form)
+        same = replace(
+            last,
+            seconds={name: last.seconds[name] for name in first.seconds},
+            cpu_seconds={name: last.cpu_seconds[name] for name in first.cpu_seconds},
+        )
+        moved |= {k: v for k, v in drift(first, same, REFERENCE).items() if abs(v) > DRIFT_LIMIT}
+    return moved
+
+
+def time_off(results: Results, arm: Arm) -> float | None:
+    """Realised over planned time, both relative to the reference's, minus 1."""
+    reference, realised = _reference(results, arm), realised_time(results, arm)
+    ratio = results.facts.get("ratios", {}).get(arm.config.objective.name)
+    if reference is None or realised is None or ratio is None:
+        return None
+    iterations = results.runs(arm)[0].metrics["iterations"]
+    return realised / (iterations * ratio / reference.config.budget) - 1
+
+
+def realised_time(results: Results, arm: Arm) -> float | None:
+    """Median over seeds of an arm's seconds over those of the reference."""
+    reference = _reference(results, arm)
+    if reference is None:
+        return None
+    seconds = {run.seed: run.seconds for run in results.runs(reference)}
+    ratios = [r.seconds / seconds[r.seed] for r in results.runs(arm) if r.seed in seconds]
+    return statistics.median(ratios) if ratios else None
+
+
+def _reference(results: Results, arm: Arm) -> Arm | None:
+    """The reference's arm of the same budget, or of the largest that is not above it."""
+    found = [
+        other
+        for other in results.study.arms
+        if isinstance(other.config, Student)
+        and other.config.objective.name == REFERENCE
+        and other.config.budget <= arm.config.budget
+        and not any(start.control for start in other.starts_from)
+    ]
+    return max(found, key=lambda other: other.config.budget, default=None)
+
+
+def unequal_time(results: Results, claim: Claim) -> str:
+    """Why a verdict at equal time is suspended, or "": moved costs, unequal times (rule: ours)."""
+    moved = drifted(results.facts)
+    if moved:
+        return "step costs moved by more than 10 % during the runs"
+    arm, rival = (results.study.arm(name) for name in (claim.arm, claim.rival))
+    own, other = time_off(results, arm), time_off(results, rival)
+    if own is None or other is None:
+        return ""
+    unequal = (1 + own) / (1 + other) - 1
+    if abs(unequal) <= OFF_LIMIT:
+        return ""
+    return (
+        f"{claim.arm} had {abs(100 * unequal):.1f} % {'more' if unequal > 0 else 'less'} time than "
+        f"planned, compared with {claim.rival}; at most {100 * OFF_LIMIT:g} % is allowed"
+    )

@@ -1,0 +1,78 @@
+"""mIoU against budget: means with intervals, every seed a point, the teacher a dashed line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from repro_shared.evidence.claims import interval
+from repro_shared.evidence.figures import caption, line_styles, new_figure
+from repro_shared.study.results import Results
+from seg_kd.method.objectives import PLAIN
+from seg_kd.study.arms import budgets, students, tag, teacher, untrained
+from seg_kd.study.calibration import drifted, objectives
+
+WORDS = {
+    "plain": "plain training",
+    "logit": "logit distillation",
+    "feature": "feature distillation",
+    "feature+logit": "feature + logit distillation",
+}
+TITLES = {"digits": "digit scenes", "camvid": "CamVid", "cityscapes": "Cityscapes"}
+APART = 1.05  # markers of different objectives at one budget, so that points stay readable
+
+
+def equal_time_figure(results: Results) -> tuple[str, Figure]:
+    """One line an objective; the longer plain training where it has run."""
+    study = results.study
+    names = [objective.name for objective in objectives(study)]
+    styles: dict[str, Any] = dict(line_styles(names))
+    drawing = new_figure(6.4, 4.0)
+    axes = drawing.add_subplot()
+    for place, name in enumerate(names):
+        look = {**styles[name], "label": WORDS.get(name, name)}
+        means, low, high, places = [], [], [], []
+        for budget in budgets(study, "time"):
+            arm = next(
+                a for a in students(study, "time", budget)
+                if a.config.objective.name == name and not untrained(a)
+            )  # fmt: skip
+            values = results.values(arm, "miou")
+            found = interval(values)
+            if found is None:
+                continue
+            x = budget * APART ** (place - (len(names) - 1) / 2)
+            axes.plot([x] * len(values), values, linestyle="none", alpha=0.45, markersize=3.5,
+                      color=look["color"], marker=look["marker"])  # fmt: skip
+            places.append(x)
+            means.append(found.mean)
+            low.append(found.mean - (found.mean if found.low is None else found.low))
+            high.append((found.mean if found.high is None else found.high) - found.mean)
+        axes.errorbar(places, means, yerr=(low, high), capsize=2.5, elinewidth=1, **look)
+    ticks = list(budgets(study, "time"))
+    for arm in students(study, "time"):
+        values = results.values(arm, "miou")
+        if arm.control and arm.config.objective.name == PLAIN.name and values:
+            look = {**styles[PLAIN.name], "label": "plain training, longer", "fillstyle": "none"}
+            axes.plot([arm.config.budget] * len(values), values, linestyle="none", **look)
+            ticks.append(arm.config.budget)
+    best = results.values(teacher(study), "miou")
+    if best:
+        axes.axhline(best[0], color="#555555", linestyle="--", linewidth=1, label="the teacher")
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(budget) for budget in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("time budget, in iterations of logit distillation")
+    axes.set_ylabel("mIoU (percent)")
+    refused = " (refused: step costs moved)" if drifted(results.facts) else ""
+    name = next((words for key, words in TITLES.items() if tag(study).startswith(key)), tag(study))
+    axes.set_title(f"Students at equal time on {name}{refused}")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    seeds = len(results.seeds)
+    caption(
+        drawing,
+        f"Points: single seeds ({seeds}); bars: 95 % t intervals of the mean. "
+        f"{study.data.sentence[0].upper()}{study.data.sentence[1:]}.",
+    )
+    return f"equal-time-{tag(study)}", drawing

