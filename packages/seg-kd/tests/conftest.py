@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_kd.study.recipes import find_recipe
-from seg_kd.study.recipes.base import Recipe
+from repro_shared.study.paper import Study
+from seg_kd.study.arms import objectives, students, teacher
+from seg_kd.study.recipes import SCENES, comparison, equal_time, equal_time_digits
 from seg_kd.use import adapter
+from seg_kd.use.data import Scenes
 
 
 def write_pair(root: Path, split: str, name: str, label: np.ndarray) -> None:
@@ -42,8 +44,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Recipe:
-    """The digit comparison at the smoke scale, without the equal-iteration runs."""
-    recipe = find_recipe("equal_time_digits", "smoke")
-    data = replace(recipe.data, train_length=8, test_length=4)
-    return replace(recipe, data=data, equal_iteration_budgets=(), calibration_rounds=2)
+def tiny() -> Study:
+    """The digit comparison at the smoke scale, without the equal-iteration runs and controls."""
+    study = equal_time_digits("smoke")
+    like = students(study, "time")[0].config
+    arms = comparison(like, teacher(study), objectives(study), budgets=(8,))
+    return equal_time(replace(study, data=Scenes(SCENES, 8, 4), arms=arms), rounds=2)

@@ -29,28 +29,32 @@ from typing import Any, BinaryIO
 import torch
 
 from repro_shared.runtime.checkpoint import CheckpointStore
+from repro_shared.runtime.weights import save_weights
 from seg_kd import train as training
 from seg_kd.method.objectives import FEATURE_LOGIT
-from seg_kd.study.recipes import find_recipe
-from seg_kd.use import adapter
-from seg_kd.use.data import open_split
+from seg_kd.study.arms import students, teacher
+from seg_kd.study.recipes import SCENES, equal_time_digits
+from seg_kd.study.stages import untrained
+from seg_kd.use import adapter, loop
+from seg_kd.use.data import Scenes
 from seg_kd.use.evaluation import evaluate
-from seg_kd.use.teachers import save_plain, untrained_teacher
+from seg_kd.use.loop import ExactLoop
 
 
 def make_job(directory: Path, iterations: int, interval: int, workers: int) -> Any:
     """A feature + logit distillation at the smoke recipe's size."""
-    recipe = find_recipe("equal_time_digits", "smoke")
-    data = replace(recipe.data, crop=(32, 32), train_length=16)
+    study = equal_time_digits("smoke")
+    student = students(study, "time")[0].config
+    view = replace(student.view, crop=(32, 32))
     return training.Job(
-        student_config=adapter.model_config(recipe.student, len(data.classes), data.crop),
-        data=data,
-        source=open_split(data, None, "train"),
-        optimiser=recipe.optimiser,
+        student_config=student.model.config(student.classes, view.crop),
+        view=view,
+        source=Scenes(SCENES, 16, 8).open(None).train,
+        optimiser=student.optimiser,
         iterations=iterations,
         seed=7,
         objective=FEATURE_LOGIT,
-        teacher=untrained_teacher(recipe),
+        teacher=untrained(teacher(study).config, 0),
         directory=directory,
         checkpoint_interval=interval,
         workers=workers,
@@ -63,20 +67,18 @@ def run_to_end(job: Any, done: mmap.mmap | None = None) -> None:
 
     `done` is memory shared with the parent that tells it how many iterations were finished.
     """
-    step = training.ExactLoop.step
+    step = ExactLoop.step
 
-    def counted(loop: training.ExactLoop) -> None:
+    def counted(loop: ExactLoop) -> None:
         step(loop)
         if done is not None:
             done[:4] = loop.iter.to_bytes(4, "little")
 
-    training.ExactLoop.step = counted  # type: ignore[method-assign]
+    ExactLoop.step = counted  # type: ignore[method-assign]
     outcome = training.train(job)
-    save_plain(outcome.student, job.directory / "student.safetensors")
-    recipe = find_recipe("equal_time_digits", "smoke")
-    scores = evaluate(
-        outcome.student, open_split(recipe.data, None, "test"), len(recipe.data.classes)
-    )
+    save_weights(outcome.student, job.directory / "student.safetensors")
+    data = Scenes(SCENES, 16, 8).open(None)
+    scores = evaluate(outcome.student, data.test, len(data.classes))
     result = {"curve": outcome.curve, "miou": scores.miou, "samples": outcome.samples}
     (job.directory / "result.json").write_text(json.dumps(result))
 
@@ -99,7 +101,7 @@ def killed_in_save(job: Any, nth: int, done: mmap.mmap) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         handle.write(piece)
 
-    training.CheckpointStore = functools.partial(Dying, write=write)  # type: ignore[misc]
+    loop.CheckpointStore = functools.partial(Dying, write=write)  # type: ignore[misc]
     run_to_end(job, done)
 
 

@@ -177,6 +177,7 @@ class RunFolder:
     def append(self, record: RunRecord, config: dict[str, Any], curve: Curve | None = None) -> None:
         """Add a run; inside `locked` only. What its line refers to is on disk before it."""
         line = record.line()
+        self.folder.mkdir(parents=True, exist_ok=True)
         sets = self._sets()
         before = text_of(sets)
         sets["sets"].setdefault(record.origin.id, record.origin.model_dump(mode="json"))

@@ -12,6 +12,8 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, sha256_file
 
 _BELOW = ("state_dict", "model")  # where torch files keep a state_dict, if not bare
+_WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # torch.compile around or inside DDP
+_NAMED = 3  # tensors that an error names; it only counts the others
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -43,7 +45,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise UserError(f"{path} holds no state_dict of tensors")
     if not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path} holds no state_dict of tensors")
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    return {_unwrapped(name): value for name, value in content.items()}
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
@@ -52,34 +54,54 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], origin: str) ->
     Raises:
         UserError: names or shapes that do not fit: what differs first, and how many do.
     """
-    own = model.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    kinds = {"lacks": missing, "has an unknown": unknown, "has another shape for": shapes}
-    for kind, keys in kinds.items():
-        if keys:
-            raise UserError(
-                f"{origin} belongs to another architecture: it {kind} {keys[0]} "
-                f"({len(missing)} missing, {len(unknown)} unknown, {len(shapes)} of another shape)"
-            )
+    wrong = misfits(model, state)
+    if wrong:
+        raise UserError(f"{origin} is of another architecture: {listed(wrong)}")
     model.load_state_dict(state)
 
 
+def misfits(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """By name of a tensor that does not fit: its shape in the file and in the model."""
+    own = model.state_dict()
+    return {
+        key: f"{_shape(state.get(key))} in the file, {_shape(own.get(key))} in the model"
+        for key in dict.fromkeys([*own, *state])
+        if _shape(state.get(key)) != _shape(own.get(key))
+    }
+
+
+def listed(wrong: Mapping[str, str]) -> str:
+    """The first of `misfits`, and how many more there are."""
+    more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    return "; ".join(f"{key}: {what}" for key, what in list(wrong.items())[:_NAMED]) + more
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
+
+
 def save_weights(
-    model: nn.Module,
+    weights: nn.Module | Mapping[str, Tensor],
     path: str | os.PathLike[str],
     half: bool = False,
     metadata: dict[str, str] | None = None,
 ) -> str:
-    """Write a state_dict as safetensors, atomically; returns the file's sha256.
+    """Write a model's state_dict, or one, as safetensors, atomically; returns the file's sha256.
 
     With `half`, floating-point tensors become float16 (counters stay integers).
     """
     from safetensors.torch import save
 
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     tensors = {
         name: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
-        for name, value in model.state_dict().items()
+        for name, value in state.items()
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(path, save(tensors, metadata))

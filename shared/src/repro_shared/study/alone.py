@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+from repro_shared.evidence.hashing import recipe_hash
 from repro_shared.evidence.runs import RunRecord
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
@@ -27,6 +29,8 @@ def run_alone(session: Session, seed: int) -> tuple[RunRecord, Path]:
     path = ensure_output_dir(session.out) / RUN
     # Before a preparation decides the length: what the user asked for.
     asked = session.key(session.study.arms[-1], seed)
+    if dataclasses.is_dataclass(session.study.prepare):
+        asked += f"-{recipe_hash(session.study.prepare)[:8]}"
     try:
         kept = dict(json.loads(path.read_text())) if path.is_file() else {}
     except (ValueError, TypeError) as error:

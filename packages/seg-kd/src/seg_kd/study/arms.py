@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repro_shared.study.paper import Arm, Study
+from seg_kd.method.objectives import Objective
 from seg_kd.study.stages import Match, Student, Teacher
 
 
@@ -36,3 +37,9 @@ def teacher(study: Study) -> Arm:
 def untrained(arm: Arm) -> bool:
     """Whether an arm learns from a teacher with random weights."""
     return any(start.control for start in arm.starts_from)
+
+
+def objectives(study: Study) -> list[Objective]:
+    """What the students of a study learn, each once, in order."""
+    configs = (arm.config for arm in study.arms)
+    return list(dict.fromkeys(c.objective for c in configs if isinstance(c, Student)))

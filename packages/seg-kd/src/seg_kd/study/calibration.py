@@ -24,8 +24,10 @@ from repro_shared.study.run import context_of
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import Calibration, calibrate, drift, plan_iterations
 from seg_kd.method.objectives import LOGIT, Objective
+from seg_kd.study.arms import objectives
 from seg_kd.study.stages import Student, load_teacher, settle_allocator, student_job
 from seg_kd.train import start
+from seg_kd.use import adapter
 
 REFERENCE = LOGIT.name
 DRIFT_LIMIT = 0.10
@@ -107,6 +109,7 @@ class EqualTime:
     def _calibrate(self, study: Study, session: Session, timed: list[Objective]) -> Calibration:
         """Interleaved cost of whole training steps, one live trainer an objective."""
         say(f"{study.name}: calibrating the objectives' step costs")
+        adapter.set_device(session.device)
         steps: dict[str, Callable[[], None]] = {}
         with tempfile.TemporaryDirectory() as folder:
             for objective in timed:
@@ -117,12 +120,6 @@ class EqualTime:
                 job = student_job(replace(arm.config, iterations=ENDLESS), ctx, objective, network)
                 steps[objective.name] = start(replace(job, checkpoint_interval=0)).step
             return calibrate(steps, warmup=5, rounds=self.rounds)
-
-
-def objectives(study: Study) -> list[Objective]:
-    """What the students of a study learn, each once, in order."""
-    configs = (arm.config for arm in study.arms)
-    return list(dict.fromkeys(c.objective for c in configs if isinstance(c, Student)))
 
 
 def _learns(arm: Arm, objective: Objective) -> bool:

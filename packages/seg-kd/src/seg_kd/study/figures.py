@@ -10,8 +10,8 @@ from repro_shared.evidence.claims import interval
 from repro_shared.evidence.figures import caption, line_styles, new_figure
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
-from seg_kd.study.arms import budgets, students, tag, teacher, untrained
-from seg_kd.study.calibration import drifted, objectives
+from seg_kd.study.arms import budgets, objectives, students, tag, teacher, untrained
+from seg_kd.study.calibration import drifted
 
 WORDS = {
     "plain": "plain training",

@@ -426,7 +426,8 @@ def changed(
 
 def publish_model(made: Path, folder: Path) -> None:
     """Write model.safetensors and, as mmseg's `load_checkpoint` reads it, model.pth."""
-    if not made.is_file():  # finished earlier, and its working files are gone
+    there = all((folder / name).is_file() for name in ("model.safetensors", "model.pth"))
+    if there or not made.is_file():  # finished earlier, and its working files may be gone
         return
     atomic_write_bytes(folder / "model.safetensors", made.read_bytes())
     atomic_write_bytes(folder / "model.pth", adapter.checkpoint_bytes(read_weights(made)))

@@ -105,12 +105,13 @@ class Student:
 @steps_through(Distiller.forward)
 def teacher(config: Teacher, ctx: Context) -> Outcome:
     """Take the committed teacher, the user's, a random one, or train it; score it, keep it."""
+    adapter.set_device(ctx.device)
     data: Splits = ctx.data
     path = ctx.folder / WEIGHTS
     seconds, samples, memory = 0.0, 0, None
     if config.given is not None:
-        shutil.copyfile(config.given.path, path)
-        _load(config, ctx.seed, path, config.given.path)
+        given = _load(config, ctx.seed, Path(config.given.path), config.given.path)
+        save_weights(given, path)
         return Outcome({"given": 1.0}, notes=f"weights sha256 {config.given.sha256}")
     if config.weights:
         committed = COMMITTED / config.weights
@@ -137,6 +138,7 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
 @steps_through(Distiller.forward)
 def student(config: Student, ctx: Context) -> Outcome:
     """Train one student, score it on the test split, keep its weights."""
+    adapter.set_device(ctx.device)
     data: Splits = ctx.data
     network = load_teacher(ctx.starts[0], ctx.seed) if ctx.starts else None
     if config.budget:  # of a comparison: its seconds are compared

@@ -10,8 +10,8 @@ from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
-from seg_kd.study.arms import budgets, students, tag, teacher, untrained
-from seg_kd.study.calibration import REFERENCE, drifted, objectives, realised_time, time_off
+from seg_kd.study.arms import budgets, objectives, students, tag, teacher, untrained
+from seg_kd.study.calibration import REFERENCE, drifted, realised_time, time_off
 from seg_kd.study.stages import Match
 
 LEAST_GAP = 3.0

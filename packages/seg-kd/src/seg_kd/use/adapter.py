@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
 from seg_kd.use.data import View
 
@@ -81,8 +82,7 @@ def set_device(device: str) -> None:
         raise UserError("seg-kd runs in one process: start it without torchrun")
     if device not in ("cpu", "cuda"):
         raise UserError(f"--device must be cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
+    check_device(device)
     device_utils.DEVICE = device
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
+from repro_shared.datasets import views
 from repro_shared.datasets.label_maps import LabelMapFolder
 from repro_shared.datasets.scenes import DigitScenes, SceneConfig
+from repro_shared.datasets.views import Seeded
 from repro_shared.datasets.wheels import Split
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
-from repro_shared.runtime.rng import derive_seed, isolated_rng
 
 Sample = tuple[np.ndarray, np.ndarray]
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
@@ -185,21 +185,19 @@ class LabelMaps:
         return InMemory([files[i] for i in range(len(files))], digest)
 
 
-class Views(Dataset[dict[str, Any]]):
+class Views(views.Views):
     """Views for training: item (position, index) is image `index` seen at `position`."""
 
     def __init__(self, source: Sequence[Sample], transform: Transform, seed: int) -> None:
-        self.source = source
-        self.transform = transform
-        self.seed = seed
+        super().__init__(source, Seeded(_FromSample(transform)), seed)
 
-    def __len__(self) -> int:
-        return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        position, index = key
-        with isolated_rng(derive_seed(self.seed, "view", position)):
-            return self.transform(as_results(*self.source[index]))
+@dataclass(frozen=True)
+class _FromSample:
+    transform: Transform
+
+    def __call__(self, sample: Sample) -> dict[str, Any]:
+        return self.transform(as_results(*sample))
 
 
 def as_results(image: np.ndarray, label: np.ndarray) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from seg_kd import cli
-from seg_kd.study.recipes.base import Model
-from seg_kd.train import ExactLoop
-from seg_kd.use import adapter, own_data
+from seg_kd.study import own
+from seg_kd.use.loop import ExactLoop
+from seg_kd.use.models import Model, model_config
 
 
 def call(*arguments: str) -> None:
@@ -27,7 +27,7 @@ def test_teacher_to_student_to_score(
 ) -> None:
     configs = {}
     for name, width in (("teacher", 16), ("student", 8)):
-        model = adapter.model_config(Model(base_channels=width, head_channels=width), 11, (32, 32))
+        model = model_config(Model(base_channels=width, head_channels=width), 11, (32, 32))
         configs[name] = str(tmp_path / f"{name}.py")
         Path(configs[name]).write_text(f"model = {model!r}\n")
     images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
@@ -38,9 +38,8 @@ def test_teacher_to_student_to_score(
          "--student", configs["student"], "--objective", "feature+logit", "--temperature", "2",
          "--out", str(tmp_path / "s"))  # fmt: skip
     scores = json.loads((tmp_path / "s" / "scores.json").read_text())
-    plan = json.loads((tmp_path / "s" / "run.json").read_text())
-    assert plan["budget_seconds"] == 3.0
-    assert plan["iterations"] == scores["iterations"]
+    facts = json.loads((tmp_path / "s" / "distill" / "prepared.json").read_text())
+    assert facts["iterations"] == scores["iterations"]
     assert scores["iterations"] >= 1
     capsys.readouterr()
     call("evaluate", *images, "--model", configs["student"],
@@ -48,6 +47,9 @@ def test_teacher_to_student_to_score(
     again = json.loads(capsys.readouterr().out)
     assert again["miou"] == scores["miou"]
     assert again["images"] == 2
+    (run,) = [json.loads(line) for line in (tmp_path / "t" / "train" / "runs.jsonl").open()]
+    assert run["arm"] == "plain-student"
+    assert str(folder) not in (tmp_path / "t" / "train" / "sets.json").read_text()
 
 
 def images(folder: Path) -> tuple[str, ...]:
@@ -61,7 +63,7 @@ def test_a_folder_keeps_its_run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = adapter.model_config(Model(base_channels=8, head_channels=8), 11, (32, 32))
+    config = model_config(Model(base_channels=8, head_channels=8), 11, (32, 32))
     (tmp_path / "small.py").write_text(f"model = {config!r}\n")
     out = tmp_path / "out"
     command = (
@@ -78,7 +80,7 @@ def test_a_folder_keeps_its_run(
         return capsys.readouterr().err
 
     # Killed in its 60th iteration, after the checkpoint of the 50th, with a measured length.
-    monkeypatch.setattr(own_data, "_affordable", lambda job, seconds: 70)
+    monkeypatch.setattr(own, "affordable", lambda study, session, seconds: 70)
     step, calls = ExactLoop.step, iter(range(59))
 
     def interrupted(loop: ExactLoop) -> None:
@@ -96,10 +98,10 @@ def test_a_folder_keeps_its_run(
     assert "holds another run" in refused("--budget-seconds", "8")
     assert "holds another run" in refused("--iterations", "70")
     assert (out / "run.json").read_bytes() == kept  # nothing is lost by a wrong command
-    monkeypatch.setattr(own_data, "_affordable", lambda job, seconds: 99)  # measured once only
+    monkeypatch.setattr(own, "affordable", lambda study, session, seconds: 99)  # measured once only
     call(*command, "--budget-seconds", "9")
     assert json.loads((out / "scores.json").read_text())["iterations"] == 70
-    assert not (out / "checkpoints").exists()
+    assert not list(out.rglob("checkpoints"))
     model = (out / "model.safetensors").stat().st_mtime_ns
     capsys.readouterr()
     call(*command, "--budget-seconds", "9")  # finished: shown again, not made again

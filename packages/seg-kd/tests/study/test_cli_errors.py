@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from repro_shared.runtime import weights
 from seg_kd import cli
-from seg_kd.study.recipes.base import Model
-from seg_kd.use import adapter, teachers
+from seg_kd.use import adapter
+from seg_kd.use.models import Model, model_config
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -35,7 +36,7 @@ Capsys = pytest.CaptureFixture[str]
 
 def test_unknown_names(capsys: Capsys, tmp_path: Path) -> None:
     assert "unknown command" in call(capsys, "reproduec")
-    assert "unknown recipe" in call(capsys, "reproduce", "--table", "table1")
+    assert "unknown study" in call(capsys, "reproduce", "--table", "table1")
     assert "scale" in call(capsys, "reproduce", "--scale", "huge")
     assert "no table" in call(capsys, "table", "table1", "--out", str(tmp_path))
     assert "abstract/" in call(capsys, "cite", "table1/a/b")
@@ -58,7 +59,7 @@ def test_data_that_is_missing_or_wrong(capsys: Capsys, folder: Path, tmp_path: P
     assert "train_0" in call(capsys, *recipe, "--data", str(folder))
     label.unlink()
     assert "train_0" in call(capsys, *recipe, "--data", str(folder))
-    assert not (tmp_path / "out" / "records").exists()
+    assert not list(tmp_path.rglob("runs.jsonl"))
 
 
 def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None:
@@ -94,11 +95,8 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
         line = call(capsys, "distill", *images, *teacher, *out, "--objective", objective, flag,
                     value)  # fmt: skip
         assert f"takes no {flag}" in line
-    assert "--iterations of logit" in call(
-        capsys, "calibrate", *images, "--budget-seconds", "9", "--teacher", "pspnet_r18"
-    )
-    other = adapter.build_model(adapter.model_config(Model(base_channels=8), 11, (32, 32)))
-    teachers.save_plain(other, tmp_path / "other.safetensors")
+    other = adapter.build_model(model_config(Model(base_channels=8), 11, (32, 32)))
+    weights.save_weights(other, tmp_path / "other.safetensors")
     assert "another architecture" in call(
         capsys, "train", *images, "--iterations", "1", *out, "--weights",
         str(tmp_path / "other.safetensors"),
@@ -119,7 +117,7 @@ def test_several_processes_are_refused(
 
 def test_reports_of_nothing(capsys: Capsys, tmp_path: Path) -> None:
     for flags in ((), ("--check",)):
-        assert "has no plans" in call(capsys, "report", "--out", str(tmp_path / "no"), *flags)
+        assert "no such folder" in call(capsys, "report", "--out", str(tmp_path / "no"), *flags)
     assert not (tmp_path / "no").exists()
     assert "seeds must be distinct" in call(capsys, "reproduce", "--plan", "--seeds", "1", "1")
 
@@ -144,7 +142,7 @@ def test_full_disk(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "out" / "model"))
 
-    monkeypatch.setattr(teachers, "atomic_write_bytes", full)
+    monkeypatch.setattr(weights, "atomic_write_bytes", full)
     line = call(
         capsys, "train", "--data", str(folder), "--num-classes", "11", "--ignore", "11",
         "--crop", "32", "32", "--iterations", "1", "--batch-size", "2",

@@ -59,7 +59,7 @@ def test_a_scene_does_not_depend_on_order_or_process() -> None:
     assert digest(forwards) == digest(backwards) == digest(list(scenes)) == digest(scenes[:])
     program = (
         "import sys, pickle; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "import test_datasets_scenes as t;"
+        "import test_scenes as t;"
         "s = t.DigitScenes(t.HARD, 'train', 6, seed=3);"
         "s[4]; print(t.digest([s[i] for i in (5, 4, 3, 2, 1, 0)][::-1]), s.fingerprint())"
     )

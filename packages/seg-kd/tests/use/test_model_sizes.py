@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from repro_shared.timing.counts import count_operations, count_parameters
-from seg_kd.study.recipes import find_recipe
+from seg_kd.cli import PAPER
+from seg_kd.study.arms import students, teacher
 from seg_kd.use import adapter
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 SIZES = {  # millions of parameters, MMAC for one training crop
     ("equal_time_digits", "student"): (0.802, 53.3),
     ("equal_time_digits", "teacher"): (3.200, 212.8),
@@ -23,11 +24,11 @@ SIZES = {  # millions of parameters, MMAC for one training crop
 
 @pytest.mark.parametrize(("name", "role"), SIZES)
 def test_sizes_at_the_cpu_scale(name: str, role: str) -> None:
-    recipe = find_recipe(name, "cpu")
-    spec = recipe.student if role == "student" else recipe.teacher.model
-    config = adapter.model_config(spec, len(recipe.data.classes), recipe.data.crop)
-    model = adapter.build_model(config).eval()
-    image = torch.zeros(1, 3, *recipe.data.crop)
+    (study,) = PAPER.chosen((name,), "cpu")
+    arm = students(study, "time")[0] if role == "student" else teacher(study)
+    crop = arm.config.view.crop
+    model = adapter.build_model(arm.config.model.config(arm.config.classes, crop)).eval()
+    image = torch.zeros(1, 3, *crop)
     counted = count_operations(lambda: model(image, mode="tensor"))
     millions, macs = SIZES[name, role]
     assert count_parameters(model) / 1e6 == pytest.approx(millions, abs=0.0006)
@@ -38,9 +39,9 @@ def test_sizes_at_the_cpu_scale(name: str, role: str) -> None:
 
 
 def test_paper_scale_models_are_those_of_mmsegmentations_zoo() -> None:
-    recipe = find_recipe("equal_time_cityscapes", "paper")
-    for spec, millions in ((recipe.student, 12.79), (recipe.teacher.model, 67.97)):
-        config = adapter.model_config(spec, len(recipe.data.classes), recipe.data.crop)
+    (study,) = PAPER.chosen(("equal_time_cityscapes",), "paper")
+    for arm, millions in ((students(study, "time")[0], 12.79), (teacher(study), 67.97)):
+        config = arm.config.model.config(arm.config.classes, arm.config.view.crop)
         assert count_parameters(adapter.build_model(config)) / 1e6 == pytest.approx(
             millions, abs=0.01
         )

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.study.recipes.base import Model
-from seg_kd.use import adapter, teachers
-from seg_kd.use.own_data import BUILT_IN
+from repro_shared.runtime.weights import load_strictly, read_weights
+from seg_kd.use import adapter
+from seg_kd.use.models import BUILT_IN, Model, model_config, read_model_config
 
 SMALL = Model(base_channels=8, head_channels=16, auxiliary_channels=8)
 
 
 @pytest.mark.parametrize(("name", "millions"), [("pspnet_r18", 12.79), ("pspnet_r101", 67.97)])
 def test_paper_models_have_the_zoo_s_parameter_counts(name: str, millions: float) -> None:
-    config = adapter.model_config(BUILT_IN[name], 19, (512, 1024))
+    config = model_config(BUILT_IN[name], 19, (512, 1024))
     with torch.device("meta"):
         adapter.framework()
         from mmengine.config import ConfigDict
@@ -28,7 +28,7 @@ def test_paper_models_have_the_zoo_s_parameter_counts(name: str, millions: float
 
 
 def test_captured_feature_is_the_head_s_own() -> None:
-    model = adapter.build_model(adapter.model_config(SMALL, 5, (64, 64))).eval()
+    model = adapter.build_model(model_config(SMALL, 5, (64, 64))).eval()
     stages = model.extract_feat(torch.randn(2, 3, 64, 64))
     with adapter.captured_feature(model.decode_head) as features:
         logits = model.decode_head(stages)
@@ -42,21 +42,21 @@ def test_captured_feature_is_the_head_s_own() -> None:
 @pytest.mark.parametrize(("stride", "size"), [(8, 8), (4, 16)])
 def test_output_stride(stride: int, size: int) -> None:
     model = adapter.build_model(
-        adapter.model_config(Model(base_channels=8, output_stride=stride), 5, (64, 64))
+        model_config(Model(base_channels=8, output_stride=stride), 5, (64, 64))
     ).eval()
     assert model.extract_feat(torch.zeros(1, 3, 64, 64))[-1].shape[-2:] == (size, size)
 
 
 def test_exported_weights_load_in_mmseg(tmp_path: Path) -> None:
-    config = adapter.model_config(SMALL, 5, (64, 64))
+    config = model_config(SMALL, 5, (64, 64))
     model = adapter.build_model(config)
-    teachers.save_torch(model, tmp_path / "model.pth")
+    (tmp_path / "model.pth").write_bytes(adapter.checkpoint_bytes(model.state_dict()))
     path = tmp_path / "config.py"
     path.write_text(f"model = {config!r}\n")
     adapter.framework()
     from mmengine.runner import load_checkpoint
 
-    fresh = adapter.build_model(adapter.read_model_config(str(path), 5, (64, 64)))
+    fresh = adapter.build_model(read_model_config(str(path), 5, (64, 64)))
     load_checkpoint(fresh, str(tmp_path / "model.pth"), strict=True)
     assert all(
         torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items()
@@ -65,36 +65,36 @@ def test_exported_weights_load_in_mmseg(tmp_path: Path) -> None:
 
 def test_configs_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "config.py"
-    path.write_text(f"model = {adapter.model_config(SMALL, 5, (64, 64))!r}\n")
+    path.write_text(f"model = {model_config(SMALL, 5, (64, 64))!r}\n")
     with pytest.raises(UserError, match="has 5 classes, the data have 7"):
-        adapter.read_model_config(str(path), 7, (64, 64))
+        read_model_config(str(path), 7, (64, 64))
     with pytest.raises(UserError, match="no mmseg config"):
-        adapter.read_model_config(str(tmp_path / "absent.py"), 5, (64, 64))
+        read_model_config(str(tmp_path / "absent.py"), 5, (64, 64))
     path.write_text("x = 1\n")
     with pytest.raises(UserError, match="no `model`"):
-        adapter.read_model_config(str(path), 5, (64, 64))
+        read_model_config(str(path), 5, (64, 64))
     path.write_text("x = undefined\n")
     with pytest.raises(UserError, match="cannot be read as an mmseg config"):
-        adapter.read_model_config(str(path), 5, (64, 64))
-    wrong = adapter.model_config(SMALL, 5, (64, 64))
+        read_model_config(str(path), 5, (64, 64))
+    wrong = model_config(SMALL, 5, (64, 64))
     wrong["auxiliary_head"]["num_classes"] = 4
     path.write_text(f"model = {wrong!r}\n")
     with pytest.raises(UserError, match="an auxiliary head has 4 classes"):
-        adapter.read_model_config(str(path), 5, (64, 64))
+        read_model_config(str(path), 5, (64, 64))
     for change in ({"type": "NoSuchNet"}, {"depth": 19}, {"no_such_setting": 1}):
-        config = adapter.model_config(SMALL, 5, (64, 64))
+        config = model_config(SMALL, 5, (64, 64))
         config["backbone"].update(change)
         with pytest.raises(UserError, match="mmseg cannot build this model"):
             adapter.build_model(config)
 
 
 def test_downloads_are_removed_from_configs(tmp_path: Path) -> None:
-    config = adapter.model_config(SMALL, 5, (64, 64))
+    config = model_config(SMALL, 5, (64, 64))
     config["pretrained"] = "open-mmlab://resnet18_v1c"
     config["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": "https://x.example/y.pth"}
     path = tmp_path / "config.py"
     path.write_text(f"model = {config!r}\n")
-    read = adapter.read_model_config(str(path), 5, (64, 64))
+    read = read_model_config(str(path), 5, (64, 64))
     assert read["pretrained"] is None
     assert read["backbone"]["init_cfg"] is None
     (tmp_path / "here.pth").write_bytes(b"")
@@ -107,12 +107,12 @@ def test_downloads_are_removed_from_configs(tmp_path: Path) -> None:
         local,
     ]
     path.write_text(f"model = {config!r}\n")
-    read = adapter.read_model_config(str(path), 5, (64, 64))
+    read = read_model_config(str(path), 5, (64, 64))
     assert read["backbone"]["init_cfg"] == [kaiming, local]
     config["backbone"] = {"type": "TIMMBackbone", "model_name": "hf-hub:timm/resnet18.a1_in1k"}
     path.write_text(f"model = {config!r}\n")
     with pytest.raises(UserError, match=r"hf-hub.*nothing is downloaded"):
-        adapter.read_model_config(str(path), 5, (64, 64))
+        read_model_config(str(path), 5, (64, 64))
 
 
 def test_two_distributions_of_mmseg_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +127,10 @@ def test_hostile_and_foreign_weights(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "pwned",)  # type: ignore[return-value]
 
     torch.save({"state_dict": Payload()}, tmp_path / "hostile.pth")
-    with pytest.raises(UserError, match="cannot be loaded safely"):
-        teachers.read_weights(str(tmp_path / "hostile.pth"))
+    with pytest.raises(UserError, match="is not loaded because it could run code"):
+        read_weights(str(tmp_path / "hostile.pth"))
     assert not (tmp_path / "pwned").exists()
-    model = adapter.build_model(adapter.model_config(SMALL, 5, (64, 64)))
-    other = adapter.build_model(adapter.model_config(SMALL, 6, (64, 64)))
+    model = adapter.build_model(model_config(SMALL, 5, (64, 64)))
+    other = adapter.build_model(model_config(SMALL, 6, (64, 64)))
     with pytest.raises(UserError, match="another architecture"):
-        teachers.load_strictly(model, other.state_dict(), "other.pth")
+        load_strictly(model, other.state_dict(), "other.pth")

@@ -10,31 +10,31 @@ import torch
 
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import endless_loader
+from repro_shared.study.paper import Study
 from seg_kd.method.objectives import FEATURE_LOGIT, LOGIT, PLAIN
-from seg_kd.study.recipes.base import Recipe
+from seg_kd.study.arms import students, teacher
+from seg_kd.study.stages import untrained
 from seg_kd.train import Job, make_model, start, train
 from seg_kd.use import adapter
-from seg_kd.use.data import InMemory, Views, open_split
-from seg_kd.use.teachers import untrained_teacher
+from seg_kd.use.data import InMemory, Views
 
 
 @pytest.fixture(scope="module")
-def source(tiny: Recipe) -> InMemory:
-    return open_split(tiny.data, None, "train")
+def source(tiny: Study) -> InMemory:
+    return tiny.data.open(None).train
 
 
-def job_of(recipe: Recipe, source: InMemory, directory: Path, iterations: int = 6) -> Job:
+def job_of(study: Study, source: InMemory, directory: Path, iterations: int = 6) -> Job:
+    student = students(study, "time")[0].config
     return Job(
-        student_config=adapter.model_config(
-            recipe.student, len(recipe.data.classes), recipe.data.crop
-        ),
-        data=recipe.data,
+        student_config=student.model.config(student.classes, student.view.crop),
+        view=student.view,
         source=source,
-        optimiser=recipe.optimiser,
+        optimiser=student.optimiser,
         iterations=iterations,
         seed=3,
         objective=FEATURE_LOGIT,
-        teacher=untrained_teacher(recipe),
+        teacher=untrained(teacher(study).config, 0),
         directory=directory,
         checkpoint_interval=2,
         identity="test",
@@ -43,7 +43,7 @@ def job_of(recipe: Recipe, source: InMemory, directory: Path, iterations: int = 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_equals_uninterrupted(
-    tiny: Recipe, source: InMemory, tmp_path: Path, workers: int
+    tiny: Study, source: InMemory, tmp_path: Path, workers: int
 ) -> None:
     whole = train(job_of(tiny, source, tmp_path / "whole"))
     stopped = start(replace(job_of(tiny, source, tmp_path / "part"), workers=workers))
@@ -65,7 +65,7 @@ def test_resumed_equals_uninterrupted(
 
 
 def test_checkpoint_of_another_job_is_refused(
-    tiny: Recipe, source: InMemory, tmp_path: Path
+    tiny: Study, source: InMemory, tmp_path: Path
 ) -> None:
     loop = start(job_of(tiny, source, tmp_path))
     loop.step()
@@ -75,9 +75,7 @@ def test_checkpoint_of_another_job_is_refused(
         start(replace(job_of(tiny, source, tmp_path), identity="other"))
 
 
-def test_arms_of_a_seed_share_initialisation(
-    tiny: Recipe, source: InMemory, tmp_path: Path
-) -> None:
+def test_arms_of_a_seed_share_initialisation(tiny: Study, source: InMemory, tmp_path: Path) -> None:
     job = job_of(tiny, source, tmp_path)
     plain = make_model(replace(job, objective=PLAIN, teacher=None))
     both = make_model(job)
@@ -86,8 +84,8 @@ def test_arms_of_a_seed_share_initialisation(
     assert not any("teacher" in name for name in both.state_dict())
 
 
-def test_stream_does_not_depend_on_workers_or_start(tiny: Recipe, source: InMemory) -> None:
-    views = Views(source, adapter.training_transform(tiny.data), seed=1)
+def test_stream_does_not_depend_on_workers_or_start(tiny: Study, source: InMemory) -> None:
+    views = Views(source, adapter.training_transform(students(tiny, "time")[0].config.view), seed=1)
 
     def images(start: int, workers: int, count: int) -> list[torch.Tensor]:
         loader = endless_loader(views, 1, 4, start, workers, collate_fn=adapter.collate)
@@ -100,13 +98,13 @@ def test_stream_does_not_depend_on_workers_or_start(tiny: Recipe, source: InMemo
     assert not torch.equal(all_of_them[0], all_of_them[1])
 
 
-def test_schedule_is_complete(tiny: Recipe, source: InMemory, tmp_path: Path) -> None:
+def test_schedule_is_complete(tiny: Study, source: InMemory, tmp_path: Path) -> None:
     loop = start(job_of(tiny, source, tmp_path, iterations=5))
     rates = []
     for _ in range(5):
         rates.append(loop.runner.optim_wrapper.get_lr()["lr"][0])
         loop.step()
-    spec = tiny.optimiser
+    spec = students(tiny, "time")[0].config.optimiser
     expected = [
         (spec.learning_rate - spec.minimum_rate) * (1 - i / 4) ** 0.9 + spec.minimum_rate
         for i in range(5)
@@ -114,9 +112,7 @@ def test_schedule_is_complete(tiny: Recipe, source: InMemory, tmp_path: Path) ->
     assert rates == pytest.approx(expected)
 
 
-def test_infinite_loss_stops_before_the_step(
-    tiny: Recipe, source: InMemory, tmp_path: Path
-) -> None:
+def test_infinite_loss_stops_before_the_step(tiny: Study, source: InMemory, tmp_path: Path) -> None:
     job = job_of(tiny, source, tmp_path)
     loop = start(replace(job, objective=replace(LOGIT, logit_weight=1e38)))
     before = {k: v.clone() for k, v in loop.runner.model.state_dict().items() if "weight" in k}

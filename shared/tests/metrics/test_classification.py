@@ -1,0 +1,29 @@
+"""Top-1 and top-5 accuracy against a count by hand."""
+
+import torch
+from torch import Tensor, nn
+
+from repro_shared.metrics.classification import top_accuracy
+
+
+def test_top_accuracy_counts_what_is_ranked_first() -> None:
+    logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(50) % 9
+
+    class Given(nn.Module):
+        """Logits of images that hold their number."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(logits)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.table[images[:, 0, 0, 0].long()]
+
+    images = torch.arange(50.0)[:, None, None, None]
+    batches = list(zip(images.split(8), targets.split(8), strict=True))
+    order = [sorted(range(9), key=row.__getitem__, reverse=True) for row in logits.tolist()]
+    top1 = sum(t == o[0] for t, o in zip(targets.tolist(), order, strict=True))
+    top5 = sum(t in o[:5] for t, o in zip(targets.tolist(), order, strict=True))
+    assert top_accuracy(Given(), batches) == (2 * top1, 2 * top5, 50)
+    assert 0 < top1 < top5 < 50
