@@ -1,5 +1,6 @@
 """Weights in files: what is read, what is never run, and that every tensor must fit."""
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_forms_of_torch_files(below: str | None, prefix: str, tmp_path: Path) -> None:
     state = network().state_dict()
     wrapped = {prefix + name: value for name, value in state.items()}
-    torch.save({below: wrapped, "epoch": 3} if below else wrapped, tmp_path / "w.pth")
+    beside = {"epoch": 3, "args": Namespace(lr=0.1)}  # as timm's training script writes it
+    torch.save({below: wrapped, **beside} if below else wrapped, tmp_path / "w.pth")
     assert equal(read_weights(tmp_path / "w.pth"), dict(state))
 
 

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import math
 import os
-import resource
-import sys
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from timm.optim import create_optimizer_v2
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from amod.use.accuracy import top_accuracy
-from amod.use.data import PLAIN, Source, View, Views, batches, readable
 from amod.use.schedule import Schedule, autocast, mixing
+from repro_shared.datasets.views import (
+    PLAIN,
+    Labelled,
+    Source,
+    View,
+    Views,
+    batches,
+    readable,
+)
+from repro_shared.metrics.classification import top_accuracy
 from repro_shared.runtime.checkpoint import CheckpointStore
-from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.distributed import processes
+from repro_shared.runtime.errors import DivergedError, UserError
+from repro_shared.runtime.memory import peak_memory_mb
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import (
     capture_rng,
@@ -82,10 +88,6 @@ class Outcome:
     peak_memory_mb: float = 0.0
 
 
-class DivergedError(UserError):
-    """The loss is no longer finite."""
-
-
 class Trainer:
     """A job in progress: everything that a checkpoint holds, and one step."""
 
@@ -123,7 +125,7 @@ class Trainer:
         job, steps = self.job, self.job.schedule.steps
         seed, size = derive_seed(job.seed, "views"), job.schedule.batch_size
         loader = endless_loader(
-            Views(job.train, job.view, seed), seed, size, self.done * size, job.workers,
+            Views(job.train, Labelled(job.view), seed), seed, size, self.done * size, job.workers,
             self.rank, self.world, pin_memory=self.device.type == "cuda",
         )  # fmt: skip
         stream = readable(loader)
@@ -147,7 +149,7 @@ class Trainer:
             self.seconds,
             steps * job.schedule.batch_size,
             self.curve,
-            _peak_memory(self.device),
+            peak_memory_mb(),
         )
 
     def step(self, images: Tensor, targets: Tensor) -> float:
@@ -239,22 +241,3 @@ def train(job: Job) -> Outcome:
         DivergedError: the loss is not finite.
     """
     return Trainer(job).run()
-
-
-def processes(device: str = "cpu") -> tuple[int, int]:
-    """Rank and number of processes; joins torchrun's group where there is one."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1 and not dist.is_initialized():
-        # The first process reads the whole data set for its fingerprint; the others wait for it.
-        backend, patience = "nccl" if device == "cuda" else "gloo", timedelta(hours=4)
-        dist.init_process_group(backend, timeout=patience)
-        if device == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    return (dist.get_rank(), world) if world > 1 else (0, 1)
-
-
-def _peak_memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,6 +1,7 @@
 """Weights in files: tensors only, never another pickle, and only where all of them fit."""
 
 import os
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
             content = load_file(file)
         else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            # timm's training script keeps its arguments beside the weights.
+            with torch.serialization.safe_globals([Namespace]):
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # every loader has its own way of refusing a file
         raise UserError(
             f"{path} is damaged or holds more than tensors, which is not loaded because it could "

@@ -21,10 +21,10 @@ from amod.method.flops import Shape, dense_macs, routed_macs
 from amod.method.model import convert
 from amod.rivals.baselines import cut_depth, isoflop_layers
 from amod.rivals.merging import equal_r, merge_tokens, merged_macs
-from amod.study.checks import check_device
 from amod.study.timings import THREADS, Timing
 from amod.use.weights import create_model
-from repro_shared.evidence.records import provenance
+from repro_shared.evidence.provenance import provenance
+from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
 from repro_shared.timing.calibrate import calibrate
 

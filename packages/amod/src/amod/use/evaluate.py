@@ -16,14 +16,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from amod.method.model import PRESETS, convert, set_capacity
-from amod.study.checks import check_device, check_preset
 from amod.study.flop_table import reported
-from amod.use.accuracy import top_accuracy
-from amod.use.data import Seeded, batches
-from amod.use.folders import ClassFolder, eval_transform
-from amod.use.weights import create_model, load_weights
+from amod.use.views import eval_transform
+from amod.use.weights import check_preset, create_model, load_weights
+from repro_shared.datasets.class_folders import ClassFolder
+from repro_shared.datasets.views import Seeded, batches
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.tables import Cell, Column, Table
+from repro_shared.metrics.classification import top_accuracy
+from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.progress import Progress

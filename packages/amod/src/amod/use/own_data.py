@@ -5,37 +5,31 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
-import safetensors.torch
 import torch.distributed as dist
 from timm.data import create_transform
 
 from amod import METHOD_VERSION
 from amod.method.model import PRESETS, check_model, convert
 from amod.rivals.baselines import cut_depth
-from amod.study.checks import check_device, check_preset
-from amod.train import Job, processes, train
-from amod.use.data import Seeded, View
-from amod.use.folders import ClassFolder, check_same_classes, eval_transform
+from amod.train import Job, train
 from amod.use.schedule import Schedule
-from amod.use.weights import classes_in, create_model, load_weights
+from amod.use.views import eval_transform
+from amod.use.weights import check_preset, classes_in, create_model, load_weights
+from repro_shared.datasets.class_folders import ClassFolder, check_same_classes
+from repro_shared.datasets.views import Seeded, View
+from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.distributed import from_first, processes
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import (
-    atomic_write_bytes,
-    atomic_write_json,
-    ensure_output_dir,
-    sha256_file,
-)
+from repro_shared.runtime.files import atomic_write_json, ensure_output_dir, sha256_file
 from repro_shared.runtime.progress import say
 from repro_shared.runtime.rng import derive_seed, isolated_rng, seed_everything
+from repro_shared.runtime.weights import save_weights
 
 Kind = Literal["finetune", "transfer"]
-T = TypeVar("T")
-
 
 EPOCHS = {"finetune": 100, "transfer": 200}
 
@@ -135,7 +129,7 @@ def train_own(
                            capacity, router, preset, layers)  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
-    read: dict[str, Any] = _from_first(
+    read: dict[str, Any] = from_first(
         lambda: {
             "weights_sha256": sha256_file(weights) if weights else None,
             "train": source.fingerprint(),
@@ -149,7 +143,7 @@ def train_own(
         "seed": seed, "model_kwargs": model_kwargs or {}, **read, "method_version": METHOD_VERSION,
         "schedule": asdict(schedule),
     }  # fmt: skip
-    finished = _from_first(lambda: _finished(folder, settings), device)
+    finished = from_first(lambda: _finished(folder, settings), device)
     if finished is not None:
         say(f"{folder} holds this run already, finished")
         return finished
@@ -174,23 +168,13 @@ def train_own(
     log = {**settings, "seconds": outcome.seconds, "curve": outcome.curve}
     rank, world = processes(device)
     if rank == 0:
-        state = {k: v.contiguous().cpu() for k, v in outcome.model.state_dict().items()}
-        atomic_write_bytes(folder / "model.safetensors", safetensors.torch.save(state))
+        save_weights(outcome.model, folder / "model.safetensors")
         atomic_write_json(folder / "log.json", log)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if world > 1:
         dist.barrier()  # torchrun ends all processes when one has ended
         dist.destroy_process_group()
     return log
-
-
-def _from_first(find: Callable[[], T], device: str) -> T:
-    """What the first process finds, told to all: a data set is read once, not once a process."""
-    rank, world = processes(device)
-    box = [find() if rank == 0 else None]
-    if world > 1:
-        dist.broadcast_object_list(box)
-    return cast(T, box[0])
 
 
 def _finished(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from amod.method.model import set_capacity
-from amod.use.folders import eval_transform
+from amod.use.views import eval_transform
 from amod.use.weights import routed_model
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, ensure_output_dir

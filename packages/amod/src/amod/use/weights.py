@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
-from timm.models import load_state_dict
-from torch import Tensor, nn
+from torch import nn
 
 from amod.method.model import PRESETS, convert
-from amod.study.checks import check_preset
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import isolated_rng
+from repro_shared.runtime.weights import listed, load_strictly, misfits, read_weights
 
-_NAMED = 3  # tensors that an error names; it only counts the others
+T = TypeVar("T")
 
 
 def create_model(name: str, num_classes: int | None = None, seed: int = 0, **changes: Any) -> Any:
@@ -69,26 +69,6 @@ def routed_model(
     return network
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from safetensors or a torch file (bare, or below `model` or `state_dict`).
-
-    Raises:
-        UserError: no such file, a damaged one, or one that holds more than tensors.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; give weights of the model (.safetensors, .pth)")
-    try:
-        state = load_state_dict(str(path), use_ema=False, weights_only=True)
-    except Exception as error:  # every format has its own way of refusing a file
-        raise UserError(
-            f"{path} is damaged or holds more than tensors, which is not loaded because it could "
-            f"run code ({type(error).__name__}); save the bare state_dict"
-        ) from error
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state_dict of tensors")
-    return state
-
-
 def classes_in(path: str | Path) -> int:
     """Number of classes of the classifier in a file of weights, 0 without one.
 
@@ -107,29 +87,22 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         UserError: as `read_weights`, or weights of another architecture, with what differs first.
     """
-    state, wanted = read_weights(path), model.state_dict()
-    if not any(key.startswith("routers.") for key in state):
-        state |= {key: value for key, value in wanted.items() if key.startswith("routers.")}
-    wrong = [
-        key
-        for key in dict.fromkeys([*wanted, *state])
-        if _shape(state.get(key)) != _shape(wanted.get(key))
-    ]
-    if wrong:
-        listed = "; ".join(
-            f"{key}: {_shape(state.get(key))} in the file, {_shape(wanted.get(key))} in the model"
-            for key in wrong[:_NAMED]
-        )
-        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        if not any(key.startswith("routers.") for key in wanted) and all(
-            key.startswith("routers.") for key in wrong
-        ):
-            raise UserError(f"{path} has a learned router: say which it is with --router")
-        if all(key.startswith("head") for key in wrong):
-            raise UserError(f"{path} is for another number of classes: {listed}{more}")
-        raise UserError(f"{path} is of another architecture: {listed}{more}")
-    model.load_state_dict(state)
+    state, routers = read_weights(path), _routers(model.state_dict())
+    if not _routers(state):
+        state |= routers
+    wrong = misfits(model, state)
+    if wrong and not routers and wrong.keys() == _routers(wrong).keys():
+        raise UserError(f"{path} has a learned router: say which it is with --router")
+    if wrong and all(key.startswith("head") for key in wrong):
+        raise UserError(f"{path} is for another number of classes: {listed(wrong)}")
+    load_strictly(model, state, str(path))
 
 
-def _shape(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else "x".join(map(str, tensor.shape)) or "scalar"
+def _routers(state: Mapping[str, T]) -> dict[str, T]:
+    return {key: value for key, value in state.items() if key.startswith("routers.")}
+
+
+def check_preset(preset: str) -> None:
+    """UserError unless `amod.PRESETS` has it."""
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")

@@ -1,4 +1,4 @@
-"""The trainer: schedules, exact resume, mixing, averages, precision; data streams; DDP."""
+"""The trainer: schedules, exact resume, mixing, averages, precision; DDP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ from PIL import Image
 from torch import nn
 
 import amod
-from amod.train import DivergedError, Job, Trainer, train
-from amod.use import own_data
-from amod.use.accuracy import top_accuracy
-from amod.use.data import Arrays, Seeded, Shift, Views, batches, patch_relevance
+from amod.train import Job, Trainer, train
 from amod.use.schedule import Schedule
-from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.rng import endless_loader
+from repro_shared.datasets.views import Arrays, Shift, batches
+from repro_shared.metrics.classification import top_accuracy
+from repro_shared.runtime.errors import DivergedError, UserError
 
 
 def pictures(n: int = 24, seed: int = 0) -> Arrays:
@@ -139,45 +136,6 @@ def test_a_diverged_run_stops() -> None:
         train(job(schedule=replace(job().schedule, mixup=0.5, batch_size=7)))
 
 
-def stream(start: int = 0, workers: int = 0, rank: int = 0, world: int = 1) -> Iterator[Any]:
-    views = Views(pictures(), Shift(2, mirror=True), 5)
-    return iter(endless_loader(views, 5, 8, start, workers, rank, world))
-
-
-def test_stream_depends_on_position_alone() -> None:
-    whole = stream()
-    first = [next(whole) for _ in range(5)]
-    late = stream(start=24)
-    assert torch.equal(next(late)[0], first[3][0])
-    assert torch.equal(next(stream(workers=2))[0], first[0][0])
-    halves = [next(stream(rank=r, world=2)) for r in (0, 1)]
-    assert torch.equal(torch.stack([h[0] for h in halves], dim=1).flatten(0, 1), first[0][0])
-    labels = torch.cat([batch[1] for batch in first[:3]])
-    assert labels.bincount().tolist() == [12, 12]  # three batches are one epoch
-    with pytest.raises(UserError, match="does not divide"):
-        stream(world=3)
-
-
-def test_views() -> None:
-    picture = pictures().pixels[0]
-    plain = Shift()(picture, 0)
-    assert torch.equal(plain, torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1)
-    seen = {Shift(1, mirror=True)(picture, seed).numpy().tobytes() for seed in range(200)}
-    assert len(seen) == 18  # 3 x 3 shifts, each as it is or mirrored
-    assert plain.numpy().tobytes() in seen
-    noisy = Seeded(lambda _: torch.rand(3))
-    assert torch.equal(noisy(None, 1), noisy(None, 1))
-    assert not torch.equal(noisy(None, 1), noisy(None, 2))
-    rows = [image for images, _ in batches(pictures(), batch_size=7) for image in images]
-    assert torch.equal(rows[9], Shift()(pictures().pixels[9], 0))
-    parts = [torch.cat([i for i, _ in batches(pictures(7), rank=r, world=3)]) for r in range(3)]
-    assert list(map(len, parts)) == [3, 2, 2]
-    assert torch.equal(parts[1][1], Shift()(pictures(7).pixels[4], 0))
-    masks = np.zeros((1, 8, 8), bool)
-    masks[0, 5, 2] = True
-    assert patch_relevance(masks, 4).tolist() == [[False, False, True, False]]
-
-
 def test_amod_train_under_torchrun_speaks_once(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for name in ("dark", "bright"):
@@ -206,18 +164,6 @@ def test_amod_train_under_torchrun_speaks_once(tmp_path: Path) -> None:
     assert (out / "model.safetensors").stat().st_mtime_ns == made
 
 
-def test_the_first_process_reads_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broadcast(box: list[Any]) -> None:
-        box[0] = "told"
-
-    monkeypatch.setattr(own_data.dist, "broadcast_object_list", broadcast)
-    asked: list[int] = []
-    for rank in (0, 1):
-        monkeypatch.setattr(own_data, "processes", lambda device, rank=rank: (rank, 2))
-        assert own_data._from_first(lambda rank=rank: asked.append(rank), "cpu") == "told"
-    assert asked == [0]
-
-
 def mislabelled() -> Arrays:
     """Nine pictures, of which one that has learned `pictures` gets 5 right."""
     return replace(pictures(9, 1), targets=np.arange(9) // 5)
@@ -226,8 +172,9 @@ def mislabelled() -> Arrays:
 DDP = """
 import json, sys, torch
 sys.path.insert(0, sys.argv[1])
-from test_training import job, mislabelled
-from amod.train import processes, train
+from test_train import job, mislabelled
+from amod.train import train
+from repro_shared.runtime.distributed import processes
 torch.set_num_threads(1)
 outcome = train(job(test=mislabelled()))
 rank = processes()[0]
