@@ -6,17 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from repro_shared.datasets.composing import (
-    OPAQUE,
-    Painter,
-    cut_fragment,
-    digit_images,
-    digit_pools,
-    gaussian_noise,
-    grow,
-    paint,
-    warp_digit,
-)
+from repro_shared.datasets.composing import Painter, gaussian_noise, grow, paint
+from repro_shared.datasets.ink import OPAQUE, cut_fragment, digit_images, digit_pools, warp_digit
 from repro_shared.datasets.scenes import DigitScenes, SceneConfig
 
 

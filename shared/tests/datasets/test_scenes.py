@@ -14,12 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro_shared.datasets.composing import (
-    CLASS_ORDER,
-    Painter,
-    digit_images,
-    grow,
-)
+from repro_shared.datasets.composing import CLASS_ORDER, Painter, grow
+from repro_shared.datasets.ink import digit_images
 from repro_shared.datasets.scenes import DigitScenes, Scene, SceneConfig, compose
 from repro_shared.datasets.wheels import SPLITS
 from repro_shared.runtime.errors import UserError
