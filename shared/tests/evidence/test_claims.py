@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from repro_shared.evidence.claims import Claim, Verdict, judge, t_interval, verdict_table
+from repro_shared.evidence.claims import Claim, Verdict, judge, verdict_table
 from repro_shared.evidence.records import RunRecord
+from repro_shared.evidence.statistics import t_interval
 from repro_shared.runtime.errors import UserError
 
 PLAIN = [60.0, 61.0, 62.0, 63.0, 64.0]

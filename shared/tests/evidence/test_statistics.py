@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from repro_shared.evidence.claims import (
+from repro_shared.evidence.statistics import (
     family_intervals,
     holm_levels,
     p_values,

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import pydantic
 
 from repro_shared.evidence.cells import STATUS_MEANING, EmptyIsNone, ReportedCell, read_rows
-from repro_shared.evidence.claims import Claim, Runs, Verdict, VerdictWord, interval_cells
+from repro_shared.evidence.claims import Claim, Runs, Verdict, VerdictWord
 from repro_shared.evidence.provenance import commit_label
 from repro_shared.evidence.runs import RunRecord
+from repro_shared.evidence.statistics import interval_cells
 from repro_shared.evidence.tables import csv_text, escape
 
 Words = pydantic.BeforeValidator(lambda v: tuple(v.split()) if isinstance(v, str) else v)

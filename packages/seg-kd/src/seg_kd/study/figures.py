@@ -6,8 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from repro_shared.evidence.claims import interval
 from repro_shared.evidence.figures import caption, line_styles, new_figure
+from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
 from seg_kd.study.arms import budgets, objectives, students, tag, teacher, untrained

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from repro_shared.evidence.claims import interval, verdict_table
+from repro_shared.evidence.claims import verdict_table
+from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
