@@ -1,4 +1,4 @@
-"""A citation shows what was reported and what was measured, apart, and BibTeX that compiles."""
+"""A citation answers a cell in a screen: reported, measured, verdict, where from, BibTeX."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from repro_shared.evidence.cells import ReportedCell
-from repro_shared.evidence.measured import Measured, Paper, Repository, cite
+from repro_shared.evidence.citation import Citation, Repository
+from repro_shared.evidence.cite import cite
+from repro_shared.evidence.measured import Measured
 
 CELL = ReportedCell.model_validate(
     {
@@ -15,17 +17,17 @@ CELL = ReportedCell.model_validate(
         "source": "arXiv 2604.25530 (abstract)", "status": "abstract",
     }
 )  # fmt: skip
-PAPER = Paper("key2026", "Effects & Causes", ("A. One", "B. Two"), 2026, "2604.25530", 2)
+PAPER = Citation("key2026", "Effects & Causes", ("A. One", "B. Two"), 2026, "2604.25530", 2)
 REPOSITORY = Repository("repo", "reproductions", "0.1.0", 2026)
 ROW = Measured.model_validate(
     {
         "claim": "feature-beats-plain", "statement": "Feature distillation beats plain training",
-        "cells": CELL.id, "recipe": "equal_time", "data": "digit scenes", "arm": "feature",
+        "cells": CELL.id, "study": "equal_time", "data": "digit scenes", "arm": "feature",
         "rival": "plain", "metric": "miou", "unit": "mIoU points",
         "value": 63.0, "value_low": 61.0865, "value_high": 64.9135,
         "effect": 1.0, "effect_low": 0.8, "effect_high": 1.2,
         "n": 5, "seeds": "0 1 2 3 4", "verdict": "supported",
-        "recipe_hash": "0123456789abcdef", "method_version": 2, "commit": "c" * 12,
+        "method_version": 2, "commit": "c" * 12,
         "date": "2026-11-24",
     }
 )  # fmt: skip
@@ -37,29 +39,25 @@ def changed(**changes: Any) -> Measured:
 
 UNRUN = changed(
     claim="unrun", data="", value=None, value_low=None, value_high=None, effect=None,
-    effect_low=None, effect_high=None, n=0, seeds="", verdict="not run", recipe_hash="",
+    effect_low=None, effect_high=None, n=0, seeds="", verdict="not run",
     method_version=None, commit="", date="",
 )  # fmt: skip
 
 
 def test_citation_of_a_measured_cell() -> None:
+    trip = ["row        feature", "equation   feature_distillation, seg_kd/method/losses.py:93"]
     assert (
-        cite(CELL, [ROW], PAPER, REPOSITORY)
+        cite(CELL, [ROW], PAPER, REPOSITORY, trip)
         == f"""\
 cell       abstract/student/miou/cityscapes
 reported   79.0 percent (mIoU, student on Cityscapes)
-status     abstract: read in the paper's abstract, not in a table
-source     arXiv 2604.25530 (abstract)
-
-claim      feature-beats-plain: Feature distillation beats plain training
-measured   miou 63.00 [61.09, 64.91] mIoU points for feature on digit scenes
-effect     +1.00 [+0.80, +1.20] mIoU points against plain
-seeds      0 1 2 3 4 (n = 5); brackets: 95 % Student t interval, Holm in a family
-verdict    supported
-provenance recipe equal_time (0123456789ab), method version 2, commit {"c" * 12}, 2026-11-24
-
-The measured values are on the data named beside them. They test the claims, and do not stand in \
-for the reported value.
+status     abstract: read in the paper's abstract, not in a table; arXiv 2604.25530 (abstract)
+claim      Feature distillation beats plain training (digit scenes)
+verdict    supported: +1.00 [+0.80, +1.20] mIoU points, 5 seeds, study equal_time
+provenance method version 2, commit {"c" * 12}, 2026-11-24
+note       measured on the data named: tests the claim, is not the reported value
+row        feature
+equation   feature_distillation, seg_kd/method/losses.py:93
 
 @misc{{key2026,
   title = {{{{Effects \\& Causes}}}},
@@ -69,7 +67,6 @@ for the reported value.
   archivePrefix = {{arXiv}},
   url = {{https://arxiv.org/abs/2604.25530v2}},
 }}
-
 @software{{repo,
   title = {{{{reproductions}}}},
   version = {{0.1.0}},
@@ -81,19 +78,24 @@ for the reported value.
 
 def test_a_cell_that_nobody_measured_says_so_and_shows_no_number() -> None:
     elsewhere = changed(cells="table1/a/b")
-    for rows in ([], [elsewhere], [UNRUN], [elsewhere, UNRUN]):
+    for rows in ([], [elsewhere]):
         text = cite(CELL, rows, PAPER, REPOSITORY)
         assert "measured   not run\nverdict    not run\n" in text
         assert "63.0" not in text
-        assert "effect" not in text
+        assert "+1.00" not in text
+    text = cite(CELL, [elsewhere, UNRUN], PAPER, REPOSITORY)
+    assert "verdict    not run\n" in text
+    assert "provenance" not in text
 
 
-def test_every_claim_on_the_cell_is_shown_in_order() -> None:
+def test_claims_on_the_cell_are_shown_in_order_and_fit_a_screen() -> None:
     rows = [UNRUN, changed(cells=f"table1/a/b {CELL.id}", claim="second", verdict="contradicted")]
     text = cite(CELL, rows, PAPER, REPOSITORY)
     found = [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("verdict")]
-    assert found == ["not run", "contradicted"]
-    assert text.index("claim      unrun") < text.index("claim      second")
+    assert [verdict.partition(":")[0] for verdict in found] == ["not run", "contradicted"]
+    text = cite(CELL, [changed(claim=f"claim-{n}") for n in range(10)], PAPER, REPOSITORY)
+    assert "and 4 more claims" in text
+    assert len(text.splitlines()) < 40
 
 
 def test_few_seeds_show_a_mean_and_no_brackets() -> None:
@@ -102,10 +104,7 @@ def test_few_seeds_show_a_mean_and_no_brackets() -> None:
         verdict="no verdict (n < 5)",
     )  # fmt: skip
     text = cite(CELL, [few], PAPER, REPOSITORY)
-    assert "measured   miou 63.00 mIoU points for feature" in text
-    assert "effect     +1.00 mIoU points against plain" in text
-    assert "seeds      0 (n = 1)\n" in text
-    assert "verdict    no verdict (n < 5)" in text
+    assert "verdict    no verdict (n < 5): +1.00 mIoU points, 1 seeds" in text
 
 
 def test_a_cell_without_data_set_and_with_spread() -> None:
@@ -116,7 +115,7 @@ def test_a_cell_without_data_set_and_with_spread() -> None:
     text = cite(cell, [ROW], PAPER, REPOSITORY)
     assert "cell       abstract/student/miou\n" in text
     assert "reported   79.10 +- 0.30 percent (mIoU, student)\n" in text
-    assert "status     figure: read off a plot, with the uncertainty given\n" in text
+    assert "status     figure: read off a plot, with the uncertainty given" in text
     assert "measured   not run" in text  # the row is about the cell with the data set
 
 

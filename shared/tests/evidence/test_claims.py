@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from repro_shared.evidence.claims import Claim, Verdict, judge, verdict_table
-from repro_shared.evidence.records import RunRecord
+from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.evidence.statistics import t_interval
 from repro_shared.runtime.errors import UserError
 
@@ -20,7 +20,7 @@ CLAIM = Claim(
     id="feature-beats-plain",
     statement="Feature distillation beats plain training at equal time",
     cells=("abstract/student/miou/cityscapes",),
-    recipe="equal_time",
+    study="equal_time",
     metric="miou",
     arm="feature",
     rival="plain",
@@ -30,19 +30,23 @@ CLAIM = Claim(
 
 
 def run(arm: str, seed: int, miou: float, **changes: Any) -> RunRecord:
-    fields: dict[str, Any] = {
-        "recipe": "equal_time",
-        "recipe_hash": "0123456789abcdef",
-        "recipe_config": {},
-        "arm": arm,
-        "seed": seed,
+    shared: dict[str, Any] = {
         "method_version": 2,
         "data_name": "digit scenes",
         "data_fingerprint": "f",
+        "provenance": {"git": {"commit": "c" * 40, "dirty": False}},
+    }
+    shared |= {name: changes.pop(name) for name in [*shared] if name in changes}
+    fields: dict[str, Any] = {
+        "study": "equal_time",
+        "origin": Origin(**shared),
+        "arm": arm,
+        "seed": seed,
+        "key": "1234-abcd",
+        "config": "c0ffee",
         "metrics": {"miou": miou},
         "seconds": 1.0,
-        "samples_seen": 8,
-        "provenance": {"git": {"commit": "c" * 40, "dirty": False}},
+        "samples": 8,
         "started": NOON,
         "finished": NOON + timedelta(seconds=seed),
         "status": "complete",
@@ -164,11 +168,11 @@ def test_without_records_a_claim_is_not_run() -> None:
     assert (found.verdict, found.mean, found.effects) == ("not run", None, ())
 
 
-def test_seeds_and_recipes_that_the_claim_does_not_name_are_ignored() -> None:
+def test_seeds_and_studies_that_the_claim_does_not_name_are_ignored() -> None:
     strangers = [
         run("feature", 100, 0.0),
         run("plain", 100, 99.0),
-        run("feature", 0, 0.0, recipe="tuning"),
+        run("feature", 0, 0.0, study="tuning"),
     ]
     effects = [1.0, 1.2, 0.8, 1.1, 0.9]
     assert judge([CLAIM], runs(effects) + plain_runs() + strangers)[0] == verdict_of(effects)
@@ -214,7 +218,6 @@ def test_holm_of_two_is_called_as_its_adjusted_p_values_say() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"recipe_hash": "other"}, "recipe hash"),
         ({"method_version": 1}, "method version"),
         ({"data_fingerprint": "other"}, "data fingerprint"),
         ({"metrics": {"accuracy": 1.0}}, "no metric 'miou'"),
@@ -224,13 +227,13 @@ def test_runs_that_do_not_belong_together_are_refused(
     change: dict[str, Any], complaint: str
 ) -> None:
     records = runs([1.0] * 5) + plain_runs()
-    records[1] = records[1].model_copy(update=change)
+    records[1] = run("feature", 1, 62.0, **change)
     with pytest.raises(UserError, match=complaint):
         judge([CLAIM], records)
 
 
 def test_two_records_of_one_run_are_refused() -> None:
-    with pytest.raises(UserError, match="two records of recipe equal_time, arm plain, seed 0"):
+    with pytest.raises(UserError, match="two records of study equal_time, arm plain, seed 0"):
         judge([CLAIM], plain_runs() + plain_runs())
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
 
 from repro_shared.evidence.figures import (
     PALETTE,
+    caption,
     house_style,
     line_styles,
     new_figure,
@@ -31,18 +31,18 @@ def draw(height: float = 1.0) -> Figure:
 
 
 def test_svg_is_the_same_whatever_the_user_has_set(tmp_path: Path) -> None:
-    first, _ = save_figure(draw(), tmp_path / "first")
+    first = save_figure(draw(), tmp_path / "first")
     with matplotlib.rc_context(
         {"font.size": 30, "svg.fonttype": "none", "svg.hashsalt": None, "axes.linewidth": 9}
     ):
-        second, _ = save_figure(draw(), tmp_path / "second")
+        second = save_figure(draw(), tmp_path / "second")
     assert first.read_bytes() == second.read_bytes()
-    other, _ = save_figure(draw(2.0), tmp_path / "other")
+    other = save_figure(draw(2.0), tmp_path / "other")
     assert first.read_bytes() != other.read_bytes()
 
 
 def test_svg_is_the_same_in_another_process(tmp_path: Path) -> None:
-    here, _ = save_figure(draw(), tmp_path / "here")
+    here = save_figure(draw(), tmp_path / "here")
     code = (
         "import importlib.util, pathlib, sys\n"
         "spec = importlib.util.spec_from_file_location('figures_test', sys.argv[1])\n"
@@ -55,7 +55,7 @@ def test_svg_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 
 def test_svg_holds_no_date_no_version_and_text_as_paths(tmp_path: Path) -> None:
-    svg, _ = save_figure(draw(), tmp_path / "f")
+    svg = save_figure(draw(), tmp_path / "f")
     text = svg.read_text("utf-8")
     assert "<text" not in text
     assert "dc:date" not in text
@@ -63,12 +63,15 @@ def test_svg_holds_no_date_no_version_and_text_as_paths(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
-def test_png_can_be_read_and_a_dot_in_the_name_stays(tmp_path: Path) -> None:
-    svg, png = save_figure(draw(), tmp_path / "new" / "budget-1.5")
-    assert (svg.name, png.name) == ("budget-1.5.svg", "budget-1.5.png")
-    with Image.open(png) as image:
-        assert image.size == (450, 300)
-    assert len(list(svg.parent.iterdir())) == 2
+def test_a_dot_in_the_name_stays_and_a_caption_stands_below(tmp_path: Path) -> None:
+    plain = save_figure(draw(), tmp_path / "new" / "budget-1.5")
+    assert plain.name == "budget-1.5.svg"
+    assert len(list(plain.parent.iterdir())) == 1
+    figure = draw()
+    caption(figure, "Five seeds on " + "very " * 40 + "small pictures.")
+    assert save_figure(figure, tmp_path / "other").read_bytes() != plain.read_bytes()
+    (text,) = [t.get_text() for t in figure.texts]
+    assert max(map(len, text.splitlines())) <= 105
 
 
 def test_house_style_leaves_the_users_settings_alone() -> None:

@@ -17,7 +17,7 @@ from repro_shared.evidence.measured import (
     measured_text,
     read_measured,
 )
-from repro_shared.evidence.records import RunRecord
+from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text
 
@@ -29,7 +29,7 @@ CLAIM = Claim(
     id="feature-beats-plain",
     statement="Feature beats plain",
     cells=("abstract/student/miou", "table1/student/miou"),
-    recipe="equal_time",
+    study="equal_time",
     metric="miou",
     arm="feature",
     rival="plain",
@@ -40,19 +40,23 @@ UNRUN = replace(CLAIM, id="unrun", arm="other", statement='-1 is text, "quoted" 
 
 
 def run(arm: str, seed: int, miou: float, **changes: Any) -> RunRecord:
-    fields: dict[str, Any] = {
-        "recipe": "equal_time",
-        "recipe_hash": "0123456789abcdef",
-        "recipe_config": {},
-        "arm": arm,
-        "seed": seed,
+    shared: dict[str, Any] = {
         "method_version": 2,
         "data_name": "digit scenes",
         "data_fingerprint": "f",
+        "provenance": {"git": {"commit": "c" * 40, "dirty": False}},
+    }
+    shared |= {name: changes.pop(name) for name in [*shared] if name in changes}
+    fields: dict[str, Any] = {
+        "study": "equal_time",
+        "origin": Origin(**shared),
+        "arm": arm,
+        "seed": seed,
+        "key": "1234-abcd",
+        "config": "c0ffee",
         "metrics": {"miou": miou},
         "seconds": 1.0,
-        "samples_seen": 8,
-        "provenance": {"git": {"commit": "c" * 40, "dirty": False}},
+        "samples": 8,
         "started": NOON,
         "finished": NOON + timedelta(seconds=seed),
         "status": "complete",
@@ -79,9 +83,9 @@ TEXT = f"""\
 {",".join(COLUMNS)}
 feature-beats-plain,Feature beats plain,abstract/student/miou table1/student/miou,equal_time,\
 digit scenes,feature,plain,miou,mIoU points,63.0,61.0739,64.9261,1.0,0.780503,1.2195,5,0 1 2 3 4,\
-supported,0123456789abcdef,2,cccccccccccc,2026-11-24
+supported,2,cccccccccccc,2026-11-24
 unrun,"'-1 is text, ""quoted"" too",abstract/student/miou table1/student/miou,equal_time,,other,\
-plain,miou,mIoU points,,,,,,,0,,not run,,,,
+plain,miou,mIoU points,,,,,,,0,,not run,,,
 """
 
 
@@ -128,12 +132,12 @@ def test_only_the_runs_behind_the_numbers_give_origin() -> None:
         2026, 11, 26, 1, 0, tzinfo=timezone(timedelta(hours=2))
     )  # still the 25th in UTC
     dirty = {"git": {"commit": "d" * 40, "dirty": True}}
-    runs[7] = runs[7].model_copy(update={"finished": late, "provenance": dirty})
+    runs[7] = run("plain", 2, PLAIN[2], finished=late, provenance=dirty)
     runs.append(run("stranger", 0, 1.0, provenance={"git": {"commit": "e" * 40, "dirty": False}}))
     row = rows(runs)[0]
     assert row.commit == f"{'c' * 12}+{'d' * 12}-dirty"
     assert row.date == "2026-11-25"
-    runs[7] = runs[7].model_copy(update={"provenance": {"git": None}})
+    runs[7] = run("plain", 2, PLAIN[2], finished=late, provenance={"git": None})
     assert rows(runs)[0].commit == f"{'c' * 12}+unknown"
 
 
@@ -145,7 +149,7 @@ def test_only_the_runs_behind_the_numbers_give_origin() -> None:
         (",63.0,", ",many,", "line 2: value"),
         (",63.0,", ",inf,", "line 2: value"),
         ("0 1 2 3 4", "0 x", "line 2: seeds"),
-        (",not run,", ",", "line 3: 21 cells instead of 22"),
+        (",not run,", ",", "line 3: 20 cells instead of 21"),
     ],
 )
 def test_damage_names_the_line(tmp_path: Path, old: str, new: str, complaint: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from repro_shared.evidence.records import commit_label, provenance
+from repro_shared.evidence.provenance import commit_label, provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

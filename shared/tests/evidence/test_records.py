@@ -1,218 +1,229 @@
-"""Run records: what is written is read back, what is damaged is named, hashes are stable."""
+"""Records as lines: read back exactly, appended safely, damage named and kept aside."""
 
-import dataclasses
-import hashlib
 import json
+import multiprocessing
+import os
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from repro_shared.evidence.records import (
-    RunRecord,
-    path_for,
-    read_record,
-    read_records,
-    recipe_hash,
-    resolved_config,
-    write_record,
-)
+from repro_shared.evidence import records as module
+from repro_shared.evidence.records import CURVES, DAMAGED, RUNS, SETS, Origin, RunFolder, RunRecord
 from repro_shared.runtime.errors import UserError
+
+ORIGIN = Origin(
+    method_version=1,
+    data_name="digit scenes",
+    data_fingerprint="f" * 64,
+    provenance={"git": {"commit": "a" * 40, "dirty": False}, "cpu": "some processor"},
+)
+CONFIG = {"type": "Student", "steps": 100}
 
 
 def make_record(**changes: Any) -> RunRecord:
     fields: dict[str, Any] = {
-        "recipe": "equal_time_digits",
-        "recipe_hash": "abc",
-        "recipe_config": {"type": "Recipe", "steps": 100},
-        "arm": "feature+logit",
+        "study": "equal_time",
+        "origin": ORIGIN,
+        "arm": "feature-logit",
         "seed": 3,
-        "method_version": 1,
-        "data_name": "digit scenes",
-        "data_fingerprint": "f" * 64,
-        "metrics": {"miou": 61.25, "accuracy": 90.1},
-        "curve": [{"step": 50, "miou": 40.0}, {"step": 100, "miou": None}],
+        "key": "1234-abcd",
+        "config": "c0ffee",
+        "status": "complete",
+        "metrics": {"miou": 61.25, "accuracy": 90.1 / 3},
         "seconds": 12.5,
-        "samples_seen": 800,
-        "flops": {"macs": 10, "convention": "MAC"},
+        "samples": 800,
+        "macs": 10,
         "peak_memory_mb": 512.0,
-        "provenance": {"git": {"commit": "a" * 40, "dirty": False}},
         "started": datetime(2026, 11, 24, 10, 0, 0, 123456, UTC),
         "finished": datetime(2026, 11, 24, 10, 0, 13, tzinfo=UTC),
-        "status": "complete",
         "notes": "Grüße",
     }
     return RunRecord(**{**fields, **changes})
 
 
-def test_round_trip_is_exact_and_stable_byte_for_byte(tmp_path: Path) -> None:
-    record = make_record()
-    path = write_record(tmp_path, record)
-    assert path == tmp_path / "records/equal_time_digits/feature+logit/seed-3.json"
-    first = path.read_bytes()
-    assert read_record(path) == record
-    write_record(tmp_path, read_record(path))
-    assert path.read_bytes() == first
-    assert [child.name for child in path.parent.iterdir()] == ["seed-3.json"]
+def folder_with(path: Path, *records: RunRecord) -> RunFolder:
+    folder = RunFolder(path, "equal_time")
+    with folder.locked():
+        for record in records:
+            folder.append(record, CONFIG, {"step": [1, 2], "score": [0.5, None]})
+    return folder
 
 
-def test_records_come_by_arm_and_seed_and_only_of_the_recipe(tmp_path: Path) -> None:
-    for arm, seed in (("plain", 10), ("plain", 2), ("feature", 2)):
-        write_record(tmp_path, make_record(arm=arm, seed=seed))
-    write_record(tmp_path, make_record(recipe="other"))
-    found = [(r.arm, r.seed) for r in read_records(tmp_path, "equal_time_digits")]
+def test_round_trip_is_exact_and_what_runs_share_is_written_once(tmp_path: Path) -> None:
+    made = [make_record(seed=seed) for seed in range(5)]
+    folder = folder_with(tmp_path / "study", *made)
+    assert folder.read() == made
+    sets = json.loads((folder.folder / SETS).read_text())
+    assert list(sets["sets"]) == [ORIGIN.id]
+    assert sets["configs"] == {"c0ffee": CONFIG}
+    lines = (folder.folder / RUNS).read_text().splitlines()
+    assert len(lines) == 5
+    assert max(map(len, lines)) < 600
+    assert folder.curves()["feature-logit", 3, "1234-abcd"] == {
+        "step": [1, 2],
+        "score": [0.5, None],
+    }
+    assert folder.configs() == {"c0ffee": CONFIG}
+    assert RunFolder(tmp_path / "nothing", "x").read() == []
+
+
+def test_rewriting_orders_and_is_stable(tmp_path: Path) -> None:
+    other = Origin(**{**ORIGIN.model_dump(), "data_name": "other"})
+    folder = folder_with(
+        tmp_path,
+        make_record(arm="plain", seed=10),
+        make_record(arm="plain", seed=2, origin=other),
+        make_record(arm="feature", seed=2),
+    )
+    folder.rewrite()
+    found = [(json.loads(line)["arm"], json.loads(line)["seed"])
+             for line in (tmp_path / RUNS).read_text().splitlines()]  # fmt: skip
     assert found == [("feature", 2), ("plain", 2), ("plain", 10)]
-    assert read_records(tmp_path, "nothing") == []
+    files = [(tmp_path / name).read_bytes() for name in (RUNS, SETS, CURVES)]
+    folder.rewrite()
+    assert [(tmp_path / name).read_bytes() for name in (RUNS, SETS, CURVES)] == files
 
 
-def test_a_copied_record_does_not_count_twice(tmp_path: Path) -> None:
-    path = write_record(tmp_path, make_record(seed=3))
-    path.with_name("seed-4.json").write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match=r"seed-4\.json.*seed 3"):
-        read_records(tmp_path, "equal_time_digits")
+def test_a_last_line_that_was_torn_off_is_passed_over_and_cut_away(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, make_record(seed=0), make_record(seed=1))
+    whole = (tmp_path / RUNS).read_bytes()
+    first = whole.index(b"\n") + 1
+    for length in range(first, len(whole)):
+        (tmp_path / RUNS).write_bytes(whole[:length])
+        assert [record.seed for record in folder.read()] == [0]
+    with folder.locked():
+        folder.append(make_record(seed=1), CONFIG)
+    assert (tmp_path / RUNS).read_bytes() == whole
+    assert not (tmp_path / DAMAGED).exists()
 
 
-def test_every_truncation_is_a_user_error_that_names_the_file(tmp_path: Path) -> None:
-    path = write_record(tmp_path, make_record())
-    whole = path.read_bytes()
-    for length in range(0, len(whole) - 2, 37):
-        path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"seed-3\.json.*damaged"):
-            read_records(tmp_path, "equal_time_digits")
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"schema_version": 2}, "schema_version"),
-        ({"seed": -1}, "seed"),
-        ({"unknown": 1}, "unknown"),
-        ({"metrics": {"miou": "high"}}, "metrics.miou"),
-        ({"metrics": {}}, "at least one metric"),
-        ({"status": "running"}, "status"),
-        ({"started": "2026-11-24T10:00:00"}, "started"),
-    ],
-)
-def test_a_file_that_is_no_record_says_which_field(
-    tmp_path: Path, change: dict[str, Any], complaint: str
+def test_a_damaged_line_is_named_and_kept_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_record(tmp_path, make_record())
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **change}), "utf-8")
-    with pytest.raises(UserError, match=complaint) as caught:
-        read_record(path)
-    assert str(path) in str(caught.value)
+    folder = folder_with(tmp_path, *(make_record(seed=seed) for seed in range(3)))
+    lines = (tmp_path / RUNS).read_text().splitlines()
+    for bad, complaint in (
+        (lines[1][:-20], "no record"),
+        ("[]", "no record"),
+        ("\x00\x00", "no record"),
+        (lines[1].replace('"seed": 1', '"seed": -1'), "seed"),
+        (lines[1].replace('"miou": 61.25', '"miou": "high"'), "metrics.miou"),
+        (lines[1].replace(ORIGIN.id, "00000000"), "no record"),
+        (lines[1].replace('"complete"', '"running"'), "status"),
+    ):
+        (tmp_path / RUNS).write_text("\n".join([lines[0], bad, lines[2]]) + "\n")
+        assert [record.seed for record in folder.read()] == [0, 2]
+        said = capsys.readouterr().err
+        assert f"{RUNS}, line 2 is damaged ({complaint}" in said
+        assert len(said.splitlines()) == 1
+    with folder.locked():
+        assert "1 damaged lines were moved to damaged.jsonl" in capsys.readouterr().err
+        folder.append(make_record(seed=1), CONFIG)
+    assert [record.seed for record in folder.read()] == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / DAMAGED).read_text() == bad + "\n"
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 100_000, b"null", b"[]"])
-def test_bytes_that_are_no_json_object(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "seed-0.json"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"seed-0\.json"):
-        read_record(path)
+def test_records_of_a_newer_version_are_refused(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, make_record())
+    path = tmp_path / SETS
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(UserError, match=r"version 2; this code reads up to 1: update it"):
+        folder.read()
+    with pytest.raises(UserError, match="version 2"), folder.locked():
+        pass
 
 
-def test_a_missing_record_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"seed-0\.json: cannot read"):
-        read_record(tmp_path / "seed-0.json")
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"null", b"{}", b'{"version": 1, "sets": 3}'])
+def test_a_damaged_set_file_is_named(tmp_path: Path, content: bytes) -> None:
+    folder = folder_with(tmp_path, make_record())
+    (tmp_path / SETS).write_bytes(content)
+    with pytest.raises(UserError, match=r"sets\.json: damaged"):
+        folder.read()
+
+
+def hold(path: str, ready: Any, done: Any) -> None:
+    with RunFolder(path, "equal_time").locked():
+        ready.set()
+        done.wait(30)
+
+
+def test_two_processes_on_one_folder_are_refused(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(str(tmp_path), ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        mine = RunFolder(tmp_path, "equal_time")
+        with pytest.raises(UserError, match="another process writes there"), mine.locked():
+            pass
+    finally:
+        done.set()
+        other.join(30)
+    with RunFolder(tmp_path, "equal_time").locked():  # and is free again
+        pass
+
+
+def test_killed_at_any_moment_of_an_append_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Die before each write and sync, and half-way through the writes."""
+
+    class Killed(BaseException):
+        pass
+
+    steps, stop = -1000, 0
+    fsync = os.fsync
+
+    def dying(handle: int) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == stop:
+            raise Killed
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", dying)
+    reached = 0
+    while True:
+        stop += 1
+        path = tmp_path / f"{stop}"
+        steps = -1000
+        folder = folder_with(path, make_record(seed=0))
+        other = Origin(**{**ORIGIN.model_dump(), "data_name": "other"})
+        steps = 0
+        try:
+            with folder.locked():
+                folder.append(make_record(seed=1, origin=other, config="beef"), CONFIG, {"a": [1]})
+            break
+        except Killed:
+            reached += 1
+        steps = -1000
+        found = [record.seed for record in folder.read()]
+        assert found in ([0], [0, 1])
+        with folder.locked():
+            folder.append(make_record(seed=2), CONFIG)
+        assert [record.seed for record in folder.read()] == [*found, 2]
+    assert reached == 4  # the set file, its folder, the curve, the run
 
 
 def test_nan_is_refused_wherever_it_hides(tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
         make_record(metrics={"miou": float("nan")})
-    with pytest.raises(UserError, match="cannot write"):
-        write_record(tmp_path, make_record(curve=[{"loss": float("inf")}]))
-    assert not list(tmp_path.rglob("*.json*"))
+    with pytest.raises(ValidationError, match="at least one metric"):
+        make_record(metrics={})
+    with pytest.raises(ValueError, match="Out of range"):
+        module.curve_line(make_record(), {"loss": [float("inf")]})
+    with pytest.raises(ValueError, match="one length"):
+        module.curve_line(make_record(), {"step": [1, 2], "loss": [1.0]})
+    with pytest.raises(ValueError, match="at most 50"):
+        module.curve_line(make_record(), {"step": [1.0] * 51})
 
 
-def test_what_has_no_json_form_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot write"):
-        write_record(tmp_path, make_record(recipe_config={"model": object()}))
-
-
-@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "", "line\n", "-flag"])
-def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "", "line\n", "-flag", "Upper"])
+def test_names_are_ids(name: str) -> None:
     with pytest.raises(ValidationError):
         make_record(arm=name)
-    with pytest.raises(ValueError, match="no name"):
-        path_for(tmp_path, "recipe", name, 0)
-
-
-class Kind(Enum):
-    A = 1
-    B = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Loss:
-    weight: float = 1.0
-    kind: Kind = Kind.A
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    steps: int
-    loss: Loss = Loss()
-    rates: tuple[float, ...] = (0.1, 0.01)
-    arms: dict[str, Loss] = dataclasses.field(default_factory=dict)
-
-
-def test_hash_is_the_same_on_every_machine_and_in_every_process() -> None:
-    assert recipe_hash(Recipe(100)) == (
-        "5f6d43d614d114bf004cc282e8c10becc6adc85cb15e80bd7459b63edce8a9f1"
-    )
-    canonical = b'{"steps":100,"type":"Recipe"}'
-    assert recipe_hash(Recipe(100)) == hashlib.sha256(canonical).hexdigest()
-
-
-def test_hash_sees_every_change_and_nothing_else() -> None:
-    recipes = [
-        Recipe(100),
-        Recipe(101),
-        Recipe(100, loss=Loss(2.0)),
-        Recipe(100, loss=Loss(kind=Kind.B)),
-        Recipe(100, rates=(0.01, 0.1)),
-        Recipe(100, arms={"a": Loss(), "b": Loss(3)}),
-        Recipe(100, arms={"a": Loss(3), "b": Loss()}),
-    ]
-    assert len({recipe_hash(recipe) for recipe in recipes}) == len(recipes)
-    assert recipe_hash(Recipe(100, Loss(1, Kind.A), (0.1, 0.01), {})) == recipe_hash(Recipe(100))
-    assert recipe_hash(recipes[5]) == recipe_hash(
-        dataclasses.replace(recipes[5], arms={"b": Loss(3.0), "a": Loss()})
-    )
-
-
-def test_hash_survives_a_new_field_at_its_default() -> None:
-    grown = dataclasses.make_dataclass(
-        "Recipe",
-        [("steps", int), ("loss", Loss, Loss()), ("new", bool, False)],
-        frozen=True,
-    )
-    assert recipe_hash(grown(100)) == recipe_hash(Recipe(100))
-    assert recipe_hash(grown(100, Loss(), True)) != recipe_hash(Recipe(100))
-
-
-def test_a_nested_default_that_differs_from_its_class_is_seen() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Outer:
-        loss: Loss = Loss(5.0)
-
-    assert recipe_hash(Outer()) != recipe_hash(Outer(Loss()))
-
-
-@pytest.mark.parametrize("value", [Path("/data"), float("nan"), {1: 2}, {"a", "b"}, print])
-def test_what_has_no_stable_form_has_no_hash(value: Any) -> None:
-    with pytest.raises(TypeError, match="recipe field"):
-        recipe_hash(Recipe(value))
-
-
-def test_resolved_config_holds_the_defaults() -> None:
-    assert resolved_config(Recipe(100)) == {
-        "type": "Recipe",
-        "steps": 100,
-        "loss": {"type": "Loss", "weight": 1, "kind": "A"},
-        "rates": [0.1, 0.01],
-        "arms": {},
-    }

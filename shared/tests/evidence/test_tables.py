@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro_shared.evidence.tables import Column, Table, csv_text, escape, unescape, write_tables
+from repro_shared.evidence.tables import (
+    Column,
+    Interval,
+    Table,
+    csv_text,
+    escape,
+    unescape,
+    write_tables,
+)
 from repro_shared.runtime.errors import UserError
 
 TABLE = Table(
@@ -75,10 +83,29 @@ def test_the_three_forms() -> None:
 def test_files_hold_these_bytes_each_time(tmp_path: Path) -> None:
     for _ in range(2):
         written = write_tables(tmp_path / "tables", [TABLE])
-        assert [path.name for path in written] == ["cost-card.md", "cost-card.csv"]
-        assert written[0].read_bytes() == MARKDOWN.encode()
-        assert written[1].read_bytes() == CSV.encode()
-    assert len(list((tmp_path / "tables").iterdir())) == 2
+        assert [path.name for path in written] == ["cost-card.csv"]
+        assert written[0].read_bytes() == CSV.encode()
+    assert len(list((tmp_path / "tables").iterdir())) == 1
+
+
+def test_an_interval_stands_in_one_cell_and_a_verdict_is_bold() -> None:
+    columns = (Column("arm"), Column("effect", "points", 2, signed=True), Column("v", bold=True))
+    rows = (
+        ("a", Interval(1.234, 0.5, 2.0), "supported"),
+        ("b", Interval(-0.001, None, None), None),
+        ("c", None, "not run"),
+    )
+    table = Table("t", "T", columns, rows)
+    assert table.to_csv().splitlines()[1:] == [
+        'a,"+1.23 [+0.50, +2.00]",supported', "b,0.00,", "c,,not run",
+    ]  # fmt: skip
+    lines = table.to_markdown().splitlines()
+    assert lines[3:] == [
+        "| --- | ---: | --- |",
+        "| a | +1.23 [+0.50, +2.00] | **supported** |",
+        "| b | 0.00 | - |",
+        "| c | - | **not run** |",
+    ]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-1"])

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from repro_shared.evidence.runs import RunRecord
+from repro_shared.evidence.records import RunRecord
 from repro_shared.evidence.statistics import family_intervals
 from repro_shared.evidence.tables import Cell, Column, Interval, Table
 from repro_shared.runtime.errors import UserError

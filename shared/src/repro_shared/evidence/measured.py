@@ -1,18 +1,16 @@
-"""`measured.csv`, what the records say about each claim, and citations with and of it."""
+"""`measured.csv`: what the records say about each claim."""
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 
-from repro_shared.evidence.cells import STATUS_MEANING, EmptyIsNone, ReportedCell, read_rows
+from repro_shared.evidence.cells import EmptyIsNone, read_rows
 from repro_shared.evidence.claims import Claim, Runs, Verdict, VerdictWord
 from repro_shared.evidence.provenance import commit_label
-from repro_shared.evidence.runs import RunRecord
+from repro_shared.evidence.records import RunRecord
 from repro_shared.evidence.statistics import interval_cells
 from repro_shared.evidence.tables import csv_text, escape
 
@@ -100,101 +98,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     return "" if value is None else str(value)
-
-
-@dataclass(frozen=True)
-class Paper:
-    """A paper on arXiv: its id without version, the version that was read, year of the first."""
-
-    key: str
-    title: str
-    authors: tuple[str, ...]
-    year: int
-    arxiv: str
-    version: int
-
-    def bibtex(self) -> str:
-        """A `@misc` entry as arXiv suggests it."""
-        eprint = f"{self.arxiv}v{self.version}"
-        fields = {"year": str(self.year), "eprint": eprint, "archivePrefix": "arXiv"}
-        fields["url"] = f"https://arxiv.org/abs/{eprint}"
-        return _entry(f"misc{{{self.key}", self.title, self.authors, fields)
-
-
-@dataclass(frozen=True)
-class Repository:
-    """The software that measured; authors and url are left out of the entry where empty."""
-
-    key: str
-    title: str
-    version: str
-    year: int
-    authors: tuple[str, ...] = ()
-    url: str = ""
-
-    def bibtex(self) -> str:
-        """A `@software` entry (biblatex; plain BibTeX styles print it like `@misc`)."""
-        fields = {"version": _tex(self.version), "year": str(self.year), "url": self.url}
-        return _entry(f"software{{{self.key}", self.title, self.authors, fields)
-
-
-def cite(
-    cell: ReportedCell, measured: Sequence[Measured], paper: Paper, repository: Repository
-) -> str:
-    """Reported value, status and source; measured values of claims that name the cell; BibTeX."""
-    if cell.paper != paper.arxiv:
-        raise ValueError(f"cell {cell.id} is of paper {cell.paper}, not of {paper.arxiv}")
-    where = f" on {cell.dataset}" if cell.dataset else ""
-    lines = [
-        f"cell       {cell.id}",
-        f"reported   {cell.printed} {cell.unit} ({cell.column}, {cell.row}{where})",
-        f"status     {cell.status}: {STATUS_MEANING[cell.status]}",
-        f"source     {cell.source}",
-        "",
-    ]
-    rows = [row for row in measured if cell.id in row.cells]
-    for row in rows:
-        lines += [*_measured_lines(row), ""]
-    if rows:
-        lines.append(
-            "The measured values are on the data named beside them. They test the claims, and do "
-            "not stand in for the reported value."
-        )
-    else:
-        lines += ["measured   not run", "verdict    not run"]
-    return "\n".join([*lines, "", paper.bibtex(), "", repository.bibtex()]) + "\n"
-
-
-def _measured_lines(row: Measured) -> list[str]:
-    claim = f"claim      {row.claim}: {row.statement}"
-    if row.n == 0:
-        return [claim, "measured   not run", f"verdict    {row.verdict}"]
-    value = _with_interval(row.value, row.value_low, row.value_high, "")
-    effect = _with_interval(row.effect, row.effect_low, row.effect_high, "+")
-    brackets = "; brackets: 95 % Student t interval, Holm in a family"
-    brackets = brackets if "[" in value + effect else ""
-    return [
-        claim,
-        f"measured   {row.metric} {value} {row.unit} for {row.arm} on {row.data}",
-        f"effect     {effect} {row.unit} against {row.rival}",
-        f"seeds      {' '.join(map(str, row.seeds))} (n = {row.n}){brackets}",
-        f"verdict    {row.verdict}",
-        f"provenance study {row.study}, method version {row.method_version}, commit {row.commit}, "
-        f"{row.date}",
-    ]
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None, sign: str) -> str:
-    text = "none" if value is None else f"{value:{sign}.2f}"
-    return text if low is None or high is None else f"{text} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
-def _entry(start: str, title: str, authors: tuple[str, ...], fields: dict[str, str]) -> str:
-    author = " and ".join(map(_tex, authors))
-    fields = {"title": f"{{{_tex(title)}}}", "author": author, **fields}
-    lines = [f"  {name} = {{{text}}}," for name, text in fields.items() if text]
-    return "\n".join([f"@{start},", *lines, "}"])
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"([&%$#_])", r"\\\1", text)

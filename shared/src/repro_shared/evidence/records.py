@@ -1,68 +1,78 @@
-"""One JSON file for each training run: what ran, on what, where it comes from, what came out.
+"""A study's records: one line a run, and beside it what many runs share, written once.
 
-A record, `<out>/records/<recipe>/<arm>/seed-<n>.json`, names no path, host or user.
+`<study>/runs.jsonl` has a line for each run. `sets.json` has code, machine and data of runs that
+share them, and the resolved config of every arm. `curves.jsonl` has the curves that a table or
+figure reads. No file names a path, a host or a user.
+
+Appending is safe: a run is one synced line, its set and curve are on disk before it, and a last
+line that a kill tore off is passed over and cut away by the next append.
 """
 
-import dataclasses
-import enum
-import hashlib
+import fcntl
 import json
-import math
 import os
-import platform
-import re
-import subprocess
-from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-import torch
 from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt
 
-from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import atomic_write_json, ensure_output_dir, sha256_file
-from repro_shared.timing.calibrate import cpu_model
+from repro_shared.evidence.hashing import text_of
+from repro_shared.runtime.errors import UserError, one_line
+from repro_shared.runtime.files import (
+    append_line,
+    atomic_write_text,
+    complete_lines,
+    ensure_output_dir,
+    sha256_bytes,
+)
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"  # names become folders: no separator, no leading dot
-Name = Annotated[str, pydantic.Field(pattern=f"^{_NAME}$")]
-_CORE = ("numpy", "torch", "repro-shared")
-# Records are written below results/ while a series of runs goes on: they are no change of code.
-_NOT_CODE = ":(top,exclude,glob)packages/*/results/**"
+RUNS, SETS, CURVES, DAMAGED = "runs.jsonl", "sets.json", "curves.jsonl", "damaged.jsonl"
+VERSION = 1
+MOST_POINTS = 50  # of a curve
+Id = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class Origin(pydantic.BaseModel):
+    """What a set of runs shares: method version, data (never a path), code and machine."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    method_version: NonNegativeInt  # of the paper package, raised when a change alters results
+    data_name: str
+    data_fingerprint: str
+    provenance: dict[str, Any]  # `evidence.provenance.provenance()` at the start of the runs
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits of its content."""
+        return sha256_bytes(text_of(self.model_dump(mode="json")).encode())[:8]
 
 
 class RunRecord(pydantic.BaseModel):
-    """One run of one arm of a recipe with one seed."""
+    """One run of one arm of a study with one seed."""
 
     # NaN stays NaN on the way out, so that writing refuses it instead of turning it into null.
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
-    schema_version: Literal[1] = 1
-    recipe: Name
-    recipe_hash: str
-    recipe_config: dict[str, Any]
-    arm: Name
+    study: str
+    origin: Origin
+    arm: Id
     seed: NonNegativeInt
-    method_version: NonNegativeInt  # of the paper package, raised when a change alters results
-    data_name: str
-    data_fingerprint: str
+    key: str  # see `study.run.key`: `<what was to be run>-<on what data, with which seed>`
+    config: str  # names the arm's resolved config in `sets.json`
+    status: Literal["complete", "failed"]  # failed (diverged, say): its seed counts as not run
     metrics: dict[str, FiniteFloat]  # final; one that is not defined is left out
-    curve: list[dict[str, Any]] = []  # one entry for each evaluation; None for what is undefined
     seconds: NonNegativeFloat  # wall-clock, of training
-    samples_seen: NonNegativeInt
-    flops: dict[str, Any] | None = None  # with the convention that they were counted in
+    samples: NonNegativeInt  # seen in training
+    macs: NonNegativeInt | None = None  # of a forward pass on one sample
     peak_memory_mb: NonNegativeFloat | None = None  # of the process or device, in 2**20 bytes
-    provenance: dict[str, Any]  # `provenance()` at the start of the run
     started: pydantic.AwareDatetime
     finished: pydantic.AwareDatetime
-    status: Literal["complete", "failed"]  # failed (diverged, say): its seed counts as not run
     notes: str = ""
-
-    @property
-    def study(self) -> str:
-        """The recipe's name."""
-        return self.recipe
 
     @pydantic.model_validator(mode="after")
     def _complete_has_metrics(self) -> Self:
@@ -70,176 +80,202 @@ class RunRecord(pydantic.BaseModel):
             raise ValueError("a complete run needs at least one metric")
         return self
 
+    @property
+    def method_version(self) -> int:
+        """Of the paper package."""
+        return self.origin.method_version
 
-def path_for(out: Path | str, recipe: str, arm: str, seed: int) -> Path:
-    """Where the record of this run lies below the output folder."""
-    for name in (recipe, arm):
-        if not re.fullmatch(_NAME, name):
-            raise ValueError(f"{name!r} is no name for a folder: letters, digits and _ . + - only")
-    return Path(out) / "records" / recipe / arm / f"seed-{seed}.json"
+    @property
+    def data_name(self) -> str:
+        """What it was trained and scored on."""
+        return self.origin.data_name
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Of training and test data."""
+        return self.origin.data_fingerprint
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Code and machine."""
+        return self.origin.provenance
+
+    @property
+    def recipe(self) -> str:
+        """The part of the key that says what was to be run, without data and seed."""
+        return self.key.partition("-")[0]
+
+    def line(self) -> str:
+        """The record as a line of `runs.jsonl`; UserError for what JSON has no form for."""
+        form = self.model_dump(mode="json", exclude={"study", "origin"}, exclude_defaults=True)
+        try:
+            return json.dumps({**form, "set": self.origin.id}, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise UserError(
+                f"{self.study}, {self.arm}: cannot be written as JSON: {error}"
+            ) from None
 
 
-def write_record(out: Path | str, record: RunRecord) -> Path:
-    """Write the record atomically and return its path; the same record gives the same bytes."""
-    path = path_for(out, record.recipe, record.arm, record.seed)
-    try:
-        ensure_output_dir(path.parent)
-        atomic_write_json(path, record.model_dump(mode="json"))
-    except ValueError as error:  # NaN, infinity, or an object that JSON has no form for
-        raise UserError(f"{path}: cannot write this record as JSON: {error}") from error
-    return path
+Curve = dict[str, list[float | None]]  # columns of equal length
 
 
-def read_record(path: Path | str) -> RunRecord:
-    """Read one record; UserError if it is missing, no JSON, or not of this schema version."""
-    try:
-        return RunRecord.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this record: {error.strerror}") from error
-    except pydantic.ValidationError as error:
-        problem = f"damaged or not a run record ({first_problem(error)})"
-        raise UserError(f"{path}: {problem}; delete it and run this seed again") from error
+class RunFolder:
+    """The records of one study in one folder."""
+
+    def __init__(self, folder: Path | str, study: str) -> None:
+        self.folder, self.study = Path(folder), study
+
+    @contextmanager
+    def locked(self) -> Iterator[Self]:
+        """Inside, no other process may add runs; UserError where one does. Damage is set aside."""
+        ensure_output_dir(self.folder)
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                problem = "another process writes there: wait for it, or give another --out"
+                raise UserError(f"{self.folder}: {problem}") from None
+            self._set_damage_aside()
+            yield self
+        finally:
+            os.close(handle)
+
+    def read(self) -> list[RunRecord]:
+        """All intact records by arm, seed and time; a damaged line costs a warning on stderr.
+
+        UserError for a damaged `sets.json` and for records of a newer version.
+        """
+        origins, found = self._origins(), []
+        for number, line in self._lines():
+            problem, record = self._parse(line, origins)
+            if record is not None:
+                found.append(record)
+            else:
+                where = f"{self.folder / RUNS}, line {number}"
+                print(
+                    f"warning: {where} is damaged ({problem}): its run counts as not made",
+                    file=sys.stderr,
+                )
+        return sorted(found, key=lambda record: (record.arm, record.seed, record.finished))
+
+    def configs(self) -> dict[str, Any]:
+        """The resolved configs, by the name that records give them."""
+        return dict(self._sets()["configs"])
+
+    def curves(self) -> dict[tuple[str, int, str], Curve]:
+        """Curves by arm, seed and key; a damaged line is passed over."""
+        found = {}
+        for _, line in complete_lines(self.folder / CURVES):
+            try:
+                form = json.loads(line)
+                found[form["arm"], int(form["seed"]), form["key"]] = dict(form["columns"])
+            except (ValueError, TypeError, KeyError):
+                continue
+        return found
+
+    def append(self, record: RunRecord, config: dict[str, Any], curve: Curve | None = None) -> None:
+        """Add a run; inside `locked` only. What its line refers to is on disk before it."""
+        line = record.line()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sets = self._sets()
+        before = text_of(sets)
+        sets["sets"].setdefault(record.origin.id, record.origin.model_dump(mode="json"))
+        sets["configs"].setdefault(record.config, config)
+        if text_of(sets) != before:
+            self._write_sets(sets)
+        if curve:
+            append_line(self.folder / CURVES, curve_line(record, curve))
+        append_line(self.folder / RUNS, line)
+
+    def rewrite(self) -> None:
+        """Order the lines by arm and seed, atomically, and drop what no line refers to."""
+        records, curves, sets = self.read(), self.curves(), self._sets()
+        if not records:
+            return
+        used, configs = {r.origin.id for r in records}, {r.config for r in records}
+        kept = {
+            **sets,
+            "sets": {name: sets["sets"][name] for name in sorted(used)},
+            "configs": {n: form for n, form in sorted(sets["configs"].items()) if n in configs},
+        }
+        ordered = [(r, curves.get((r.arm, r.seed, r.key))) for r in records]
+        self._write_sets(kept)
+        if curves:
+            lines = [curve_line(record, curve) for record, curve in ordered if curve]
+            atomic_write_text(self.folder / CURVES, "".join(f"{line}\n" for line in lines))
+        atomic_write_text(self.folder / RUNS, "".join(f"{r.line()}\n" for r in records))
+
+    def _sets(self) -> dict[str, Any]:
+        path = self.folder / SETS
+        try:
+            sets: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if int(sets["version"]) > VERSION:
+                problem = f"version {sets['version']}; this code reads up to {VERSION}: update it"
+                raise UserError(f"{path}: these records are of {problem}")
+            return {"version": VERSION, "sets": {**sets["sets"]}, "configs": {**sets["configs"]}}
+        except FileNotFoundError:
+            return {"version": VERSION, "sets": {}, "configs": {}}
+        except (ValueError, TypeError, KeyError) as error:
+            problem = one_line(f"damaged ({type(error).__name__}: {error})")
+            raise UserError(f"{path}: {problem}; restore it, or give another --out") from None
+
+    def _write_sets(self, sets: dict[str, Any]) -> None:
+        # A line for each set and config: small files whose changes can be read.
+        parts = [f'"version": {VERSION}']
+        for part in ("sets", "configs"):
+            rows = [f'  "{n}": {json.dumps(f, ensure_ascii=False)}' for n, f in sets[part].items()]
+            parts.append(f'"{part}": {{\n' + ",\n".join(rows) + "\n}")
+        atomic_write_text(self.folder / SETS, "{" + ",\n".join(parts) + "}\n")
+
+    def _origins(self) -> dict[str, Origin]:
+        path = self.folder / SETS
+        try:
+            return {n: Origin.model_validate(form) for n, form in self._sets()["sets"].items()}
+        except pydantic.ValidationError as error:
+            problem = f"damaged ({first_problem(error)}); restore it, or give another --out"
+            raise UserError(f"{path}: {problem}") from None
+
+    def _lines(self) -> list[tuple[int, str]]:
+        return complete_lines(self.folder / RUNS)
+
+    def _parse(self, line: str, origins: dict[str, Origin]) -> tuple[str, RunRecord | None]:
+        try:
+            form = json.loads(line)
+            origin = origins[form.pop("set")]
+            return "", RunRecord.model_validate({**form, "study": self.study, "origin": origin})
+        except pydantic.ValidationError as error:
+            return first_problem(error), None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return "no record", None
+
+    def _set_damage_aside(self) -> None:
+        """Move damaged lines to `damaged.jsonl`, so that their runs are made again."""
+        origins, lines = self._origins(), self._lines()
+        bad = [line for _, line in lines if self._parse(line, origins)[1] is None]
+        if bad:
+            for line in bad:
+                append_line(self.folder / DAMAGED, line)
+            good = [line for _, line in lines if line not in bad]
+            atomic_write_text(self.folder / RUNS, "".join(f"{line}\n" for line in good))
+            where, kept = self.folder / RUNS, self.folder / DAMAGED
+            print(
+                f"warning: {where}: {len(bad)} damaged lines were moved to {kept.name}; "
+                "their runs are made again",
+                file=sys.stderr,
+            )
 
 
-def read_records(out: Path | str, recipe: str) -> list[RunRecord]:
-    """All records of a recipe below the output folder, by arm and seed; none gives []."""
-    records = []
-    for path in (Path(out) / "records" / recipe).glob("*/seed-*.json"):
-        record = read_record(path)
-        # A copied or renamed file would count one run twice.
-        if path != path_for(out, record.recipe, record.arm, record.seed):
-            where = f"recipe {record.recipe}, arm {record.arm}, seed {record.seed}"
-            raise UserError(f"{path}: this record is of {where}; move it back")
-        records.append(record)
-    return sorted(records, key=lambda record: (record.arm, record.seed))
+def curve_line(record: RunRecord, curve: Curve) -> str:
+    """A curve as a line of `curves.jsonl`; ValueError for unequal columns, or too many points."""
+    lengths = {len(column) for column in curve.values()}
+    if len(lengths) != 1 or max(lengths) > MOST_POINTS:
+        raise ValueError(f"a curve has columns of one length, at most {MOST_POINTS}: {lengths}")
+    form = {"arm": record.arm, "seed": record.seed, "key": record.key, "columns": curve}
+    return json.dumps(form, allow_nan=False)
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
     """The first line of a validation error: field and what is wrong with it."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
-
-
-def resolved_config(recipe: Any) -> dict[str, Any]:
-    """Every field of a recipe dataclass, nested ones as dictionaries, ready for JSON."""
-    return _fields(recipe, lambda field, form: True)
-
-
-def recipe_hash(recipe: Any) -> str:
-    """sha256 of a recipe dataclass, from its class name and the fields that are not at default.
-
-    So a field added later keeps old records current. Lists equal tuples, 2.0 equals 2. TypeError
-    for other than plain types (a path, say: recipes name data, not folders).
-    """
-    return hashlib.sha256(_text(_fields(recipe, _is_changed)).encode()).hexdigest()
-
-
-_Keep = Callable[[dataclasses.Field[Any], Any], bool]
-
-
-def _fields(recipe: Any, keep: _Keep) -> dict[str, Any]:
-    """The class name and those fields, in their JSON form, that `keep(field, form)` wants."""
-    forms = [(f, _plain(getattr(recipe, f.name), keep)) for f in dataclasses.fields(recipe)]
-    kept = {field.name: form for field, form in forms if keep(field, form)}
-    return {"type": type(recipe).__name__, **kept}
-
-
-def _is_changed(field: dataclasses.Field[Any], form: Any) -> bool:
-    default = field.default
-    if field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
-    if default is dataclasses.MISSING:
-        return True
-    return _text(form) != _text(_plain(default, _is_changed))
-
-
-def _text(form: Any) -> str:
-    return json.dumps(form, sort_keys=True, separators=(",", ":"))
-
-
-def _plain(value: Any, keep: _Keep) -> Any:
-    """The JSON form of a field's value."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _fields(value, keep)
-    if isinstance(value, enum.Enum):
-        return value.name
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, list | tuple):
-        return [_plain(item, keep) for item in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item, keep) for key, item in value.items()}
-    raise TypeError(f"a recipe field is {value!r}, which has no stable hash")
-
-
-def provenance(dists: Iterable[str] = (), anchor: Path | str = __file__) -> dict[str, Any]:
-    """The provenance of a run that starts now, ready for JSON.
-
-    With the versions of further `dists`; `git` and `lock_sha256` are None unless a checkout tracks
-    `anchor`, a source file of the code that runs; `gpu` is None without one.
-    """
-    git: dict[str, Any] | None = None
-    lock: str | None = None
-    source = Path(anchor).resolve()
-    # A wheel installed below somebody's own repository lies in a checkout, yet is not of it.
-    if _git(source.parent, "ls-files", "--error-unmatch", "--", source.name) is not None:
-        root = Path(_git(source.parent, "rev-parse", "--show-toplevel") or "")
-        changes = _git(root, "status", "--porcelain", "--", ".", _NOT_CODE)
-        git = {"commit": _git(root, "rev-parse", "HEAD"), "dirty": changes != ""}
-        lock = sha256_file(root / "uv.lock") if (root / "uv.lock").is_file() else None
-    system = (platform.system(), platform.machine(), *platform.libc_ver())
-    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
-    cpus = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
-    return {
-        "git": git,
-        "lock_sha256": lock,
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in sorted({*_CORE, *dists})},
-        "platform": " ".join(filter(None, system)),
-        "cpu": cpu_model(),
-        "cpus": cpus,
-        "torch_threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "gpu": _gpu(),
-    }
-
-
-def commit_label(record: dict[str, Any]) -> str:
-    """Short commit, with `-dirty` where the checkout had changes; "" outside a checkout."""
-    git = record.get("git")
-    if not git or not git.get("commit"):
-        return ""
-    return str(git["commit"])[:12] + ("-dirty" if git["dirty"] else "")
-
-
-def _git(directory: Path, *arguments: str) -> str | None:
-    """Standard output of a git command, or None where git is absent or says no."""
-    # A hook's GIT_DIR would point git at another repository than the one that holds this code.
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _gpu() -> dict[str, Any] | None:
-    if not torch.cuda.is_available():
-        return None
-    return {
-        "name": torch.cuda.get_device_name(),
-        "count": torch.cuda.device_count(),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
-    }

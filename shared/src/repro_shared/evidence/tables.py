@@ -60,8 +60,8 @@ class Column:
             text = f"{cell:{sign}.{self.decimals}f}"
         else:
             text = f"{cell:{sign}}" if isinstance(cell, int) else f"{cell:{sign}.6g}"
-        # Rounding must not leave a minus before nothing.
-        return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+        # Rounding must not leave a sign before nothing.
+        return text.lstrip("+-") if not text.strip("+-0.") else text
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from repro_shared.evidence.hashing import recipe_hash
-from repro_shared.evidence.runs import RunRecord
+from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
 from repro_shared.runtime.progress import say
@@ -40,7 +40,14 @@ def run_alone(session: Session, seed: int) -> tuple[RunRecord, Path]:
         raise UserError(f"{session.out} holds another run: remove it, or give another --out")
     if not kept:
         atomic_write_json(path, {"run": asked})
-    if not run_missing(session, (seed,)):
+    try:
+        made = run_missing(session, (seed,))
+    except UserError:
+        # What was refused before it began does not occupy the folder.
+        if not kept and not session.records.read() and not _begun(session):
+            path.unlink()
+        raise
+    if not made:
         say(f"{session.out} holds this run already, finished")
     arm = session.study.arms[-1]
     key = session.key(arm, seed)
@@ -48,3 +55,9 @@ def run_alone(session: Session, seed: int) -> tuple[RunRecord, Path]:
     if record.status == "failed":
         raise UserError(record.notes)
     return record, session.work(arm, seed)
+
+
+def _begun(session: Session) -> bool:
+    """Whether a checkpoint or what another run starts from was written."""
+    work = session.out / "work"
+    return any(path.is_file() for path in work.rglob("*"))

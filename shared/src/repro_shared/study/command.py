@@ -160,8 +160,8 @@ def _table(paper: Paper) -> Command:
         folder = Path(out) if out else paper.results
         made, results = table_of(paper, identifier, folder)
         print(made.to_markdown(), end="")
-        arms = [arm for arm in results.study.arms if not arm.starts_from or arm.control is False]
-        if arms:
+        if results is not None and results.study.arms:
+            arms = results.study.arms
             print("\n" + "\n".join(trip_lines(paper, results.study, _told(made, arms))))
 
     return table

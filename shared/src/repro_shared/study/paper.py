@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from repro_shared.study.results import Results
+    from repro_shared.timing.bench import Bench
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -174,6 +175,13 @@ class Study:
         """The data of an arm."""
         return arm.data or self.data
 
+    def sources(self, arm: Arm) -> dict[DataSource, None]:
+        """The data of an arm and of all that it starts from, in order, each once."""
+        found = {self.source(arm): None}
+        for start in arm.starts_from:
+            found |= self.sources(start)
+        return found
+
     def arm(self, identifier: str) -> Arm:
         """The arm of this id."""
         return next(arm for arm in self.arms if arm.id == identifier)
@@ -205,6 +213,7 @@ class Paper:
     recipes: tuple[Recipe, ...]
     distributions: tuple[str, ...] = ()  # whose versions are recorded
     verbs: Mapping[str, Command] = field(default_factory=dict)
+    bench_table: Callable[[Bench], Table] | None = None  # of a line of `bench.jsonl`
     # Generated blocks by document below the package's folder (README.md) and by their name.
     blocks: Callable[[Mapping[str, Results]], Mapping[str, Mapping[str, str]]] | None = None
 

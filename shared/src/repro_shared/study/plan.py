@@ -23,7 +23,7 @@ def plan(session: Session, seeds: tuple[int, ...], controls: bool) -> str:
             if (arm.id, seed_of(arm, seed), recipe_key(session.paper, arm)) not in known
         ]  # fmt: skip
         runs, steps = runs + len(missing), steps + arm.steps * len(missing)
-        lacks = study.source(arm).missing(session.folder)
+        lacks = [name for s in study.sources(arm) for name in s.missing(session.folder)]
         length = f", {arm.steps} steps" if arm.steps else ""
         state = f"{len(missing)} of {len(own)} runs to make" if missing else "finished"
         state = f"lacks {', '.join(lacks)}" if lacks and missing else state

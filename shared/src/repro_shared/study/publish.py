@@ -15,15 +15,19 @@ from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, en
 from repro_shared.runtime.progress import say
 from repro_shared.study.paper import Paper
 from repro_shared.study.results import MEASURED, Results, load_results
+from repro_shared.timing.bench import read_benches
 
 _GENERATED = {"tables": ".csv", "figures": ".svg"}
 
 
 def all_results(paper: Paper, out: Path) -> dict[str, Results]:
-    """By study, of all studies that have records there or need none."""
-    found = {}
+    """By study, of all studies that have records there or need none.
+
+    Of the committed results also those that make claims: what was not run is said.
+    """
+    found, own = {}, out.resolve() == paper.results.resolve()
     for _, study in paper.every_study():
-        if not study.arms or (out / study.name).is_dir():
+        if not study.arms or (out / study.name).is_dir() or (own and study.claims):
             found[study.name] = load_results(paper, study, out)
     return found
 
@@ -37,6 +41,12 @@ def write_study(results: Results, out: Path) -> list[Table]:
             name, figure = draw(results)
         save_figure(figure, out / "figures" / name)
     return tables
+
+
+def bench_tables(paper: Paper, out: Path) -> list[Table]:
+    """A table for each bench that was kept below an output folder."""
+    make = paper.bench_table
+    return [make(bench) for bench in read_benches(out)] if make else []
 
 
 def publish(paper: Paper, out: Path, check: bool) -> list[str]:
@@ -57,6 +67,7 @@ def publish(paper: Paper, out: Path, check: bool) -> list[str]:
         made = Path(folder)
         for results in found.values():
             write_study(results, made)
+        write_tables(made / "tables", bench_tables(paper, out))
         if not check:
             for path in sorted(path for path in made.rglob("*") if path.is_file()):
                 target = out / path.relative_to(made)
@@ -106,9 +117,16 @@ def _package_files(paper: Paper, found: dict[str, Results], check: bool) -> list
     return wrong if check else []
 
 
-def table_of(paper: Paper, identifier: str, out: Path) -> tuple[Table, Results]:
-    """The table of this id, made from the records below `out`; UserError if there is none."""
+def table_of(paper: Paper, identifier: str, out: Path) -> tuple[Table, Results | None]:
+    """The table of this id, made from the records below `out`, and its study's results.
+
+    A bench has no study. UserError if there is no such table.
+    """
     known = []
+    for table in bench_tables(paper, out):
+        if table.id == identifier:
+            return table, None
+        known.append(table.id)
     for results in all_results(paper, out).values():
         for make in results.study.tables:
             table = make(results)

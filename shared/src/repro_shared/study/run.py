@@ -11,12 +11,12 @@ from typing import Any
 
 from repro_shared.evidence.hashing import recipe_hash, resolved_config
 from repro_shared.evidence.provenance import provenance
-from repro_shared.evidence.runs import Origin, RunRecord
+from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.files import atomic_write_json
 from repro_shared.runtime.progress import say
 from repro_shared.study.keys import recipe_key, seed_of
-from repro_shared.study.paper import Arm, Context, DataSource, Outcome, Start, Study
+from repro_shared.study.paper import Arm, Context, Outcome, Start
 from repro_shared.study.session import (
     Session,
     read_facts,
@@ -54,7 +54,7 @@ def run_missing(
         source: source.missing(session.folder)
         for source in dict.fromkeys(study.source(arm) for arm, _ in todo)
     }
-    ready = [(arm, seed) for arm, seed in todo if not any(lacks[s] for s in _sources(study, arm))]
+    ready = [(arm, seed) for arm, seed in todo if not any(lacks[s] for s in study.sources(arm))]
     if todo and not ready:
         names = ", ".join(sorted({name for found in lacks.values() for name in found}))
         raise UserError(f"{study.name} needs {names}")
@@ -101,13 +101,6 @@ def _noted(session: Session, facts: dict[str, Any] | None, closed: bool) -> dict
         facts = {**facts, "closed": closed}
         write_facts(session.out, session.study, facts)
     return facts
-
-
-def _sources(study: Study, arm: Arm) -> set[DataSource]:
-    found = {study.source(arm)}
-    for start in arm.starts_from:
-        found |= _sources(study, start)
-    return found
 
 
 def _prepared(session: Session, again: bool) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from repro_shared.evidence.runs import Origin, RunFolder
+from repro_shared.evidence.records import Origin, RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, sha256_bytes
 from repro_shared.runtime.progress import say
