@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from repro_shared.evidence.hashing import recipe_hash, resolved_config
-from repro_shared.evidence.runs import RunRecord
+from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.weights import read_weights
