@@ -1,4 +1,4 @@
-"""mIoU against budget: means with intervals, every seed a point, the teacher a dashed line."""
+"""mIoU against budget: means with intervals, every seed a point."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APART = 1.05  # markers of different objectives at one budget, so that points st
 
 
 def equal_time_figure(results: Results) -> tuple[str, Figure]:
-    """One line an objective; the longer plain training where it has run."""
+    """One line an objective; what lies far above is said below."""
     study = results.study
     names = [objective.name for objective in objectives(study)]
     styles: dict[str, Any] = dict(line_styles(names))
@@ -50,16 +50,7 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
             low.append(found.mean - (found.mean if found.low is None else found.low))
             high.append((found.mean if found.high is None else found.high) - found.mean)
         axes.errorbar(places, means, yerr=(low, high), capsize=2.5, elinewidth=1, **look)
-    ticks = list(budgets(study, "time"))
-    for arm in students(study, "time"):
-        values = results.values(arm, "miou")
-        if arm.control and arm.config.objective.name == PLAIN.name and values:
-            look = {**styles[PLAIN.name], "label": "plain training, longer", "fillstyle": "none"}
-            axes.plot([arm.config.budget] * len(values), values, linestyle="none", **look)
-            ticks.append(arm.config.budget)
-    best = results.values(teacher(study), "miou")
-    if best:
-        axes.axhline(best[0], color="#555555", linestyle="--", linewidth=1, label="the teacher")
+    ticks = budgets(study, "time")
     axes.set_xscale("log")
     axes.set_xticks(ticks, [str(budget) for budget in ticks])
     axes.minorticks_off()
@@ -68,11 +59,30 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
     refused = " (refused: step costs moved)" if drifted(results.facts) else ""
     name = next((words for key, words in TITLES.items() if tag(study).startswith(key)), tag(study))
     axes.set_title(f"Students at equal time on {name}{refused}")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    seeds = len(results.seeds)
-    caption(
-        drawing,
-        f"Points: single seeds ({seeds}); bars: 95 % t intervals of the mean. "
-        f"{study.data.sentence[0].upper()}{study.data.sentence[1:]}.",
-    )
+    axes.legend(loc="upper left")
+    caption(drawing, " ".join([*_below(results), *_elsewhere(results)]))
     return f"equal-time-{tag(study)}", drawing
+
+
+def _below(results: Results) -> list[str]:
+    """What points and bars are, and of which pictures."""
+    data = results.study.data.sentence
+    return [
+        f"Points: single seeds ({len(results.seeds)}); bars: 95 % t intervals of the mean.",
+        f"{data[0].upper()}{data[1:]}.",
+    ]
+
+
+def _elsewhere(results: Results) -> list[str]:
+    """What lies far above the axes: the teacher, and plain training for longer."""
+    study, said = results.study, []
+    best = results.values(teacher(study), "miou")
+    if best:
+        said.append(f"The teacher has {best[0]:.1f} percent.")
+    last = budgets(study, "time")[-1]
+    for arm in students(study, "time"):
+        values = results.values(arm, "miou")
+        if arm.control and arm.config.objective.name == PLAIN.name and values:
+            times, mean = arm.config.budget // last, sum(values) / len(values)
+            said.append(f"Plain training for {times} times the last budget reaches {mean:.1f}.")
+    return said
