@@ -159,7 +159,7 @@ def test_random_weights_are_named_and_repeatable(photo: str, tmp_path: Path) -> 
         ({"image": "nowhere.png"}, "nowhere.png: no such file"),
         ({"model": "no_such_vit"}, "timm has no model"),
         ({"model": "resnet18"}, "ResNet cannot be routed"),
-        ({"weights": "nowhere.pth"}, "nowhere.pth: no such file"),
+        ({"weights": "nowhere.pth"}, "no weights at nowhere.pth"),
         ({"capacity": 0.0}, "capacity must be above 0"),
     ],
 )
