@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from repro_shared.evidence.claims import interval
+from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Column
 from repro_shared.study.pages import index, short_verdicts
 from repro_shared.study.paper import Arm
