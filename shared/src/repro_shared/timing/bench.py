@@ -31,7 +31,9 @@ class Bench(pydantic.BaseModel):
 
     name: Id  # with model, sizes, device and what was special: no two lines share one
     settings: dict[str, Any]  # that the name stands for
-    seconds: dict[str, list[Seconds]]  # five significant digits
+    seconds: dict[
+        str, list[Seconds]
+    ]  # seven digits: five would move tables
     warmup: pydantic.NonNegativeInt
     lead_in: pydantic.NonNegativeInt
     threads: pydantic.PositiveInt
@@ -78,7 +80,7 @@ def bench_of(
     return Bench(
         name=name,
         settings=settings,
-        seconds={arm: [float(f"{s:.5g}") for s in column] for arm, column in columns},
+        seconds={arm: [float(f"{s:.7g}") for s in column] for arm, column in columns},
         warmup=calibration.warmup,
         lead_in=calibration.lead_in,
         threads=calibration.threads,

@@ -11,6 +11,9 @@ selected keys only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from timm.layers import Mlp
 
 from amod.method.routing import tokens_kept
 
@@ -57,6 +60,26 @@ SHAPES = {
     "ViT-Large": Shape(1024, 24),
 }
 """The paper's four models at 224 pixels."""
+
+
+def shape_of(model: Any) -> Shape:
+    """The shape of a timm ViT, dense or routed; ValueError where the closed form does not hold."""
+    patches, mlp = model.patch_embed, model.blocks[0].mlp
+    if len({*patches.img_size}) != 1 or len({*patches.patch_size}) != 1:
+        raise ValueError("multiply-accumulates are counted for square images and patches only")
+    if type(mlp) is not Mlp:
+        raise ValueError(
+            f"multiply-accumulates are counted for plain MLPs only, not {type(mlp).__name__}"
+        )
+    return Shape(
+        model.embed_dim,
+        len(model.blocks),
+        image_size=patches.img_size[0],
+        patch_size=patches.patch_size[0],
+        prefix_tokens=model.num_prefix_tokens,
+        mlp_ratio=mlp.fc1.out_features / model.embed_dim,
+        classes=model.num_classes,
+    )
 
 
 def block_macs(shape: Shape, tokens: int) -> int:

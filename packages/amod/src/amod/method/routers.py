@@ -7,7 +7,7 @@ is any callable `(x, scores) -> (ranking, gate)`; see `Router`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +126,18 @@ class CallableRouter(nn.Module):
         return found if isinstance(found, tuple) else (found, None)
 
 
+ROUTERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "attention": (AttentionRouter, {}),
+    "attention-multiplied": (AttentionRouter, {"multiply": True}),
+    "linear": (LinearRouter, {"gate": "raw"}),
+    "linear-sigmoid": (LinearRouter, {"gate": "sigmoid"}),
+    "linear-unit": (LinearRouter, {"gate": "unit"}),
+    "random": (RandomRouter, {}),
+    "l2norm": (NormRouter, {}),
+}
+"""By the name that a command line gives: the module, and its settings."""
+
+
 def make_router(name: object, width: int) -> nn.Module:
     """A router by its name, or around a callable, for a model of embedding dimension `width`.
 
@@ -134,15 +146,7 @@ def make_router(name: object, width: int) -> nn.Module:
     """
     if callable(name):
         return CallableRouter(name)
-    makers: dict[str, Callable[[], nn.Module]] = {
-        "attention": AttentionRouter,
-        "attention-multiplied": lambda: AttentionRouter(multiply=True),
-        "linear": lambda: LinearRouter(width),
-        "linear-sigmoid": lambda: LinearRouter(width, "sigmoid"),
-        "linear-unit": lambda: LinearRouter(width, "unit"),
-        "random": RandomRouter,
-        "l2norm": NormRouter,
-    }
-    if name not in makers:
-        raise ValueError(f"unknown router {name!r}: choose one of {', '.join(makers)}")
-    return makers[str(name)]()
+    if name not in ROUTERS:
+        raise ValueError(f"unknown router {name!r}: choose one of {', '.join(ROUTERS)}")
+    kind, settings = ROUTERS[str(name)]
+    return kind(width, **settings) if kind is LinearRouter else kind(**settings)

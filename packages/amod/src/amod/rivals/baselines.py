@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from amod.method.flops import Shape, dense_macs, routed_macs
 
 Keep = Literal["first", "even"]
+KEPT: tuple[Keep, ...] = get_args(Keep)
 
 
 def cut_depth(model: Any, layers: int, keep: Keep = "first") -> Any:

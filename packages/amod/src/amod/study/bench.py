@@ -10,25 +10,91 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from timm.layers import Mlp
 from torch import Tensor, nn
 
-from amod.method.flops import Shape, dense_macs, routed_macs
+from amod.method.flops import dense_macs, routed_macs, shape_of
 from amod.method.model import convert
 from amod.rivals.baselines import cut_depth, isoflop_layers
 from amod.rivals.merging import equal_r, merge_tokens, merged_macs
-from amod.study.timings import THREADS, Timing
 from amod.use.weights import create_model
+from repro_shared.evidence.cells import slug
 from repro_shared.evidence.provenance import provenance
+from repro_shared.evidence.tables import Table, write_tables
 from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
-from repro_shared.timing.calibrate import calibrate
+from repro_shared.runtime.files import ensure_output_dir
+from repro_shared.timing.bench import Bench, add_bench, bench_of, speed_table
+from repro_shared.timing.calibrate import Calibration, calibrate
 
 CAPACITIES = (0.5, 0.125)
+COMPARED = ("A-MoD", "linear", "fixed tokens")
+THREADS = 2  # of a bench on the CPU, unless it is said
+
+
+def command(
+    *,
+    model: str = "deit_small_patch16_224",
+    batch: int = 8,
+    rounds: int = 15,
+    compiled: bool = False,
+    routed_only: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
+    threads: int = THREADS,
+    out: str | None = None,
+) -> None:
+    """Speed of routed against dense models as ratios, interleaved, beside the ceiling by FLOPs.
+
+    Args:
+        model: a timm model name; weights are random.
+        batch: images a step.
+        rounds: timed rounds.
+        compiled: run all models through torch.compile.
+        routed_only: leave out depth-cut models and token merging.
+        device: cpu or cuda.
+        threads: of torch on the CPU.
+        out: keep the times of all rounds below this folder, and the table.
+    """
+    folder = ensure_output_dir(out) if out else None
+    made = bench(model, batch, rounds, device, compiled, routed_only, threads)
+    print(table(made).to_terminal())
+    if folder is not None:
+        add_bench(folder, made)
+        write_tables(folder / "tables", [table(made)])
+
+
+def name_of(settings: dict[str, Any], threads: int, machine: dict[str, str]) -> str:
+    """`deit-small-patch16-224-batch-8`, with what was special, and the GPU if there was one."""
+    parts = [settings["model"], f"batch {settings['batch']}"]
+    parts += ["routed only"] if settings["routed_only"] else []
+    parts += ["compiled"] if settings["compiled"] else []
+    on_cpu = settings["device"] == "cpu"
+    parts += [f"threads {threads}"] if on_cpu and threads != THREADS else []
+    parts += [] if on_cpu else [machine.get("gpu", settings["device"])]
+    return slug(" ".join(parts))
+
+
+def table(made: Bench) -> Table:
+    """Speed over the dense model, beside the ceiling; UserError where models are missing."""
+    settings, capacities = made.settings, made.settings.get("capacities", [])
+    wanted = {"dense"} | {f"{rival} {c:g}" for c in capacities for rival in COMPARED}
+    if not wanted <= made.macs.keys():
+        raise UserError(f"the bench {made.name} is damaged: models are missing")
+    how = "all compiled" if settings["compiled"] else "none compiled"
+    notes = [
+        f"Random weights, float32, inference mode, {how}.",
+        "Fixed tokens: the same ones in every picture, no scores; what packing alone reaches.",
+    ]
+    for capacity in capacities:
+        parts = []
+        for rival in COMPARED[1:]:
+            middle, low, high = made.ratio(f"{rival} {capacity:g}", f"A-MoD {capacity:g}")
+            parts.append(f"over {rival} {middle:.3f} [{low:.3f}, {high:.3f}]")
+        notes.append(f"Speed of A-MoD at {capacity:g}: {', '.join(parts)}.")
+    title = f"{settings['model']}, batch {settings['batch']}, {how}"
+    return speed_table(made, "dense", f"{title}: images per second over the dense model's", notes)
 
 
 class WithScores(nn.Module):
@@ -72,7 +138,7 @@ def bench(
     routed_only: bool = False,
     threads: int = THREADS,
     **changes: Any,
-) -> Timing:
+) -> Bench:
     """Time the forward pass of the dense model, of routed ones and of their rivals.
 
     Args:
@@ -112,18 +178,23 @@ def bench(
             )
     finally:
         torch.set_num_threads(usual)
-    return Timing(
-        model=model,
-        batch=batch,
-        device=device,
-        compiled=compiled,
-        routed_only=routed_only,
-        capacities=CAPACITIES,
-        macs={name: macs for name, (_, macs) in arms.items()},
-        calibration=seconds,
-        provenance=origin,
-        finished=datetime.now(UTC),
-    )
+    settings = {
+        "model": model, "batch": batch, "device": device, "compiled": compiled,
+        "routed_only": routed_only, "capacities": list(CAPACITIES),
+    }  # fmt: skip
+    return as_bench(settings, seconds, {name: macs for name, (_, macs) in arms.items()}, origin)
+
+
+def as_bench(
+    settings: dict[str, Any],
+    seconds: Calibration,
+    macs: dict[str, int],
+    origin: dict[str, Any],
+    **further: Any,
+) -> Bench:
+    """What was timed, under its name."""
+    name = name_of(settings, seconds.threads, seconds.machine)
+    return bench_of(name, seconds, origin, macs, **further, **settings)
 
 
 def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
@@ -133,17 +204,7 @@ def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
         return copy.deepcopy(dense)
 
     scored = WithScores(twin())  # refuses what cannot be routed
-    _check_counted(dense)
-    shape = Shape(
-        dense.embed_dim,
-        len(dense.blocks),
-        image_size=dense.patch_embed.img_size[0],
-        patch_size=dense.patch_embed.patch_size[0],
-        prefix_tokens=dense.num_prefix_tokens,
-        mlp_ratio=dense.blocks[0].mlp.fc1.out_features / dense.embed_dim,
-        classes=dense.num_classes,
-    )
-
+    shape = shape_of(dense)
     arms: dict[str, tuple[nn.Module, int]] = {
         "dense": (dense, dense_macs(shape)),
         "dense with scores": (scored, dense_macs(shape)),
@@ -166,15 +227,6 @@ def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
             merged_macs(shape, r),
         )
     return arms
-
-
-def _check_counted(dense: Any) -> None:
-    """ValueError for a model whose cost the closed form of `amod.method.flops` does not give."""
-    patches, mlp = dense.patch_embed, dense.blocks[0].mlp
-    if len({*patches.img_size}) != 1 or len({*patches.patch_size}) != 1:
-        raise ValueError("amod bench counts square images and patches only")
-    if type(mlp) is not Mlp:
-        raise ValueError(f"amod bench counts plain MLPs only, not {type(mlp).__name__}")
 
 
 def _step(network: nn.Module, image: Tensor) -> Callable[[], None]:

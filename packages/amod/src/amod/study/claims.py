@@ -6,15 +6,52 @@ rival: it holds for "the standard router" only where it holds against all three.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from amod.rivals.baselines import isoflop_layers
+from amod.rivals.baselines import KEPT, isoflop_layers
+from amod.study.configs import (
+    LEARNED,
+    Converted,
+    Dense,
+    Finetuned,
+    Importance,
+    Scratch,
+    Transferred,
+    Variant,
+)
 from amod.study.flop_table import reported
-from amod.study.recipes import LINEAR, Recipe, routing_cifar10, routing_digits
 from repro_shared.evidence.claims import Claim
+from repro_shared.study.paper import Arm
 
 SEEDS = (0, 1, 2, 3, 4)
+RANK_CORRELATION = "rank correlation"
+
+
+def find(arms: Sequence[Arm], kind: type[Any], variant: Variant) -> Arm:
+    """The arm of this stage and variant."""
+    return next(arm for arm in arms if type(arm.config) is kind and arm.config.variant == variant)
+
+
+def variants(arms: Sequence[Arm], kind: type[Any], controls: bool = False) -> list[Variant]:
+    """All variants of a stage, in order; with those of controls if wanted."""
+    return [
+        arm.config.variant
+        for arm in arms
+        if type(arm.config) is kind and (controls or not arm.control)
+    ]
+
+
+def capacities(arms: Sequence[Arm], kind: type[Any]) -> list[float]:
+    """Those at which a stage routes, in order."""
+    routed = [v.capacity for v in variants(arms, kind) if not v.layers and v != Variant()]
+    return list(dict.fromkeys(routed))
+
+
+def depths(arms: Sequence[Arm], capacity: float) -> tuple[int, int]:
+    """Layers of the depth-cut models of cost nearest to a capacity's, and next at or above it."""
+    base = next(arm.config for arm in arms if isinstance(arm.config, Dense))
+    return isoflop_layers(base.network.shape, capacity)
 
 
 def cells_of(table: str, column: str = "") -> tuple[str, ...]:
@@ -29,158 +66,154 @@ def cells_of(table: str, column: str = "") -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Author:
-    """Writes the claims of one recipe, each of them that an arm is better than its rival."""
+def _claim(
+    study: str,
+    name: str,
+    statement: str,
+    arm: Arm,
+    rival: Arm,
+    family: str = "",
+    cells: tuple[str, ...] = (),
+    metric: str = "accuracy",
+    **others: Any,
+) -> Claim:
+    """An arm is better than its rival; ids and families end in the study's tag."""
+    tag = study.split("_")[1]
+    return Claim(
+        id=f"{name}-{tag}",
+        statement=statement,
+        cells=cells,
+        study=study,
+        metric=metric,
+        arm=arm.id,
+        rival=rival.id,
+        kind="superiority",
+        seeds=SEEDS,
+        family=f"{family}-{tag}" if family else None,
+        **{"unit": "accuracy points", **others},
+    )
 
-    recipe: Recipe
 
-    def claim(self, name: str, statement: str, arm: str, rival: str, metric: str,
-              family: str = "", cells: tuple[str, ...] = (), **others: Any) -> Claim:  # fmt: skip
-        """A claim of superiority; ids and families end in the recipe's tag."""
-        return Claim(
-            id=f"{name}-{self.recipe.tag}",
-            statement=statement,
-            cells=cells,
-            study=self.recipe.name,
-            metric=metric,
-            arm=arm,
-            rival=rival,
-            kind="superiority",
-            seeds=SEEDS,
-            family=f"{family}-{self.recipe.tag}" if family else None,
-            **{"unit": "accuracy points", **others},
+def accuracy_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
+    """In accuracy points: conversion, fine-tuning, transfer, from scratch, controls."""
+    found, tuned = _conversion(study, arms), capacities(arms, Finetuned)
+    for capacity in tuned:
+        found += _finetuning(study, arms, capacity)
+    if variants(arms, Transferred):
+        found += _transfer(study, arms, min(tuned))
+    if variants(arms, Scratch, controls=True):
+        found += _scratch(study, arms, max(tuned))
+    product = [v for v in variants(arms, Finetuned, True) if v.router == "attention-multiplied"]
+    found += [
+        _claim(
+            study,
+            "no-product-beats-product",
+            "not multiplying by the score beats multiplying",
+            find(arms, Finetuned, Variant("attention", v.capacity)),
+            find(arms, Finetuned, v),
         )
+        for v in product
+    ]
+    control = _claim(
+        study,
+        "random-again",
+        "random tokens beat other random tokens",
+        find(arms, Finetuned, Variant("random-again", min(tuned))),
+        find(arms, Finetuned, Variant("random", min(tuned))),
+        negative_control=True,
+    )
+    return [*found, control]
 
-    def accuracy(self) -> list[Claim]:
-        """In accuracy points: conversion, fine-tuning, transfer, from scratch, one ablation."""
-        recipe, least = self.recipe, min(self.recipe.finetuned)
-        found = self.conversion()
-        for capacity in recipe.finetuned:
-            found += self.finetuning(capacity)
-        if recipe.transfer is not None:
-            found += self.transfer(least)
-        if recipe.ablated:
-            found += self.scratch(max(recipe.finetuned))
-            found.append(
-                self.claim(
-                    "no-product-beats-product",
-                    "not multiplying by the score beats multiplying",
-                    f"finetune-attention-{recipe.ablated:g}",
-                    f"finetune-multiplied-{recipe.ablated:g}",
-                    "accuracy",
-                )
-            )
-        control = self.claim(
-            "random-again",
-            "random tokens beat other random tokens",
-            f"finetune-random-again-{least:g}",
-            f"finetune-random-{least:g}",
-            "accuracy",
-            negative_control=True,
+
+def _conversion(study: str, arms: Sequence[Arm]) -> list[Claim]:
+    """Right after conversion, at half of the tokens (table 3)."""
+    return [
+        _claim(
+            study,
+            f"converted-attention-beats-{rival}",
+            f"without training, at half of the tokens, attention keeps more accuracy than {rival}",
+            find(arms, Converted, Variant("attention", 0.5)),
+            find(arms, Converted, Variant(rival, 0.5)),
+            "conversion",
+            cells_of("table3", "at 50 %") if rival == "linear" else (),  # its one router
         )
-        return [*found, control]
-
-    def conversion(self) -> list[Claim]:
-        """Right after conversion, at half of the tokens (table 3)."""
-        return [
-            self.claim(
-                f"converted-attention-beats-{rival}",
-                "without training, at half of the tokens, attention keeps more accuracy than "
-                f"{rival}",
-                "convert-attention",
-                f"convert-{rival}",
-                "accuracy/0.5",
-                "conversion",
-                cells_of("table3", "at 50 %") if rival == "linear" else (),  # its one router
-            )
-            for rival in ("random", "l2norm", "linear")
-        ]
-
-    def finetuning(self, capacity: float) -> list[Claim]:
-        """Against the linear routers and the nearest depth-cut models (table 1)."""
-        label = f"{100 * capacity:g} %"
-        layers = isoflop_layers(self.recipe.network.shape, capacity)[0]
-        rivals = {f"{r}-{capacity:g}": (r, f"the router {r}", "routers") for r in LINEAR} | {
-            f"isoflop-{keep}-{layers}-{capacity:g}": (
-                f"isoflop-{keep}", f"{layers} layers ({keep})", "isoflop"
-            )
-            for keep in ("first", "even")
-        }  # fmt: skip
-        return [
-            self.claim(
-                f"attention-beats-{name}-{capacity:g}",
-                f"fine-tuned at {label}, attention beats {words}",
-                f"finetune-attention-{capacity:g}",
-                f"finetune-{arm}",
-                "accuracy",
-                f"{family}-{capacity:g}",
-                cells_of("table1", label),
-            )
-            for arm, (name, words, family) in rivals.items()
-        ]
-
-    def transfer(self, capacity: float) -> list[Claim]:
-        """How fast other classes are learned (figure 4)."""
-        return [
-            self.claim(
-                f"transfer-attention-beats-{rival}",
-                f"in transfer, accuracy averaged over training is higher than with {rival}",
-                f"transfer-attention-{capacity:g}",
-                f"transfer-{rival}-{capacity:g}",
-                "area",
-                "transfer",
-            )
-            for rival in LINEAR
-        ]
-
-    def scratch(self, capacity: float) -> list[Claim]:
-        """Routed from the first step on (table 8)."""
-        return [
-            self.claim(
-                f"scratch-attention-beats-{rival}",
-                f"trained from scratch at {100 * capacity:g} %, attention beats the router {rival}",
-                f"scratch-attention-{capacity:g}",
-                f"scratch-{rival}-{capacity:g}",
-                "accuracy",
-                "scratch",
-                cells_of("table8"),
-            )
-            for rival in LINEAR
-        ]
-
-    def importance(self) -> list[Claim]:
-        """In rank correlation: which rankings agree with leave-one-out importance (figure 7)."""
-        most = max(self.recipe.finetuned)
-        pairs = [("importance-attention", f"importance-{r}", r) for r in ("random", "l2norm")]
-        pairs += [
-            (f"finetune-attention-{most:g}", f"finetune-{r}-{most:g}", f"fine-tuned-{r}")
-            for r in LINEAR
-        ]
-        return [
-            self.claim(
-                f"importance-attention-beats-{name}",
-                f"attention ranks tokens more like their importance than {name}",
-                arm,
-                rival,
-                "spearman",
-                "importance",
-                unit="rank correlation",
-            )
-            for arm, rival, name in pairs
-        ]
+        for rival in ("random", "l2norm", "linear")
+    ]
 
 
-CLAIMS = {
-    author.recipe.name: {
-        "verdicts": author.accuracy(),
-        "verdicts-importance": author.importance(),
-    }
-    for author in (Author(routing_digits("cpu")), Author(routing_cifar10("cpu")))
-}
-"""By recipe and by table of verdicts, each of one unit."""
+def _finetuning(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
+    """Against the linear routers and the nearest depth-cut models (table 1)."""
+    ours = Variant("attention", capacity)
+    layers = depths(arms, capacity)[0]
+    rivals = [(r, f"the router {r}", "routers", Variant(r, capacity)) for r in LEARNED] + [
+        (f"isoflop-{keep}", f"{layers} layers ({keep})", "isoflop",
+         Variant(layers=layers, keep=keep))
+        for keep in KEPT
+    ]  # fmt: skip
+    return [
+        _claim(
+            study,
+            f"attention-beats-{name}-{capacity:g}",
+            f"fine-tuned at {ours.share}, attention beats {words}",
+            find(arms, Finetuned, ours),
+            find(arms, Finetuned, rival),
+            f"{family}-{capacity:g}",
+            cells_of("table1", ours.share),
+        )
+        for name, words, family, rival in rivals
+    ]
 
 
-def claims_of(recipe: str) -> list[Claim]:
-    """All claims of a recipe; none for a tuning."""
-    return [claim for group in CLAIMS.get(recipe, {}).values() for claim in group]
+def _transfer(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
+    """How fast other classes are learned (figure 4)."""
+    return [
+        _claim(
+            study,
+            f"transfer-attention-beats-{rival}",
+            f"in transfer, accuracy averaged over training is higher than with {rival}",
+            find(arms, Transferred, Variant("attention", capacity)),
+            find(arms, Transferred, Variant(rival, capacity)),
+            "transfer",
+            metric="area",
+        )
+        for rival in LEARNED
+    ]
+
+
+def _scratch(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
+    """Routed from the first step on (table 8)."""
+    ours = Variant("attention", capacity)
+    return [
+        _claim(
+            study,
+            f"scratch-attention-beats-{rival}",
+            f"trained from scratch at {ours.share}, attention beats the router {rival}",
+            find(arms, Scratch, ours),
+            find(arms, Scratch, Variant(rival, capacity)),
+            "scratch",
+            cells_of("table8"),
+        )
+        for rival in LEARNED
+    ]
+
+
+def importance_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
+    """In rank correlation: which rankings agree with leave-one-out importance (figure 7)."""
+    most = max(capacities(arms, Finetuned))
+    pairs = [(Importance, Variant(), Variant(rival), rival) for rival in ("random", "l2norm")] + [
+        (Finetuned, Variant("attention", most), Variant(rival, most), f"fine-tuned-{rival}")
+        for rival in LEARNED
+    ]
+    return [
+        _claim(
+            study,
+            f"importance-attention-beats-{name}",
+            f"attention ranks tokens more like their importance than {name}",
+            find(arms, kind, ours),
+            find(arms, kind, rival),
+            "importance",
+            metric="spearman",
+            unit=RANK_CORRELATION,
+        )
+        for kind, ours, rival, name in pairs
+    ]

@@ -1,286 +1,274 @@
-"""What runs: a recipe is a function that returns one frozen dataclass; scales differ in numbers.
+"""The routing studies: one dense ViT of each seed, and everything that is made of it.
 
-The recipes do the same with different pictures: train a dense ViT, convert it without training
-(the paper's table 3), fine-tune it under each router (table 1, figures 8 and 11), ask which tokens
-matter (figure 7), and, for digits, transfer it to other classes (tables 4 and 5, figure 4).
+Train it, convert it without training (the paper's table 3), fine-tune it under each router (table
+1, figures 8 and 11), ask which tokens matter (figure 7), route from scratch (table 8) and, for
+digits, transfer it to other classes (tables 4 and 5, figure 4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from amod.method.flops import Shape
-from amod.method.routing import Rows, tokens_kept
-from amod.rivals.baselines import Keep, isoflop_layers
+from amod.method.routing import tokens_kept
+from amod.rivals.baselines import KEPT, isoflop_layers
+from amod.study import figures, stages, tables
+from amod.study.claims import accuracy_claims, importance_claims
+from amod.study.configs import (
+    LEARNED,
+    Converted,
+    Dense,
+    Finetuned,
+    Importance,
+    Network,
+    Oracle,
+    Scratch,
+    Transferred,
+    Variant,
+)
+from amod.study.data import Arithmetic, DigitCanvases, SmallPhotographs, canvas
 from amod.use.schedule import Schedule
-from repro_shared.datasets.scenes import SceneConfig
-from repro_shared.runtime.errors import UserError
+from repro_shared.datasets.views import Shift
+from repro_shared.study.paper import Arm, DataSource, Scale, Study
 
-Scale = Literal["smoke", "cpu"]
-SCALES: tuple[Scale, ...] = ("smoke", "cpu")
+ROUTERS = ("attention", *LEARNED, "random", "l2norm")
+CAPACITIES = (0.7, 0.5, 0.25, 0.125)
 
-ROUTERS = ("attention", "linear", "linear-sigmoid", "linear-unit", "random", "l2norm")
-LINEAR = ("linear", "linear-sigmoid", "linear-unit")
-KEPT: tuple[Keep, ...] = ("first", "even")
+DIGIT_RATES = {
+    "attention": 3e-4,
+    "attention-multiplied": 1e-3,
+    "linear": 1e-3,
+    "linear-sigmoid": 1e-3,
+    "linear-unit": 1e-3,
+    "random": 1e-3,
+    "random-again": 1e-3,
+    "l2norm": 1e-3,
+    "isoflop": 1e-4,
+}
+CIFAR_RATES = {name: 1e-4 if name == "isoflop" else 1e-3 for name in DIGIT_RATES}
+"""Both as tuned on seed 100, results/protocol.md."""
 
 
 @dataclass(frozen=True)
-class Data:
-    """Pictures of one task.
+class Plan:
+    """What the arms of a routing study have in common.
 
     Attributes:
-        name: what they are, in records and tables.
-        scenes: digit canvases; None reads class folders `train/` and `test/` below `--data`.
-        train_length, test_length: number of canvases; 0 takes all pictures of a folder.
-        seed: of the canvases.
-        train_split, test_split: whose digits (tuning scores on `val`).
-        size: side of the square pictures in pixels.
-        shift: largest random shift in training, in pixels.
-        mirror: whether training mirrors pictures.
-        held_out: score on a fifth of the training folder's pictures, which training then leaves out
-            (tuning without a look at the test pictures).
+        network, dense: the dense model and its training.
+        view: how training sees its pictures.
+        finetune: of every arm, without the rate; `rates` has each router's.
+        capacities: that are fine-tuned; conversions are made at all of `CAPACITIES`.
+        pictures: test pictures for leave-one-out importance.
+        ablated: capacity of the ablations; 0 for none, and none routed from scratch.
+        other, transfer: pictures of other classes, and the training on them; None for none.
     """
 
-    name: str
-    scenes: SceneConfig | None = None
-    train_length: int = 0
-    test_length: int = 0
-    seed: int = 0
-    train_split: Literal["train", "val", "test"] = "train"
-    test_split: Literal["train", "val", "test"] = "test"
-    size: int = 32
-    shift: int = 2
-    mirror: bool = False
-    held_out: bool = False
-
-
-@dataclass(frozen=True)
-class Network:
-    """A plain ViT of timm's `VisionTransformer` with a class token."""
-
-    width: int = 64
-    depth: int = 6
-    heads: int = 4
-    patch_size: int = 4
-    image_size: int = 32
-    classes: int = 10
-
-    @property
-    def shape(self) -> Shape:
-        """For FLOP counts."""
-        return Shape(self.width, self.depth, self.image_size, self.patch_size, classes=self.classes)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A model made from the dense one.
-
-    Attributes:
-        name: in tables and, behind its stage, in the records.
-        router: of the routed model; ignored where `layers` is set.
-        capacity: share of tokens in routed blocks.
-        first, score, protect_prefix, k_align: as in `amod.convert`.
-        layers: depth of an isoFLOP model instead, 0 for none; `keep`: which layers.
-    """
-
-    name: str
-    router: str = "attention"
-    capacity: float = 1.0
-    first: int = 1
-    score: Rows = "column-mean"
-    protect_prefix: bool = False
-    k_align: int = 1
-    layers: int = 0
-    keep: Keep = "first"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All stages on one kind of picture.
-
-    Attributes:
-        name, scale: what it is.
-        data, network: the task of the dense model, and its form.
-        dense: its training.
-        capacities: of the conversion without training.
-        finetune: the fine-tuning of every arm; `rates` has each router's learning rate, chosen on
-            tuning seeds (results/protocol.md).
-        finetuned: capacities that are fine-tuned.
-        target, transfer: the task of the transfer and its training; None for none.
-        ablated: capacity of the ablations; 0 for none.
-        importance: number of test pictures for leave-one-out importance.
-        seeds: of a quick run.
-        tries: learning rates to choose from; where there are any, the recipe is the tuning of
-            `rates` and fine-tunes every router at each, at the smallest capacity.
-    """
-
-    name: str
-    scale: Scale
-    data: Data
     network: Network
     dense: Schedule
-    capacities: tuple[float, ...]
+    view: Shift
     finetune: Schedule
-    finetuned: tuple[float, ...]
-    rates: tuple[tuple[str, float], ...]
-    target: Data | None = None
-    transfer: Schedule | None = None
+    rates: dict[str, float]
+    capacities: tuple[float, ...]
+    pictures: int
     ablated: float = 0.0
-    importance: int = 64
-    seeds: tuple[int, ...] = (0, 1, 2)
-    tries: tuple[float, ...] = ()
+    other: DataSource | None = None
+    transfer: Schedule | None = None
 
-    @property
-    def tag(self) -> str:
-        """`digits` of `routing_digits` and `routing_digits_smoke_tuning`: in ids and file names."""
-        return self.name.split("_")[1]
+    def base(self) -> Arm:
+        """The dense model."""
+        return Arm("dense", Dense(self.network, self.dense, self.view), stages.dense)
 
-    @property
-    def examined(self) -> tuple[str, ...]:
-        """Fine-tuned arms whose rankings are compared with leave-one-out importance."""
-        return tuple(f"{router}-{max(self.finetuned):g}" for router in ("attention", *LINEAR))
+    def tuned(self, schedule: Schedule, variant: Variant) -> Schedule:
+        """The schedule with the rate that was tuned for this variant."""
+        rate = self.rates["isoflop" if variant.layers else variant.router]
+        return replace(schedule, learning_rate=rate)
 
-    def rate(self, arm: Arm) -> float:
-        """Fine-tuning rate of an arm: its router's, or the depth-cut model's."""
-        name = "isoflop" if arm.layers else arm.router.removesuffix("-again")
-        return dict(self.rates)[name]
+    def cut(self, capacity: float, larger: bool = False) -> list[Variant]:
+        """Fewer layers: of the cost nearest to a capacity's, or the next at or above it."""
+        layers = isoflop_layers(self.network.shape, capacity)[larger]
+        return [Variant(layers=layers, keep=keep) for keep in KEPT]
 
 
-def routed_arms(capacity: float) -> list[Arm]:
-    """One arm a router at this capacity."""
-    return [Arm(f"{router}-{capacity:g}", router, capacity) for router in ROUTERS]
-
-
-def isoflop_arms(network: Network, capacity: float, larger: bool = False) -> list[Arm]:
-    """Depth-cut models of nearest cost; or, if that is another depth, of the next larger one."""
-    nearest, above = isoflop_layers(network.shape, capacity)
-    if larger and above == nearest:
-        return []
-    layers = above if larger else nearest
+def conversions(plan: Plan, base: Arm) -> list[Arm]:
+    """Without training: every router and vote at every capacity, and fewer layers."""
+    rows = [Variant(router) for router in ROUTERS]
+    rows += [Variant(score="patch-rows"), Variant(score="cls-row"), Variant(protect_prefix=True)]
+    rows.append(Variant("other-image"))
+    routed = [replace(row, capacity=capacity) for row in rows for capacity in CAPACITIES]
+    cut = [variant for capacity in CAPACITIES for variant in plan.cut(capacity)]
     return [
-        Arm(f"isoflop-{keep}-{layers}-{capacity:g}", layers=layers, keep=keep, capacity=capacity)
-        for keep in KEPT
+        Arm(f"converted, {v.full}", Converted(v), stages.converted, (base,))
+        for v in dict.fromkeys([*routed, *cut])
     ]
 
 
-def conversion_arms(recipe: Recipe) -> dict[str, list[Arm]]:
-    """Rows of the conversion without training: by name, an arm for each capacity."""
-    rows = {r: [Arm(r, r, capacity) for capacity in recipe.capacities] for r in ROUTERS}
-    for rows_name in ("patch-rows", "cls-row"):
-        rows[rows_name] = [
-            Arm(rows_name, "attention", capacity, score=rows_name) for capacity in recipe.capacities
+def importances(plan: Plan, base: Arm) -> list[Arm]:
+    """Rankings in the dense model against leave-one-out importance."""
+    rankings = (
+        Variant(),
+        Variant(score="cls-row"),
+        Variant("l2norm"),
+        Variant("random"),
+        Variant("other-image"),
+    )
+    return [
+        Arm(f"importance, {v.words}", Importance(v, plan.pictures), stages.importance, (base,))
+        for v in rankings
+    ]
+
+
+def finetuned(plan: Plan, base: Arm, variant: Variant, control: bool = False) -> Arm:
+    """One variant, trained on; the rankings of learned routers and attention are examined."""
+    examined = variant in [Variant(r, max(plan.capacities)) for r in ("attention", *LEARNED)]
+    config = Finetuned(
+        variant, plan.tuned(plan.finetune, variant), plan.view, plan.pictures if examined else 0
+    )
+    words = "dense" if variant == Variant() else variant.full
+    return Arm(f"fine-tuned, {words}", config, stages.finetuned, (base,), control=control)
+
+
+def finetunes(plan: Plan, base: Arm) -> list[Arm]:
+    """The dense model, every router and the nearest depth-cut models at each capacity."""
+    found = [Variant()]
+    for capacity in plan.capacities:
+        found += [Variant(router, capacity) for router in ROUTERS] + plan.cut(capacity)
+    return [finetuned(plan, base, variant) for variant in dict.fromkeys(found)]
+
+
+def finetuned_controls(plan: Plan, base: Arm, before: Sequence[Arm]) -> list[Arm]:
+    """Larger depth-cut models, other random tokens, ablations; without what is there already."""
+    found = [variant for c in plan.capacities for variant in plan.cut(c, larger=True)]
+    found.append(Variant("random-again", min(plan.capacities)))
+    if plan.ablated:
+        attention = Variant("attention", plan.ablated)
+        found += [
+            Variant("attention-multiplied", plan.ablated),
+            replace(attention, first=plan.network.depth // 2),
+            replace(attention, protect_prefix=True),
+            replace(attention, score="patch-rows"),
+            replace(attention, score="cls-row"),
         ]
-    rows["protected"] = [
-        Arm("protected", "attention", capacity, protect_prefix=True)
-        for capacity in recipe.capacities
-    ]
-    rows["other-image"] = [
-        Arm("other-image", "other-image", capacity) for capacity in recipe.capacities
-    ]
-    for keep in KEPT:
-        rows[f"isoflop-{keep}"] = [
-            Arm(f"isoflop-{keep}", layers=isoflop_layers(recipe.network.shape, c)[0], keep=keep,
-                capacity=c)
-            for c in recipe.capacities
-        ]  # fmt: skip
-    return rows
+    arms = [finetuned(plan, base, variant, control=True) for variant in dict.fromkeys(found)]
+    return [arm for arm in arms if arm.id not in {other.id for other in before}]
 
 
-def aligned_arms(recipe: Recipe) -> list[Arm]:
-    """A number of tokens that is a multiple of 8, where attention's is not one anyway."""
-    tokens = (recipe.network.image_size // recipe.network.patch_size) ** 2 + 1
+def transfers(plan: Plan, base: Arm) -> list[Arm]:
+    """Other classes at the smallest capacity, with accuracy every quarter of an epoch."""
+    if plan.transfer is None or not isinstance(plan.other, DigitCanvases):
+        return []
+    least, schedule = min(plan.capacities), plan.transfer
+    quarter = max(1, plan.other.train_length // schedule.batch_size // 4)
+    routed = [Variant(router, least) for router in ("attention", *LEARNED)]
     return [
-        Arm("aligned", capacity=capacity, k_align=8)
-        for capacity in recipe.capacities
+        Arm(
+            f"transferred, {v.full}",
+            Transferred(
+                v, plan.tuned(schedule, v), plan.view, evaluations=schedule.steps // quarter
+            ),
+            stages.transferred,
+            (base,),
+            data=plan.other,
+        )
+        for v in [*routed, *plan.cut(least)]
+    ]
+
+
+def further_controls(plan: Plan, base: Arm) -> list[Arm]:
+    """Aligned numbers of tokens, the oracle, and routing from the first step on."""
+    tokens = plan.network.shape.tokens
+    aligned = [
+        Variant(capacity=capacity, k_align=8)
+        for capacity in CAPACITIES
         if tokens_kept(capacity, tokens) != tokens_kept(capacity, tokens, 8)
     ]
-
-
-def scratch_arms(recipe: Recipe) -> list[Arm]:
-    """Routed from the first step on, at the largest capacity (table 8); with the ablations."""
-    capacity = max(recipe.finetuned)
-    routed = routed_arms(capacity) if recipe.ablated else []
-    return [arm for arm in routed if arm.router in ("attention", *LINEAR)]
-
-
-def finetune_arms(recipe: Recipe) -> list[Arm]:
-    """The dense model trained on, every router and the nearest isoFLOP models at each capacity."""
-    arms = [Arm("dense", "attention", 1.0)]
-    for capacity in recipe.finetuned:
-        arms += routed_arms(capacity) + isoflop_arms(recipe.network, capacity)
-    return arms
-
-
-def control_arms(recipe: Recipe) -> list[Arm]:
-    """Fine-tuned with `--controls`: larger isoFLOP models, other random tokens, ablations."""
-    arms = [a for c in recipe.finetuned for a in isoflop_arms(recipe.network, c, larger=True)]
-    least, c = min(recipe.finetuned), recipe.ablated
-    arms.append(Arm(f"random-again-{least:g}", "random-again", least))
-    if c:
-        arms += [
-            Arm(f"multiplied-{c:g}", "attention-multiplied", c),
-            Arm(f"later-half-{c:g}", "attention", c, first=recipe.network.depth // 2),
-            Arm(f"protected-{c:g}", "attention", c, protect_prefix=True),
-            Arm(f"patch-rows-{c:g}", "attention", c, score="patch-rows"),
-            Arm(f"cls-row-{c:g}", "attention", c, score="cls-row"),
-        ]
-    return arms
-
-
-def transfer_arms(recipe: Recipe) -> list[Arm]:
-    """The routers and the nearest isoFLOP models at the smallest capacity."""
-    capacity = min(recipe.finetuned)
-    routed = [arm for arm in routed_arms(capacity) if arm.router in ("attention", *LINEAR)]
-    return [*routed, *isoflop_arms(recipe.network, capacity)]
-
-
-def tried_arms(recipe: Recipe) -> list[Arm]:
-    """An arm for each of `rates`, at the smallest capacity."""
-    capacity = min(recipe.finetuned)
-    cut = isoflop_arms(recipe.network, capacity)[0]
-    return [
-        replace(cut, name=name) if name == "isoflop" else Arm(name, name, capacity)
-        for name, _ in recipe.rates
+    found = [
+        Arm(f"converted, {v.full}", Converted(v), stages.converted, (base,), control=True)
+        for v in aligned
+    ]
+    found += [
+        Arm(
+            f"oracle, {v.share}",
+            Oracle(v, 4 * plan.pictures),
+            stages.oracle,
+            (base,),
+            control=True,
+        )
+        for v in (Variant(capacity=capacity) for capacity in CAPACITIES)
+    ]
+    routed = [Variant(router, max(plan.capacities)) for router in ("attention", *LEARNED)]
+    return found + [
+        Arm(
+            f"from scratch, {v.full}",
+            Scratch(v, plan.network, plan.dense, plan.view),
+            stages.scratch,
+            control=True,
+        )
+        for v in (routed if plan.ablated else [])
     ]
 
 
-def canvas(digits: tuple[int, ...]) -> SceneConfig:
-    """One digit of 14 to 20 of 32 pixels, three pieces of others and noise on a photograph.
+def routing(name: str, scale: Scale, data: DataSource, plan: Plan) -> Study:
+    """All arms on one kind of picture, with their tables and figures."""
+    base = plan.base()
+    arms = [base, *conversions(plan, base), *importances(plan, base), *finetunes(plan, base)]
+    arms += transfers(plan, base)
+    arms += finetuned_controls(plan, base, arms) + further_controls(plan, base)
+    smoke = scale == "smoke"
+    name = f"{name}_smoke" if smoke else name
+    made = [tables.conversion, tables.finetuning, tables.importance]
+    made += [tables.transfer] if plan.transfer else []
+    made += [tables.scratch] if plan.ablated else []
+    drawn = [figures.conversion, *([figures.transfer] if plan.transfer else [])]
+    claims = [] if smoke else [*accuracy_claims(name, arms), *importance_claims(name, arms)]
+    made += [] if smoke else [tables.verdicts, tables.importance_verdicts]
+    return Study(
+        name, scale, data, tuple(arms), (0,) if smoke else (0, 1, 2),
+        tuple(made), tuple(drawn), tuple(claims),
+    )  # fmt: skip
 
-    Gray ink, upright and clearly lighter: a small ViT learns from scratch only slowly.
-    """
-    return SceneConfig(
-        size=32,
-        digits=digits,
-        min_digits=1,
-        max_digits=1,
-        min_scale=14,
-        max_scale=20,
-        rotation=5,
-        shear=0.0,
-        occlusion=0.0,
-        min_contrast=0.5,
-        colour=0.0,
-        brighter=True,
-        backdrop=0.3,
-        clutter=3,
+
+def digits_plan(scale: Scale) -> tuple[DigitCanvases, Plan]:
+    """Pictures and settings of `routing_digits`; its tuning has the same."""
+    smoke = scale == "smoke"
+    data = DigitCanvases(
+        "cluttered digits 0-4",
+        canvas((0, 1, 2, 3, 4)),
+        train_length=64 if smoke else 4000,
+        test_length=32 if smoke else 500,
+    )
+    other = DigitCanvases(
+        "cluttered digits 5-9",
+        canvas((5, 6, 7, 8, 9)),
+        train_length=64 if smoke else 1000,
+        test_length=32 if smoke else 300,
+        seed=1,
+    )
+    return data, Plan(
+        network=Network(16, 4, 2, 8, classes=5) if smoke else Network(classes=5),
+        dense=from_scratch(4, 16) if smoke else from_scratch(1000),
+        view=Shift(2),
+        finetune=Schedule(2, 16) if smoke else Schedule(40, 64),
+        rates=DIGIT_RATES,
+        capacities=(0.25,) if smoke else (0.5, 0.125),
+        pictures=4 if smoke else 64,
+        ablated=0.25 if smoke else 0.125,
+        other=other,
+        transfer=Schedule(4, 16) if smoke else Schedule(80, 64),
     )
 
 
-DIGIT_RATES = (
-    ("attention", 3e-4),
-    ("attention-multiplied", 1e-3),
-    ("linear", 1e-3),
-    ("linear-sigmoid", 1e-3),
-    ("linear-unit", 1e-3),
-    ("random", 1e-3),
-    ("l2norm", 1e-3),
-    ("isoflop", 1e-4),
-)
-CIFAR_RATES = tuple((name, 1e-4 if name == "isoflop" else 1e-3) for name, _ in DIGIT_RATES)
-"""Both as tuned on seed 100, results/protocol.md."""
+def cifar10_plan(scale: Scale) -> Plan:
+    """Settings of `routing_cifar10`; its tuning has the same."""
+    smoke = scale == "smoke"
+    return Plan(
+        network=Network(16, 4, 2, 8) if smoke else Network(depth=8),
+        dense=from_scratch(4, 16) if smoke else from_scratch(1500),
+        view=Shift(2, mirror=True),
+        finetune=Schedule(2, 16) if smoke else Schedule(60, 64),
+        rates=CIFAR_RATES,
+        capacities=(0.25,) if smoke else (0.5, 0.125),
+        pictures=4 if smoke else 64,
+    )
 
 
 def from_scratch(steps: int, batch_size: int = 64) -> Schedule:
@@ -288,7 +276,7 @@ def from_scratch(steps: int, batch_size: int = 64) -> Schedule:
     return Schedule(steps, batch_size, learning_rate=1e-3, warmup=0.05, weight_decay=0.0)
 
 
-def routing_digits(scale: Scale = "cpu") -> Recipe:
+def routing_digits(scale: Scale) -> Study:
     """Tables 1, 3, 4 and figures 4, 7, 8, 11 as mechanisms, on cluttered digit canvases.
 
     Cells: none of the paper's numbers; its claims, on data where the relevant patches are known.
@@ -296,103 +284,24 @@ def routing_digits(scale: Scale = "cpu") -> Recipe:
     Deviations: composed pictures of 32 pixels, a ViT of 6 layers and width 64 trained for minutes;
     AdamW throughout, rates tuned for every router alike.
     """
-    smoke = scale == "smoke"
-    data = Data(
-        "cluttered digits 0-4",
-        canvas((0, 1, 2, 3, 4)),
-        train_length=64 if smoke else 4000,
-        test_length=32 if smoke else 500,
-    )
-    other = replace(
-        data,
-        name="cluttered digits 5-9",
-        scenes=canvas((5, 6, 7, 8, 9)),
-        train_length=64 if smoke else 1000,
-        test_length=32 if smoke else 300,
-        seed=1,
-    )
-    return Recipe(
-        name="routing_digits_smoke" if smoke else "routing_digits",
-        scale=scale,
-        data=data,
-        network=Network(16, 4, 2, 8, classes=5) if smoke else Network(classes=5),
-        dense=from_scratch(4, 16) if smoke else from_scratch(1000),
-        capacities=(0.7, 0.5, 0.25, 0.125),
-        finetune=Schedule(2, 16) if smoke else Schedule(40, 64),
-        finetuned=(0.25,) if smoke else (0.5, 0.125),
-        rates=DIGIT_RATES,
-        target=other,
-        transfer=Schedule(4, 16) if smoke else Schedule(80, 64),
-        ablated=0.25 if smoke else 0.125,
-        importance=4 if smoke else 64,
-        seeds=(0,) if smoke else (0, 1, 2),
-    )
+    data, plan = digits_plan(scale)
+    return routing("routing_digits", scale, data, plan)
 
 
-def routing_cifar10(scale: Scale = "cpu") -> Recipe:
+def routing_cifar10(scale: Scale) -> Study:
     """The same on real photographs: CIFAR-10 in class folders, `--data DIR` with train/ and test/.
 
     Cells: none of the paper's numbers; its claims.
     Cost: cpu about 40 minutes on two cores for 5 seeds.
     Deviations: as of `routing_digits`; no transfer, no ablations.
     """
-    smoke = scale == "smoke"
-    return Recipe(
-        name="routing_cifar10_smoke" if smoke else "routing_cifar10",
-        scale=scale,
-        data=Data("CIFAR-10", mirror=True),
-        network=Network(16, 4, 2, 8) if smoke else Network(depth=8),
-        dense=from_scratch(4, 16) if smoke else from_scratch(1500),
-        capacities=(0.7, 0.5, 0.25, 0.125),
-        finetune=Schedule(2, 16) if smoke else Schedule(60, 64),
-        finetuned=(0.25,) if smoke else (0.5, 0.125),
-        rates=CIFAR_RATES,
-        importance=4 if smoke else 64,
-        seeds=(0,) if smoke else (0, 1, 2),
-    )
+    return routing("routing_cifar10", scale, SmallPhotographs("CIFAR-10"), cifar10_plan(scale))
 
 
-def routing_digits_tuning(scale: Scale = "cpu") -> Recipe:
-    """Three tries of every router's rate, scored on canvases of the `val` digits.
+def flops(scale: Scale) -> Study:
+    """The paper's FLOP columns from a closed form.
 
-    Cells: none. Cost: five minutes.
+    Cells: all GFLOPs of tables 1, 2 and 4 to 9 and figure 8. Cost: seconds, nothing is trained.
+    Deviations: cells that cannot be reproduced are listed with the reason.
     """
-    recipe = routing_digits(scale)
-    return _tuning(recipe, replace(recipe.data, test_split="val"))
-
-
-def routing_cifar10_tuning(scale: Scale = "cpu") -> Recipe:
-    """Three tries of every router's rate, scored on a held-out fifth of the training pictures.
-
-    Cells: none. Cost: a quarter of an hour.
-    """
-    recipe = routing_cifar10(scale)
-    return _tuning(recipe, replace(recipe.data, held_out=True))
-
-
-def _tuning(recipe: Recipe, data: Data) -> Recipe:
-    name, tries = f"{recipe.name}_tuning", (1e-4, 3e-4, 1e-3)
-    # Without the rates that were chosen from it: a try is the same before and after.
-    rates = tuple((router, 0.0) for router, _ in recipe.rates)
-    return replace(
-        recipe, name=name, data=data, rates=rates, tries=tries, target=None, transfer=None,
-        seeds=(100,),
-    )  # fmt: skip
-
-
-FUNCTIONS: dict[str, Callable[[Scale], Recipe]] = {
-    "digits": routing_digits,
-    "cifar10": routing_cifar10,
-    "digits-tuning": routing_digits_tuning,
-    "cifar10-tuning": routing_cifar10_tuning,
-}
-
-
-def find_recipe(table: str, scale: str) -> Recipe:
-    """The recipe of a table at a scale; UserError for a table or scale that there is not."""
-    if table not in FUNCTIONS:
-        raise UserError(f"unknown table {table!r}: choose one of {', '.join(FUNCTIONS)}")
-    for known in SCALES:
-        if known == scale:
-            return FUNCTIONS[table](known)
-    raise UserError(f"{table} has no scale {scale!r}: choose one of {', '.join(SCALES)}")
+    return Study("flops", scale, Arithmetic(), (), (0,), tables=(tables.flops,))

@@ -1,229 +1,161 @@
-"""The stages of an experiment: train (densely or routed), convert, fine-tune, transfer, ask."""
+"""The stages: train (densely or routed), take given weights, convert, fine-tune, transfer, ask.
+
+Each is a function of an arm's config and of where it runs. What other arms start from is left as
+`model.safetensors` in the run's folder.
+"""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass, field, replace
+import math
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
+from timm.data import create_transform
 from torch import Tensor
 
 import amod
-from amod.method.flops import Shape, dense_macs, routed_macs
+from amod.method.flops import shape_of
 from amod.method.importance import auc, leave_one_out, pearson, ranked_by, spearman
 from amod.rivals.baselines import cut_depth
-from amod.study.recipes import Arm, Data, Network, Recipe
-from amod.train import Job, Outcome, train
-from amod.use.accuracy import top_accuracy
-from amod.use.data import PLAIN, Arrays, Shift, batches, patch_relevance
+from amod.rivals.controls import CONTROLS
+from amod.study.configs import (
+    Converted,
+    Crops,
+    Dense,
+    Finetuned,
+    Given,
+    Importance,
+    Network,
+    Oracle,
+    Scratch,
+    Transferred,
+    Variant,
+    View,
+)
+from amod.train import Job, Trainer, train
+from amod.train import Outcome as Trained
+from amod.use.data import patch_relevance
 from amod.use.schedule import Schedule
-from repro_shared.evidence.records import recipe_hash
-from repro_shared.runtime.files import atomic_write_bytes, ensure_output_dir
-from repro_shared.runtime.progress import say
+from amod.use.views import eval_transform
+from amod.use.weights import classes_in, create_model, load_weights
+from repro_shared.datasets import views
+from repro_shared.datasets.views import PLAIN, Seeded, batches
+from repro_shared.evidence.records import MOST_POINTS
+from repro_shared.metrics.classification import top_accuracy
+from repro_shared.runtime.distributed import processes
+from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed, seed_everything
+from repro_shared.runtime.weights import read_weights, save_weights
+from repro_shared.study.paper import Context, Outcome, Start
+from repro_shared.study.trip import steps_through
+
+MODEL = "model.safetensors"
 
 
-@dataclass(frozen=True)
-class DenseKey:
-    """What decides a dense model; its hash is kept with the weights."""
-
-    data: Data
-    network: Network
-    dense: Schedule
-
-
-@dataclass(frozen=True)
-class Run:
-    """One record to be made.
-
-    Attributes:
-        name: its arm in the records.
-        arms: what is made of the dense model, or trained from its start: one for each capacity of a
-            conversion, else one.
-        schedule: the arm's own training, if it has one.
-        transferred: it trains on the recipe's target.
-        pictures: how many test pictures leave-one-out importance looks at, the first ones.
-    """
-
-    name: str
-    arms: tuple[Arm, ...] = ()
-    schedule: Schedule | None = None
-    transferred: bool = False
-    pictures: int = 0
+@steps_through(Trainer.step)
+def dense(config: Dense, ctx: Context) -> Outcome:
+    """Train a dense model from scratch."""
+    seed_everything(derive_seed(ctx.seed, "initialise"))
+    done = _train(config, ctx, new_model(config.network), PLAIN, config.evaluations)
+    save_model(done.model, ctx)
+    return _outcome(done, Variant())
 
 
-@dataclass
-class Experiment:
-    """An open recipe: pictures in memory, folders checked."""
-
-    recipe: Recipe
-    out: Path
-    device: str
-    train: Arrays
-    test: Arrays
-    target_train: Arrays | None = None
-    target_test: Arrays | None = None
-
-    @property
-    def key(self) -> str:
-        """Hash of the recipe, of whatever seeds: what all records of one set share."""
-        return recipe_hash(replace(self.recipe, seeds=()))
-
-    def fingerprint(self, run: Run) -> str:
-        """Of the training and test pictures of a run."""
-        parts = [self.train, self.test]
-        if run.transferred:
-            parts += [part for part in (self.target_train, self.target_test) if part]
-        return "+".join(part.fingerprint()[:32] for part in parts)
-
-    def work(self, arm: str, seed: int) -> Path:
-        """Checkpoints and dense weights of a run; not evidence, safe to delete."""
-        return self.out / "work" / self.recipe.name / arm / f"seed-{seed}"
+@steps_through(load_weights)
+def given(config: Given, ctx: Context) -> Outcome:
+    """Somebody's weights of a timm model, or random ones; every tensor must fit."""
+    settings = dict(config.settings)
+    if ctx.data.path is None:
+        start = derive_seed(ctx.seed, "initialise")
+        state = create_model(config.model, config.classes, start, **settings).state_dict()
+    else:
+        state = read_weights(ctx.data.path)
+        if not any(name.startswith("routers.") for name in state):
+            model = create_model(config.model, classes_in(ctx.data.path), **settings)
+            load_weights(model, ctx.data.path)
+    save_weights(state, ctx.folder / MODEL)
+    return Outcome({"parameters": float(sum(value.numel() for value in state.values()))})
 
 
-@dataclass
-class Result:
-    """What a stage found, for the record."""
-
-    metrics: dict[str, float]
-    macs: int | None = None
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    samples: int = 0
-    peak_memory_mb: float = 0.0
+@steps_through(top_accuracy)
+def converted(config: Converted, ctx: Context) -> Outcome:
+    """Accuracy right after conversion (the paper's table 3)."""
+    model = from_start(config.variant, ctx)
+    loader = batches(ctx.data.test, test_view(ctx.starts[0], model), workers=ctx.workers)
+    return Outcome({"accuracy": top_accuracy(model.to(ctx.device), loader)[0]})
 
 
-def dense(experiment: Experiment, run: Run, seed: int) -> Result:
-    """Train the dense model from scratch and keep its weights for the other stages."""
-    recipe = experiment.recipe
-    seed_everything(derive_seed(seed, "initialise"))
-    job = _job(experiment, new_model(recipe.network), recipe.dense, seed, run)
-    outcome = train(replace(job, evaluate_every=max(1, recipe.dense.steps // 5)))
-    weights = {k: v.contiguous().cpu() for k, v in outcome.model.state_dict().items()}
-    path = dense_path(experiment, seed)
-    ensure_output_dir(path.parent)
-    atomic_write_bytes(path, safetensors.torch.save(weights, {"key": _dense_key(experiment)}))
-    return _result(experiment, outcome, dense_macs(recipe.network.shape), seed, run)
-
-
-def convert(experiment: Experiment, run: Run, seed: int) -> Result:
-    """Accuracy right after conversion, for each capacity (the paper's table 3)."""
-    test, device = experiment.test, experiment.device
-    whole = top_accuracy(dense_model(experiment, seed).to(device), batches(test))[0]
-    metrics = {}
-    for arm in run.arms:
-        model = build(arm, dense_model(experiment, seed), seed).to(device)
-        found = top_accuracy(model, batches(test))[0]
-        metrics[f"accuracy/{arm.capacity:g}"] = found
-        metrics[f"retained/{arm.capacity:g}"] = 100 * found / whole if whole else 0.0
-    return Result(metrics)
-
-
-def oracle(experiment: Experiment, run: Run, seed: int) -> Result:
+@steps_through(leave_one_out)
+def oracle(config: Oracle, ctx: Context) -> Outcome:
     """Conversion that keeps the tokens of largest leave-one-out importance: it knows the labels.
 
-    On the run's pictures only; `dense` and `attention/...` are the accuracies on the same ones.
+    `dense` and `attention` are the accuracies of the dense model and of the router on the same
+    pictures, the first ones of the test set.
     """
-    model = build(run.arms[0], dense_model(experiment, seed), seed).to(experiment.device)
-    images, targets = _first_pictures(experiment, run)
+    model = from_start(config.variant, ctx).to(ctx.device)
+    images, targets = _first_pictures(config.pictures, ctx)
 
     def right() -> float:
         with torch.inference_mode():
             return 100 * float((model(images).argmax(dim=1) == targets).double().mean())
 
     amod.set_capacity(model, 1.0)
-    rises, _ = leave_one_out(model.eval(), images, targets)
+    rises, _ = leave_one_out(model, images, targets)
     metrics = {"pictures": float(len(images)), "dense": right()}
-    for arm in run.arms:
-        amod.set_capacity(model, arm.capacity)
-        metrics[f"attention/{arm.capacity:g}"] = right()
-        with ranked_by(model, rises):
-            metrics[f"accuracy/{arm.capacity:g}"] = right()
-    return Result(metrics)
+    amod.set_capacity(model, config.variant.capacity)
+    metrics["attention"] = right()
+    with ranked_by(model, rises):
+        metrics["accuracy"] = right()
+    return Outcome(metrics)
 
 
-def scratch(experiment: Experiment, run: Run, seed: int) -> Result:
-    """The dense model's training, from the same start, routed from the first step on."""
-    (arm,) = run.arms
-    recipe = experiment.recipe
-    seed_everything(derive_seed(seed, "initialise"))
-    model = build(arm, new_model(recipe.network), seed)
-    outcome = train(_job(experiment, model, recipe.dense, seed, run))
-    return _result(experiment, outcome, macs(arm, recipe.network.shape), seed, run)
-
-
-def finetune(experiment: Experiment, run: Run, seed: int) -> Result:
-    """Equal steps for every arm, from the same dense weights, in the same data order."""
-    (arm,) = run.arms
-    assert run.schedule is not None
-    model = build(arm, dense_model(experiment, seed), seed)
-    outcome = train(_job(experiment, model, run.schedule, seed, run))
-    found = _result(experiment, outcome, macs(arm, experiment.recipe.network.shape), seed, run)
-    if run.pictures:
-        found.metrics |= agreement(experiment, run, outcome.model, seed)
-    return found
-
-
-def transfer(experiment: Experiment, run: Run, seed: int) -> Result:
-    """Other classes, few pictures: accuracy every quarter of an epoch (figure 4)."""
-    (arm,) = run.arms
-    source, test = experiment.target_train, experiment.target_test
-    assert run.schedule is not None
-    assert source is not None
-    model = build(arm, dense_model(experiment, seed), seed)
-    seed_everything(derive_seed(seed, "head"))
-    model.reset_classifier(len(source.classes))
-    job = _job(experiment, model, run.schedule, seed, run)
-    quarter = max(1, len(source) // run.schedule.batch_size // 4)
-    outcome = train(replace(job, train=source, test=test, evaluate_every=quarter))
-    shape = replace(experiment.recipe.network.shape, classes=len(source.classes))
-    found = _result(experiment, outcome, macs(arm, shape), seed, run)
-    points = [point["accuracy"] for point in outcome.curve]
-    found.metrics["area"] = sum(points) / len(points)
-    return found
-
-
-def importance(experiment: Experiment, run: Run, seed: int) -> Result:
+@steps_through(leave_one_out)
+def importance(config: Importance, ctx: Context) -> Outcome:
     """Does the ranking agree with leave-one-out importance in the dense model (figure 7)?"""
-    (arm,) = run.arms
-    model = build(arm, dense_model(experiment, seed), seed).to(experiment.device)
-    return Result(agreement(experiment, run, model, seed))
+    model = from_start(config.variant, ctx).to(ctx.device)
+    return Outcome(agreement(model, config.pictures, ctx))
 
 
-def agreement(experiment: Experiment, run: Run, model: Any, seed: int) -> dict[str, float]:
-    """Rank correlation of ranking and importance, and how well the ranking finds the digit.
+@steps_through(Trainer.step)
+def finetuned(config: Finetuned, ctx: Context) -> Outcome:
+    """Train on from the dense weights (tables 1 and 7): equal steps and data order for every arm.
 
-    Returns:
-        `spearman`, mean over images and routed blocks; `pearson`, of image means, mean over blocks;
-        both by block too; `auc`, where the relevant patches are known.
+    A classifier of another number of classes is replaced.
     """
-    test = experiment.test
-    images, targets = _first_pictures(experiment, run)
-    seed_everything(derive_seed(seed, "importance"))
-    rises, rankings = leave_one_out(model.eval(), images, targets)
-    ranks = {i: float(spearman(rankings[i], rises[i]).mean()) for i in rises}
-    means = {i: float(pearson(rankings[i].mean(0)[None], rises[i].mean(0)[None])) for i in rises}
-    metrics = {"spearman": _mean(ranks), "pearson": _mean(means)}
-    metrics |= {f"spearman/{i}": value for i, value in ranks.items()}
-    metrics |= {f"pearson/{i}": value for i, value in means.items()}
-    if test.masks is not None:
-        patches = patch_relevance(test.masks[: len(images)], experiment.recipe.network.patch_size)
-        relevant = torch.from_numpy(patches)
-        found = {i: float(auc(r[:, 1:].cpu(), relevant).mean()) for i, r in rankings.items()}
-        metrics |= {"auc": _mean(found), **{f"auc/{i}": value for i, value in found.items()}}
-    return metrics
+    model = from_start(config.variant, ctx)
+    if model.num_classes != len(ctx.data.classes):
+        _new_head(model, ctx)
+    done = _train(config, ctx, model, test_view(ctx.starts[0], model), config.evaluations)
+    found = _outcome(done, config.variant, curve=config.evaluations > 0)
+    if config.pictures:
+        found.metrics |= agreement(done.model, config.pictures, ctx)
+    if config.keep:
+        save_model(done.model, ctx)
+    return found
 
 
-def _first_pictures(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
-    test, device = experiment.test, experiment.device
-    count = min(run.pictures, len(test))
-    images = torch.stack([PLAIN(test[i][0], 0) for i in range(count)])
-    return images.to(device), torch.from_numpy(test.targets[:count]).to(device)
+@steps_through(Trainer.step)
+def transferred(config: Transferred, ctx: Context) -> Outcome:
+    """Other classes (tables 4 and 5, figure 4): `area` is the mean accuracy along the curve."""
+    model = from_start(config.variant, ctx)
+    _new_head(model, ctx)
+    done = _train(config, ctx, model, test_view(ctx.starts[0], model), config.evaluations)
+    found = _outcome(done, config.variant, curve=True)
+    points = [point["accuracy"] for point in done.curve]
+    found.metrics["area"] = sum(points) / len(points)
+    if config.keep:
+        save_model(done.model, ctx)
+    return found
+
+
+@steps_through(Trainer.step)
+def scratch(config: Scratch, ctx: Context) -> Outcome:
+    """The dense model's training, from the same start, routed from the first step on (table 8)."""
+    seed_everything(derive_seed(ctx.seed, "initialise"))
+    model = build(config.variant, new_model(config.network), ctx.seed)
+    return _outcome(_train(config, ctx, model, PLAIN), config.variant)
 
 
 def new_model(network: Network) -> Any:
@@ -240,99 +172,158 @@ def new_model(network: Network) -> Any:
     )
 
 
-def build(arm: Arm, model: Any, seed: int) -> Any:
-    """Make an arm's model of the dense one; a learned router's start depends on the seed alone."""
-    if arm.layers:
-        return cut_depth(model, arm.layers, arm.keep)
-    seed_everything(derive_seed(seed, "router"))
-    return amod.convert(
-        model,
-        capacity=arm.capacity,
-        first=arm.first,
-        router=CONTROLS.get(arm.router, arm.router),
-        score=arm.score,
-        protect_prefix=arm.protect_prefix,
-        k_align=arm.k_align,
-    )
+def build(variant: Variant, model: Any, seed: int) -> Any:
+    """Make a variant of a dense model, in place; UserError for settings that cannot work.
+
+    A learned router's start depends on the seed alone.
+    """
+    try:
+        if variant.layers:
+            return cut_depth(model, variant.layers, variant.keep)
+        seed_everything(derive_seed(seed, "router"))
+        return amod.convert(
+            model,
+            capacity=variant.capacity,
+            first=variant.first,
+            router=CONTROLS.get(variant.router, variant.router),
+            score=variant.score,
+            protect_prefix=variant.protect_prefix,
+            k_align=variant.k_align,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
-def macs(arm: Arm, shape: Shape) -> int:
-    """Cost of an arm's forward pass."""
-    if arm.layers:
-        return dense_macs(replace(shape, depth=arm.layers))
-    linear = arm.router.startswith("linear")
-    return routed_macs(shape, arm.capacity, first=arm.first, linear_router=linear)
+def from_start(variant: Variant, ctx: Context) -> Any:
+    """The variant of the dense model that the run starts from, with its weights, to be scored."""
+    (start,) = ctx.starts
+    config, path = start.arm.config, start.folder / MODEL
+    if isinstance(config, Given):
+        model = create_model(config.model, classes_in(path), **dict(config.settings))
+    else:
+        model = new_model(config.network)
+    return with_weights(variant, model, path, ctx.seed)
 
 
-def dense_path(experiment: Experiment, seed: int) -> Path:
-    """Where the dense model's weights lie."""
-    return experiment.work("dense", seed) / "model.safetensors"
-
-
-def dense_model(experiment: Experiment, seed: int) -> Any:
-    """The dense model of this seed, trained again if its weights are gone or of another recipe."""
-    path = dense_path(experiment, seed)
-    if _key_of(path) != _dense_key(experiment):
-        say(f"{experiment.recipe.name} seed {seed}: training the dense model")
-        dense(experiment, Run("dense"), seed)
-    model = new_model(experiment.recipe.network)
-    model.load_state_dict(safetensors.torch.load_file(path))
+def with_weights(variant: Variant, model: Any, path: Path | str, seed: int) -> Any:
+    """The variant with weights of a file, those of a dense model or of one routed in this way."""
+    if variant.layers:
+        load_weights(model, path)
+        return build(variant, model, seed).eval()
+    model = build(variant, model, seed)
+    load_weights(model, path)
     return model.eval()
 
 
-def _dense_key(experiment: Experiment) -> str:
-    recipe = experiment.recipe
-    key = recipe_hash(DenseKey(recipe.data, recipe.network, recipe.dense))
-    return f"{key}/{amod.METHOD_VERSION}/{experiment.fingerprint(Run('dense'))}"
+def train_view(view: View, model: Any) -> views.View:
+    """How training sees its pictures."""
+    if not isinstance(view, Crops):
+        return view
+    config = eval_transform(model)[1]
+    kept = {name: config[name] for name in ("input_size", "interpolation", "mean", "std")}
+    return Seeded(
+        create_transform(
+            **kept, is_training=True, hflip=0.5 if view.mirror else 0.0, color_jitter=0.0
+        )
+    )
 
 
-def _key_of(path: Path) -> str:
+def test_view(start: Start, model: Any) -> views.View:
+    """How pictures are scored: timm's way for its own models."""
+    return Seeded(eval_transform(model)[0]) if isinstance(start.arm.config, Given) else PLAIN
+
+
+def agreement(model: Any, pictures: int, ctx: Context) -> dict[str, float]:
+    """Rank correlation of ranking and importance, and how well the ranking finds the digit.
+
+    Returns:
+        `spearman`, mean over images and routed blocks; `pearson`, of image means, mean over blocks;
+        both by block too; `auc`, where the relevant patches are known.
+    """
+    images, targets = _first_pictures(pictures, ctx)
+    seed_everything(derive_seed(ctx.seed, "importance"))
+    rises, rankings = leave_one_out(model.eval(), images, targets)
+    ranks = {i: float(spearman(rankings[i], rises[i]).mean()) for i in rises}
+    means = {i: float(pearson(rankings[i].mean(0)[None], rises[i].mean(0)[None])) for i in rises}
+    metrics = {"spearman": _mean(ranks), "pearson": _mean(means)}
+    metrics |= {f"spearman/{i}": value for i, value in ranks.items()}
+    metrics |= {f"pearson/{i}": value for i, value in means.items()}
+    masks = getattr(ctx.data.test, "masks", None)
+    if masks is not None:
+        patch = model.patch_embed.patch_size[0]
+        relevant = torch.from_numpy(patch_relevance(masks[: len(images)], patch))
+        found = {i: float(auc(r[:, 1:].cpu(), relevant).mean()) for i, r in rankings.items()}
+        metrics |= {"auc": _mean(found), **{f"auc/{i}": value for i, value in found.items()}}
+    return metrics
+
+
+def save_model(model: Any, ctx: Context) -> None:
+    """Leave the weights in the run's folder; of several processes the first one does."""
+    if processes(ctx.device)[0] == 0:
+        save_weights(model, ctx.folder / MODEL)
+
+
+def _train(
+    config: Dense | Finetuned | Scratch,
+    ctx: Context,
+    model: Any,
+    scored: views.View,
+    evaluations: int = 0,
+) -> Trained:
+    """Train to the end, or go on from a checkpoint."""
+    schedule: Schedule = config.schedule.resolved(len(ctx.data.train))
+    return train(
+        Job(
+            model=model,
+            train=ctx.data.train,
+            test=ctx.data.test,
+            schedule=schedule,
+            seed=ctx.seed,
+            view=train_view(config.view, model),
+            test_view=scored,
+            directory=ctx.folder / "checkpoints",
+            identity=ctx.key,
+            evaluate_every=max(1, schedule.steps // evaluations) if evaluations else 0,
+            checkpoint_every=max(100, schedule.steps // 20),
+            workers=ctx.workers,
+            device=ctx.device,
+            label=ctx.label,
+        )
+    )
+
+
+def _outcome(done: Trained, variant: Variant, curve: bool = False) -> Outcome:
+    """The last point of the curve, not the best one; of long curves every so many points."""
+    last, stride = done.curve[-1], math.ceil(len(done.curve) / MOST_POINTS)
+    points = done.curve[::-1][::stride][::-1]
+    columns: dict[str, list[float | None]] = {
+        "step": [point["step"] for point in points],
+        "accuracy": [float(f"{point['accuracy']:.5g}") for point in points],
+    }
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("key"))
-    except (OSError, safetensors.SafetensorError):
-        return ""
-
-
-def _job(experiment: Experiment, model: Any, schedule: Schedule, seed: int, run: Run) -> Job:
-    data = experiment.recipe.data
-    identity = (experiment.key, run.name, amod.METHOD_VERSION, experiment.fingerprint(run), seed)
-    return Job(
-        model=model,
-        train=experiment.train,
-        test=experiment.test,
-        schedule=schedule,
-        seed=seed,
-        view=Shift(data.shift, data.mirror),
-        directory=experiment.work(run.name, seed) / "checkpoints",
-        identity="/".join(map(str, identity)),
-        device=experiment.device,
-        label=f"{run.name} seed {seed}",
+        macs = variant.macs(shape_of(done.model))
+    except ValueError:  # a model that the closed form does not cover
+        macs = None
+    return Outcome(
+        {"accuracy": last["accuracy"], "loss": last["loss"]},
+        done.seconds,
+        done.samples,
+        macs,
+        done.peak_memory_mb or None,
+        columns if curve else {},
     )
 
 
-def _result(experiment: Experiment, outcome: Outcome, macs: int, seed: int, run: Run) -> Result:
-    """The last point of the curve, not the best one; checkpoints are no longer needed."""
-    shutil.rmtree(experiment.work(run.name, seed) / "checkpoints", ignore_errors=True)
-    metrics = {"accuracy": outcome.curve[-1]["accuracy"], "loss": outcome.curve[-1]["loss"]}
-    return Result(
-        metrics, macs, outcome.curve, outcome.seconds, outcome.samples, outcome.peak_memory_mb
-    )
+def _new_head(model: Any, ctx: Context) -> None:
+    seed_everything(derive_seed(ctx.seed, "head"))
+    model.reset_classifier(len(ctx.data.classes))
 
 
-def _from_another_image(x: Tensor, scores: Tensor) -> Tensor:
-    """Each image is routed by its neighbour's scores."""
-    return scores.roll(1, dims=0)
-
-
-def _other_draws(x: Tensor, scores: Tensor) -> Tensor:
-    """Random tokens, others than those of the router `random` at the same state."""
-    torch.rand(x.shape[:2])
-    return torch.rand(x.shape[:2]).to(x.device)
-
-
-CONTROLS = {"other-image": _from_another_image, "random-again": _other_draws}
-"""Routers that are no method, but negative controls."""
+def _first_pictures(pictures: int, ctx: Context) -> tuple[Tensor, Tensor]:
+    test = ctx.data.test
+    count = min(pictures, len(test))
+    images = torch.stack([PLAIN(test[i][0], 0) for i in range(count)])
+    return images.to(ctx.device), torch.from_numpy(test.targets[:count]).to(ctx.device)
 
 
 def _mean(values: dict[int, float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -18,7 +18,7 @@ class Schedule:
     """Optimiser, length and regularisation of one training.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps; 0 trains `epochs` instead.
         batch_size: pictures a step, over all processes.
         optimiser: adamw, or sgd with Nesterov momentum (timm's).
         learning_rate: the peak; linear warm-up, then a cosine to zero.
@@ -30,9 +30,10 @@ class Schedule:
         ema: decay of the averaged weights that are evaluated, 0 for none.
         amp: none, bfloat16, or float16 with gradient scaling.
         checkpointing: recompute activations in the backward pass, to save memory.
+        epochs: length in passes over the training set, where `steps` is 0.
     """
 
-    steps: int
+    steps: int = 0
     batch_size: int = 64
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
@@ -46,11 +47,13 @@ class Schedule:
     ema: float = 0.0
     amp: Literal["none", "bfloat16", "float16"] = "none"
     checkpointing: bool = False
+    epochs: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained; UserError names the value."""
         for name, holds in {
-            "steps": self.steps >= 1,
+            "steps": self.steps >= 0,
+            "epochs": 0 <= self.epochs < math.inf,
             "batch_size": self.batch_size >= 1,
             "learning_rate": 0 < self.learning_rate < math.inf,
             "warmup": 0 <= self.warmup <= 1,
@@ -62,6 +65,14 @@ class Schedule:
         }.items():
             if not holds:
                 raise UserError(f"{name} {getattr(self, name)} is out of range")
+        if not (self.steps or self.epochs):
+            raise UserError(f"steps {self.steps}, epochs {self.epochs} is out of range: give one")
+
+    def resolved(self, images: int) -> Schedule:
+        """The schedule in steps, at least one, for a training set of so many images."""
+        if self.steps:
+            return self
+        return replace(self, steps=max(1, round(self.epochs * images / self.batch_size)))
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ..., steps - 1."""

@@ -1,0 +1,212 @@
+"""`amod train` and `amod transfer`: an arm that the user fills in, on class folders of their own.
+
+The stages and settings are those of the studies at the paper's scale. Under torchrun the first
+process keeps the records, and the others train with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch.distributed as dist
+import tyro
+
+from amod.method.model import PRESETS
+from amod.study import stages
+from amod.study.configs import Crops, Finetuned, Given, Transferred, Variant
+from amod.study.data import ImageFolders, RandomWeights, WeightsFile
+from amod.study.paper_tables import FINETUNE, TRANSFER
+from amod.study.stages import MODEL, with_weights
+from amod.use.schedule import Schedule, mixing
+from amod.use.weights import check_preset, classes_in, create_model
+from repro_shared.evidence.records import RunRecord
+from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.distributed import from_first, processes
+from repro_shared.runtime.errors import UserError
+from repro_shared.study.alone import run_alone
+from repro_shared.study.paper import Arm, Context, Outcome, Paper, Study
+from repro_shared.study.session import Session
+
+Flat = tyro.conf.OmitArgPrefixes
+Device = Literal["cpu", "cuda"]
+Preset = Literal["paper", "practical"]
+HALF, CROPS = Variant(capacity=0.5), Crops()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training takes place: nothing here decides its result but the seed.
+
+    Attributes:
+        data: folder with train/ and val/ (or test/), class folders in each.
+        weights: checkpoint of the dense or routed model; random weights without.
+        out: output folder: model.safetensors and the records; a killed run resumes.
+        seed: of data order, views and new weights.
+        workers: loading processes.
+        device: cpu or cuda.
+    """
+
+    data: str = ""
+    weights: str | None = None
+    out: str = "runs/amod-train"
+    seed: int = 0
+    workers: int = 0
+    device: Device = "cpu"
+
+    def check(self) -> None:
+        """UserError for what cannot be used."""
+        check_device(self.device)
+        if not self.data:
+            raise UserError("no data: give a folder with train/ and val/ with --data DIR")
+        if self.workers < 0:
+            raise UserError(f"--workers must be 0 or more, got {self.workers}")
+        if self.seed < 0:
+            raise UserError(f"--seed must be 0 or more, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Own:
+    """The verbs on the user's own pictures, for a `Paper`."""
+
+    paper: Paper
+
+    def train(
+        self,
+        place: Annotated[Place, Flat] = Place(),
+        variant: Annotated[Variant, Flat] = HALF,
+        schedule: Annotated[Schedule, Flat] = FINETUNE,
+        view: Annotated[Crops, Flat] = CROPS,
+        *,
+        model: str = "deit_small_patch16_224",
+        preset: Preset = "paper",
+        evaluations: int = 10,
+    ) -> None:
+        """Fine-tune a routed model on class folders, as table 1; under torchrun on several GPUs.
+
+        Args:
+            place: where.
+            variant: what is made of the model; capacity 1 trains it densely.
+            schedule: how long and how.
+            view: how training sees its pictures.
+            model: a timm model name, e.g. deit_small_patch16_224.
+            preset: practical sets --first, --protect-prefix and --k-align.
+            evaluations: how often accuracy is measured.
+        """
+        arm = Arm("fine-tuned", Finetuned(variant, schedule, view), stages.finetuned)
+        self._run(arm, place, model, preset, evaluations)
+
+    def transfer(
+        self,
+        place: Annotated[Place, Flat] = Place(),
+        variant: Annotated[Variant, Flat] = HALF,
+        schedule: Annotated[Schedule, Flat] = TRANSFER,
+        view: Annotated[Crops, Flat] = CROPS,
+        *,
+        model: str = "deit_small_patch16_224",
+        preset: Preset = "paper",
+        evaluations: int = 10,
+    ) -> None:
+        """Transfer a routed model to other classes, as tables 4 and 5, with a new classifier.
+
+        Args:
+            place: where.
+            variant: what is made of the model; capacity 1 trains it densely.
+            schedule: how long and how.
+            view: how training sees its pictures.
+            model: a timm model name, e.g. deit_small_patch16_224.
+            preset: practical sets --first, --protect-prefix and --k-align.
+            evaluations: how often accuracy is measured.
+        """
+        arm = Arm("transferred", Transferred(variant, schedule, view), stages.transferred)
+        self._run(arm, place, model, preset, evaluations)
+
+    def _run(self, arm: Arm, place: Place, model: str, preset: str, evaluations: int) -> None:
+        """Fill in the arm, run it, and put its weights where the user wants them."""
+        place.check()
+        check_preset(preset)
+        if evaluations < 1:
+            raise UserError(f"--evaluations must be at least 1, got {evaluations}")
+        folder, out = Path(place.data), Path(place.out)
+        source = ImageFolders("own pictures", scored="val" if (folder / "val").is_dir() else "test")
+        classes = len(source.open(folder).classes)
+        variant = replace(arm.config.variant, **PRESETS[preset])
+        if variant.layers:
+            variant = Variant(layers=variant.layers, keep=variant.keep)
+        config = replace(arm.config, variant=variant, evaluations=evaluations, keep=True)
+        check_start(config, model, place.weights, classes)
+        start = Arm("given", Given(model, 0 if place.weights else classes), stages.given)
+        if place.weights:
+            start = replace(start, data=WeightsFile(model, place.weights), seed=0)
+        else:
+            start = replace(start, data=RandomWeights())
+        arm = replace(arm, config=config, starts_from=(start,))
+        study = Study("own", "paper", source, (start, arm), (place.seed,))
+        session = Session(self.paper, study, out, folder, place.device, place.workers)
+        made = together(session, place.seed)
+        if made is not None:
+            record, work = made
+            _publish(work, out)
+            steps = record.samples // config.schedule.batch_size
+            accuracy = record.metrics["accuracy"]
+            print(f"{model}: accuracy {accuracy:.2f} % after {steps} steps, in {out}")
+        if dist.is_initialized():
+            dist.barrier()  # torchrun ends all processes when one has ended
+            dist.destroy_process_group()
+
+
+def check_start(config: Finetuned, model: str, weights: str | None, classes: int) -> None:
+    """UserError for what would be refused once training begins, before anything is written."""
+    network = create_model(model, classes_in(weights) if weights else classes)
+    if weights:
+        with_weights(config.variant, network, weights, 0)
+    else:
+        stages.build(config.variant, network, 0)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.schedule.batch_size % world:
+        problem = f"does not divide over {world} processes"
+        raise UserError(f"--batch-size {config.schedule.batch_size} {problem}")
+    mixing(config.schedule, classes, world)
+
+
+def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
+    """`run_alone`; under torchrun by the first process, and the others train with it.
+
+    Returns:
+        The record and its folder, or None in other processes than the first.
+    """
+    rank, world = processes(session.device)
+    if world == 1:
+        return run_alone(session, seed)
+    *starts, arm = session.study.arms
+    if rank:
+        ctx: Context | None = from_first(lambda: None, session.device)
+        if ctx is not None:
+            data = session.open(session.study.source(arm))
+            arm.run(arm.config, replace(ctx, data=data))
+        return None
+    called: list[Context] = []
+
+    def run(config: Any, ctx: Context) -> Outcome:
+        called.append(ctx)
+        from_first(lambda: replace(ctx, data=None), session.device)
+        return arm.run(config, ctx)
+
+    session.study = replace(session.study, arms=(*starts, replace(arm, run=run)))
+    try:
+        return run_alone(session, seed)
+    finally:
+        if not called:  # finished before, or refused: the others need not wait
+            from_first(lambda: None, session.device)
+
+
+def _publish(work: Path, out: Path) -> None:
+    """Move the trained weights to the output folder; UserError if they are nowhere."""
+    if (work / MODEL).is_file():
+        (work / MODEL).replace(out / MODEL)
+        shutil.rmtree(out / "work", ignore_errors=True)
+    elif not (out / MODEL).is_file():
+        raise UserError(f"{out / MODEL} is gone: remove {out} to train again")

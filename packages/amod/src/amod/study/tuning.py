@@ -1,0 +1,56 @@
+"""The tuning of the routing studies' learning rates: the same tries for every router."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from amod.study import stages, tables
+from amod.study.configs import Finetuned, Variant
+from amod.study.data import SmallPhotographs
+from amod.study.recipes import Plan, cifar10_plan, digits_plan
+from repro_shared.study.paper import Arm, DataSource, Scale, Study
+
+TRIES = (1e-4, 3e-4, 1e-3)
+SEEDS = (100,)
+
+
+def tuning(name: str, scale: Scale, data: DataSource, plan: Plan) -> Study:
+    """The dense model, and every variant at the smallest capacity at each rate."""
+    base, least = plan.base(), min(plan.capacities)
+    variants = [
+        plan.cut(least)[0] if router == "isoflop" else Variant(router, least)
+        for router in plan.rates
+        if router != "random-again"  # a control: it has the rate of `random`
+    ]
+    arms = [
+        Arm(
+            f"tried, {variant.full}, rate {rate:g}",
+            Finetuned(variant, replace(plan.finetune, learning_rate=rate), plan.view),
+            stages.finetuned,
+            (base,),
+        )
+        for variant in variants
+        for rate in TRIES
+    ]
+    smoke = "_smoke" if scale == "smoke" else ""
+    return Study(
+        f"{name}{smoke}_tuning", scale, data, (base, *arms), SEEDS, tables=(tables.tuning,)
+    )
+
+
+def routing_digits_tuning(scale: Scale) -> Study:
+    """Three tries of every router's rate, scored on canvases of the `val` digits.
+
+    Cells: none. Cost: five minutes. Deviations: as of `routing_digits`.
+    """
+    data, plan = digits_plan(scale)
+    return tuning("routing_digits", scale, replace(data, test_split="val"), plan)
+
+
+def routing_cifar10_tuning(scale: Scale) -> Study:
+    """Three tries of every router's rate, scored on a held-out fifth of the training pictures.
+
+    Cells: none. Cost: a quarter of an hour. Deviations: as of `routing_cifar10`.
+    """
+    data = SmallPhotographs("CIFAR-10", held_out=True)
+    return tuning("routing_cifar10", scale, data, cifar10_plan(scale))
