@@ -136,6 +136,10 @@ class Preparation(Protocol):
         """The study with what the facts decide; without facts a guess, for `--plan`."""
         ...
 
+    def concerns(self, arm: Arm) -> bool:
+        """Whether a run of this arm has to be followed by `close`."""
+        ...
+
     def close(self, study: Study, session: Any, facts: dict[str, Any]) -> dict[str, Any]:
         """The facts after runs were made."""
         ...

@@ -75,7 +75,8 @@ def run_missing(
             if made_before and (arm.id, own, session.key(arm, seed)) in session.known:
                 continue
             say(f"{study.name} seed {own}, run {number} of {len(ready)}: {arm.name}")
-            facts = _noted(session, facts, closed=False)
+            if study.prepare is not None and study.prepare.concerns(arm):
+                facts = _noted(session, facts, closed=False)
             try:
                 _record(session, arm, seed)
             except UserError as error:

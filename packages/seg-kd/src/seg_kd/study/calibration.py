@@ -92,6 +92,10 @@ class EqualTime:
 
         return replace(study, arms=tuple(map(filled, study.arms)))
 
+    def concerns(self, arm: Arm) -> bool:
+        """Whether its time counts: that of a student."""
+        return isinstance(arm.config, Student)
+
     def close(self, study: Study, session: Session, facts: dict[str, Any]) -> dict[str, Any]:
         """A second calibration, after the runs."""
         return {**facts, "last": compact(self._calibrate(study, session, objectives(study)))}

@@ -133,6 +133,10 @@ class Affordable:
         arm = replace(arm, config=replace(arm.config, iterations=known))
         return replace(study, arms=(*others, arm))
 
+    def concerns(self, arm: Arm) -> bool:
+        """Nothing follows the run."""
+        return False
+
     def close(self, study: Study, session: Session, facts: dict[str, Any]) -> dict[str, Any]:
         """Nothing to add."""
         return facts
