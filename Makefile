@@ -22,13 +22,13 @@ $(PAPERS:%=reproduce-%): reproduce-%: setup ## run what a paper's tables lack: S
 reproduce-all: setup ## the same for every paper, one after the other
 	@ci/reproduce $(PAPERS)
 report: setup ## make the generated tables, figures and README blocks anew from the committed records
-	@ci/each report
+	@ci/each report && $(BIN)/python ci/overview
 $(PAPERS:%=bench-%): bench-%: setup ## speed as ratios, interleaved in one process: DEVICE=cpu|cuda
 	@$(BIN)/$* bench --device $(DEVICE)
 smoke: setup ## every recipe at the smoke scale, into a folder that is removed again
 	@ci/smoke
 fresh: setup ## check that the generated files are what `make report` would write
-	@ci/each report --check
+	@ci/each report --check && $(BIN)/python ci/overview --check
 wheels: setup ## build the wheels of all packages into dist/
 	@ci/wheels
 alone: wheels ## prove that the packages install and run without a checkout

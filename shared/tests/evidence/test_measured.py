@@ -83,9 +83,9 @@ TEXT = f"""\
 {",".join(COLUMNS)}
 feature-beats-plain,Feature beats plain,abstract/student/miou table1/student/miou,equal_time,\
 digit scenes,feature,plain,miou,mIoU points,63.0,61.0739,64.9261,1.0,0.780503,1.2195,5,0 1 2 3 4,\
-supported,2,cccccccccccc,2026-11-24
+supported,2,cccccccccccc,2026-11-24,False
 unrun,"'-1 is text, ""quoted"" too",abstract/student/miou table1/student/miou,equal_time,,other,\
-plain,miou,mIoU points,,,,,,,0,,not run,,,
+plain,miou,mIoU points,,,,,,,0,,not run,,,,False
 """
 
 
@@ -149,7 +149,7 @@ def test_only_the_runs_behind_the_numbers_give_origin() -> None:
         (",63.0,", ",many,", "line 2: value"),
         (",63.0,", ",inf,", "line 2: value"),
         ("0 1 2 3 4", "0 x", "line 2: seeds"),
-        (",not run,", ",", "line 3: 20 cells instead of 21"),
+        (",not run,", ",", "line 3: 21 cells instead of 22"),
     ],
 )
 def test_damage_names_the_line(tmp_path: Path, old: str, new: str, complaint: str) -> None:

@@ -45,6 +45,7 @@ class Claim:
     family: str | None = None  # claims of one name are corrected together by Holm; None: alone
     negative_control: bool = False  # the comparison is expected not to be supported
     unit: str = "points"  # of the effect, e.g. `mIoU points`
+    headline: bool = False  # stands in the repository's table of claims
 
     def __post_init__(self) -> None:
         if self.kind == "non-inferiority" and self.margin <= 0:

@@ -44,6 +44,7 @@ class Measured(pydantic.BaseModel):
     method_version: Annotated[int | None, EmptyIsNone]
     commit: str  # short ones of the records, joined by `+`; `-dirty` where one had changes
     date: str  # on which the last of the records was finished, UTC
+    headline: bool = False  # stands in the repository's table of claims
 
 
 COLUMNS = tuple(Measured.model_fields)
@@ -67,7 +68,7 @@ def _row(claim: Claim, verdict: Verdict, runs: Runs) -> Measured:
     short = (None if number is None else float(f"{number:.6g}") for number in found)
     numbers: dict[str, Any] = dict(zip(names, short, strict=True))
     days = [record.finished.astimezone(UTC).date().isoformat() for record in used]
-    of_claim = ("statement", "cells", "study", "arm", "rival", "metric", "unit")
+    of_claim = ("statement", "cells", "study", "arm", "rival", "metric", "unit", "headline")
     return Measured(
         claim=claim.id,
         **{name: getattr(claim, name) for name in of_claim},

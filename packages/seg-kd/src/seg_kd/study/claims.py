@@ -40,6 +40,7 @@ def claims_of(study: Study) -> tuple[Claim, ...]:
             seeds=SEEDS,
             family=f"equal-time-{data}",
             unit="mIoU points",
+            headline=True,
         )
         for objective, statement in STATEMENTS.items()
     ]
