@@ -15,8 +15,8 @@ from torch import nn
 from torchvision import transforms
 
 import amod
-import amod.use.evaluate as module
-from amod.use.evaluate import evaluate
+import amod.study.evaluate as module
+from amod.study.evaluate import evaluate
 from amod.use.weights import create_model
 from repro_shared.runtime.errors import UserError
 
