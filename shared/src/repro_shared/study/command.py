@@ -168,14 +168,18 @@ def _table(paper: Paper) -> Command:
 
 
 def _told(table: Table, arms: Sequence[Arm]) -> Arm:
-    """The arm of the table's first row that is one's name, else the study's last."""
+    """The arm of the first row that leads to an equation: named by its label, or holding it."""
+    names = {arm.name: arm for arm in arms}
     labels = [str(row[0]) for row in table.rows]
-    return next((arm for label in labels for arm in arms if arm.name == label), arms[-1])
+    exact = [names[label] for label in labels if label in names]
+    holding = [a for label in labels if label not in names for a in arms if label in a.name]
+    leading = [arm for arm in (*exact, *holding) if getattr(arm.config, "equations", ())]
+    return (leading or exact or list(arms[-1:]))[0]
 
 
 def trip_lines(paper: Paper, study: Study, arm: Arm) -> list[str]:
     """From a row to the equation: file and line of every hop."""
-    recipe = next(r for r in paper.recipes if study.name.startswith(r.name))
+    recipe = next(recipe for recipe, known in paper.every_study() if known.name == study.name)
     return [f"row        {arm.name}", *map(str, trip(recipe, arm))]
 
 
