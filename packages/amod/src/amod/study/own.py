@@ -154,7 +154,6 @@ class Own:
             accuracy = record.metrics["accuracy"]
             print(f"{model}: accuracy {accuracy:.2f} % after {steps} steps, in {out}")
         if dist.is_initialized():
-            dist.barrier()  # torchrun ends all processes when one has ended
             dist.destroy_process_group()
 
 
@@ -187,6 +186,7 @@ def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
         if ctx is not None:
             data = session.open(session.study.source(arm))
             arm.run(arm.config, replace(ctx, data=data))
+            dist.barrier()
         return None
     called: list[Context] = []
 
@@ -197,10 +197,13 @@ def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
 
     session.study = replace(session.study, arms=(*starts, replace(arm, run=run)))
     try:
-        return run_alone(session, seed)
+        made = run_alone(session, seed)
     finally:
         if not called:  # finished before, or refused: the others need not wait
             from_first(lambda: None, session.device)
+    if called:
+        dist.barrier()  # torchrun ends all processes when one has ended
+    return made
 
 
 def _publish(work: Path, out: Path) -> None:
