@@ -125,17 +125,25 @@ def accuracy_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
     return [*found, control]
 
 
+def _named(variant: Variant) -> str:
+    """A rival within a sentence."""
+    words = variant.words.replace("linear (", "the linear router (")
+    return f"the {words}" if words.startswith(("first ", "largest ")) else words
+
+
 def _conversion(study: str, arms: Sequence[Arm]) -> list[Claim]:
     """Right after conversion, at half of the tokens (table 3)."""
     return [
         _claim(
             study,
             f"converted-attention-beats-{rival}",
-            f"without training, at half of the tokens, attention keeps more accuracy than {rival}",
+            "without training, at half of the tokens, routing by attention keeps more accuracy "
+            f"than {_named(Variant(rival))}",
             find(arms, Converted, Variant("attention", 0.5)),
             find(arms, Converted, Variant(rival, 0.5)),
             "conversion",
             cells_of("table3", "at 50 %") if rival == "linear" else (),  # its one router
+            headline=rival == "random",
         )
         for rival in ("random", "l2norm", "linear")
     ]
@@ -145,22 +153,22 @@ def _finetuning(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]
     """Against the linear routers and the nearest depth-cut models (table 1)."""
     ours = Variant("attention", capacity)
     layers = depths(arms, capacity)[0]
-    rivals = [(r, f"the router {r}", "routers", Variant(r, capacity)) for r in LEARNED] + [
-        (f"isoflop-{keep}", f"{layers} layers ({keep})", "isoflop",
-         Variant(layers=layers, keep=keep))
-        for keep in KEPT
-    ]  # fmt: skip
+    first = Variant(layers=layers, keep="first")
+    rivals = [(r, "routers", Variant(r, capacity)) for r in LEARNED] + [
+        (f"isoflop-{keep}", "isoflop", Variant(layers=layers, keep=keep)) for keep in KEPT
+    ]
     return [
         _claim(
             study,
             f"attention-beats-{name}-{capacity:g}",
-            f"fine-tuned at {ours.share}, attention beats {words}",
+            f"fine-tuned with {ours.share} of the tokens, routing by attention beats {_named(rival)}",
             find(arms, Finetuned, ours),
             find(arms, Finetuned, rival),
             f"{family}-{capacity:g}",
             cells_of("table1", ours.share),
+            headline=capacity == 0.5 and rival in (Variant("linear", 0.5), first),
         )
-        for name, words, family, rival in rivals
+        for name, family, rival in rivals
     ]
 
 
@@ -170,11 +178,13 @@ def _transfer(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
         _claim(
             study,
             f"transfer-attention-beats-{rival}",
-            f"in transfer, accuracy averaged over training is higher than with {rival}",
+            "in transfer, accuracy averaged over training is higher with attention than with "
+            f"{_named(Variant(rival))}",
             find(arms, Transferred, Variant("attention", capacity)),
             find(arms, Transferred, Variant(rival, capacity)),
             "transfer",
             metric="area",
+            headline=rival == "linear",
         )
         for rival in LEARNED
     ]
@@ -187,11 +197,13 @@ def _scratch(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
         _claim(
             study,
             f"scratch-attention-beats-{rival}",
-            f"trained from scratch at {ours.share}, attention beats the router {rival}",
+            f"trained from scratch with {ours.share} of the tokens, routing by attention beats "
+            f"{_named(Variant(rival))}",
             find(arms, Scratch, ours),
             find(arms, Scratch, Variant(rival, capacity)),
             "scratch",
             cells_of("table8"),
+            headline=rival == "linear",
         )
         for rival in LEARNED
     ]
@@ -208,12 +220,14 @@ def importance_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
         _claim(
             study,
             f"importance-attention-beats-{name}",
-            f"attention ranks tokens more like their importance than {name}",
+            "attention ranks tokens more like their importance than "
+            f"{'fine-tuned ' if kind is Finetuned else ''}{_named(rival)}",
             find(arms, kind, ours),
             find(arms, kind, rival),
             "importance",
             metric="spearman",
             unit=RANK_CORRELATION,
+            headline=name == "random",
         )
         for kind, ours, rival, name in pairs
     ]
