@@ -161,7 +161,8 @@ def _finetuning(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]
         _claim(
             study,
             f"attention-beats-{name}-{capacity:g}",
-            f"fine-tuned with {ours.share} of the tokens, routing by attention beats {_named(rival)}",
+            f"fine-tuned with {ours.share} of the tokens, routing by attention beats "
+            f"{_named(rival)}",
             find(arms, Finetuned, ours),
             find(arms, Finetuned, rival),
             f"{family}-{capacity:g}",
