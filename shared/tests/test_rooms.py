@@ -20,8 +20,8 @@ ROOMS = {
     ),
     "metrics": ("segmentation", "classification", "detection", "ranking"),
     "timing": ("calibrate", "counts", "bench"),
-    "evidence": ("cells", "records", "tables", "figures", "claims", "cite"),
-    "study": ("paper", "run", "results", "publish", "command", "pages"),
+    "evidence": ("cells", "records", "run_folder", "tables", "figures", "claims", "cite"),
+    "study": ("paper", "protocols", "run", "results", "publish", "command", "pages"),
 }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from repro_shared.evidence import records as module
-from repro_shared.evidence.records import CURVES, DAMAGED, RUNS, SETS, Origin, RunFolder, RunRecord
+from repro_shared.evidence.records import Origin, RunRecord
+from repro_shared.evidence.run_folder import CURVES, DAMAGED, RUNS, SETS, RunFolder
 from repro_shared.runtime.errors import UserError
 
 ORIGIN = Origin(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from repro_shared.evidence.records import RunFolder
+from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.alone import run_alone
 from repro_shared.study.command import main

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from repro_shared.evidence.records import RunFolder
+from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.study.command import reproduce_study
 from repro_shared.study.keys import data_key, recipe_key

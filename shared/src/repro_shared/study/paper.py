@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.citation import Citation, Repository
@@ -19,6 +19,7 @@ from repro_shared.evidence.claims import Claim
 from repro_shared.evidence.tables import Table
 from repro_shared.runtime.cli import Command
 from repro_shared.runtime.errors import UserError
+from repro_shared.study.protocols import DataSource, Preparation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,37 +29,6 @@ if TYPE_CHECKING:
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
-
-
-class Data(Protocol):
-    """What a data source gives: the fingerprint of all that training and scoring read."""
-
-    @property
-    def fingerprint(self) -> str:
-        """As `repro_shared.datasets.fingerprint` makes them."""
-        ...
-
-
-class DataSource(Protocol):
-    """A data set by name; a frozen dataclass, so that equal sources are opened once."""
-
-    @property
-    def name(self) -> str:
-        """Its short name, in records."""
-        ...
-
-    @property
-    def sentence(self) -> str:
-        """What the pictures are and which of them are scored, for tables and figures."""
-        ...
-
-    def missing(self, folder: Path | None) -> list[str]:
-        """What is not there, in words; empty where `open` can be called."""
-        ...
-
-    def open(self, folder: Path | None) -> Any:
-        """Read it: a `Data`. `folder` is `--data`. UserError for what is wrong with it."""
-        ...
 
 
 @dataclass
@@ -120,33 +90,6 @@ class Arm:
     def steps(self) -> int:
         """Training steps, for the plan's cost: the config's `steps`, if it has one."""
         return int(getattr(self.config, "steps", 0))
-
-
-class Preparation(Protocol):
-    """What a study measures before its runs, and checks after them (seg-kd: the cost of a step).
-
-    What it finds are facts: plain values, kept as `prepared.json` beside the records.
-    """
-
-    def measure(self, study: Study, session: Any, facts: dict[str, Any] | None) -> dict[str, Any]:
-        """The facts, going on from earlier ones; `session` opens the data of arms."""
-        ...
-
-    def fill(self, study: Study, facts: dict[str, Any] | None) -> Study:
-        """The study with what the facts decide; without facts a guess, for `--plan`."""
-        ...
-
-    def concerns(self, arm: Arm) -> bool:
-        """Whether a run of this arm has to be followed by `close`."""
-        ...
-
-    def close(self, study: Study, session: Any, facts: dict[str, Any]) -> dict[str, Any]:
-        """The facts after runs were made."""
-        ...
-
-    def refuse(self, results: Results) -> None:
-        """UserError where the facts say that the runs do not hold what the study promises."""
-        ...
 
 
 @dataclass(frozen=True)

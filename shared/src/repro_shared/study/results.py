@@ -11,7 +11,8 @@ from typing import Any
 from repro_shared.evidence.cells import ReportedCell, read_cells
 from repro_shared.evidence.claims import Claim, Verdict, judge
 from repro_shared.evidence.measured import Measured, measure, read_measured
-from repro_shared.evidence.records import Curve, RunFolder, RunRecord
+from repro_shared.evidence.records import Curve, RunRecord
+from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.study.keys import recipe_key
 from repro_shared.study.paper import Arm, Paper, Study
 from repro_shared.study.session import filled, read_facts

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from repro_shared.evidence.records import Origin, RunFolder
+from repro_shared.evidence.records import Origin
+from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, sha256_bytes
 from repro_shared.runtime.progress import say
 from repro_shared.study.keys import data_key, recipe_key, seed_of
-from repro_shared.study.paper import Arm, DataSource, Paper, Study
+from repro_shared.study.paper import Arm, Paper, Study
+from repro_shared.study.protocols import DataSource
 
 FACTS = "prepared.json"
 

@@ -31,9 +31,7 @@ class Bench(pydantic.BaseModel):
 
     name: Id  # with model, sizes, device and what was special: no two lines share one
     settings: dict[str, Any]  # that the name stands for
-    seconds: dict[
-        str, list[Seconds]
-    ]  # seven digits: five would move tables
+    seconds: dict[str, list[Seconds]]  # seven digits: five would move tables
     warmup: pydantic.NonNegativeInt
     lead_in: pydantic.NonNegativeInt
     threads: pydantic.PositiveInt

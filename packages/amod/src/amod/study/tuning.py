@@ -8,7 +8,8 @@ from amod.study import stages, tables
 from amod.study.configs import Finetuned, Variant
 from amod.study.data import SmallPhotographs
 from amod.study.recipes import Plan, cifar10_plan, digits_plan
-from repro_shared.study.paper import Arm, DataSource, Scale, Study
+from repro_shared.study.paper import Arm, Scale, Study
+from repro_shared.study.protocols import DataSource
 
 TRIES = (1e-4, 3e-4, 1e-3)
 SEEDS = (100,)
