@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 import amod.use.registry  # noqa: F401 - registers the names with timm
-from seg_kd.use import adapter
+from seg_kd.use import adapter, models
 
 CONFIG: dict[str, Any] = {
     "type": "EncoderDecoder",
-    "data_preprocessor": adapter.preprocessor_config((64, 96)),
+    "data_preprocessor": models.preprocessor_config((64, 96)),
     "backbone": {
         "type": "TIMMBackbone",
         "model_name": "amod_deit_tiny_patch16_224",
