@@ -58,6 +58,7 @@ PAPER = Paper(
     distributions=(
         "seg-kd", "mmengine", "mmcv-lite", "onedl-mmsegmentation", "torchvision", "timm",
     ),
+    bench_table=bench.table,
     blocks=blocks,
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seg_kd import cli
-from seg_kd.study import own
+from seg_kd.study import own_arms
 from seg_kd.use.loop import ExactLoop
 from seg_kd.use.models import Model, model_config
 
@@ -80,7 +80,7 @@ def test_a_folder_keeps_its_run(
         return capsys.readouterr().err
 
     # Killed in its 60th iteration, after the checkpoint of the 50th, with a measured length.
-    monkeypatch.setattr(own, "affordable", lambda study, session, seconds: 70)
+    monkeypatch.setattr(own_arms, "affordable", lambda study, session, seconds: 70)
     step, calls = ExactLoop.step, iter(range(59))
 
     def interrupted(loop: ExactLoop) -> None:
@@ -98,7 +98,9 @@ def test_a_folder_keeps_its_run(
     assert "holds another run" in refused("--budget-seconds", "8")
     assert "holds another run" in refused("--iterations", "70")
     assert (out / "run.json").read_bytes() == kept  # nothing is lost by a wrong command
-    monkeypatch.setattr(own, "affordable", lambda study, session, seconds: 99)  # measured once only
+    monkeypatch.setattr(
+        own_arms, "affordable", lambda study, session, seconds: 99
+    )  # measured once only
     call(*command, "--budget-seconds", "9")
     assert json.loads((out / "scores.json").read_text())["iterations"] == 70
     assert not list(out.rglob("checkpoints"))

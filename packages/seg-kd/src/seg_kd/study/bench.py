@@ -10,8 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from repro_shared.evidence.tables import Column, Table
+from repro_shared.evidence.cells import slug
+from repro_shared.evidence.provenance import provenance
+from repro_shared.evidence.tables import Cell, Column, Interval, Table, write_tables
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import ensure_output_dir
 from repro_shared.study.paper import Context
+from repro_shared.timing.bench import Bench, add_bench, bench_of
 from repro_shared.timing.calibrate import calibrate
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, Objective
 from seg_kd.study import recipes
@@ -27,14 +32,22 @@ BASELINE = "teacher forward + student step"
 TARGETS = {"logit": 0.03, "feature": 0.05}
 
 
-def command(*, device: Literal["cpu", "cuda"] = "cpu", rounds: int = 64) -> None:
+def command(
+    *, device: Literal["cpu", "cuda"] = "cpu", rounds: int = 64, out: str | None = None
+) -> None:
     """Overhead of the distillation losses over teacher forward + student step, interleaved.
 
     Args:
         device: cpu or cuda.
         rounds: timed rounds.
+        out: keep the times of all rounds below this folder, and the table.
     """
-    print(bench(device, rounds).to_terminal())
+    folder = ensure_output_dir(out) if out else None
+    made = bench(device, rounds)
+    print(table(made).to_terminal())
+    if folder is not None:
+        add_bench(folder, made)
+        write_tables(folder / "tables", [table(made)])
 
 
 def median_interval(values: list[float]) -> tuple[float, float, float]:
@@ -48,13 +61,15 @@ def median_interval(values: list[float]) -> tuple[float, float, float]:
     return statistics.median(ordered), ordered[low], ordered[high]
 
 
-def bench(device: str, rounds: int) -> Table:
-    """Interleaved steps at the cpu recipe's shapes; returns the overheads.
+def bench(device: str, rounds: int) -> Bench:
+    """Interleaved steps at the shapes of the digit study at scale cpu.
 
     Args:
         device: cpu or cuda.
-        rounds: timed rounds per row.
+        rounds: timed rounds.
     """
+    if rounds < 1:
+        raise UserError(f"--rounds must be at least 1, got {rounds}")
     adapter.set_device(device)
     study = recipes.equal_time_digits("cpu")
     data = Scenes(recipes.SCENES, 64, 1).open(None)
@@ -63,37 +78,46 @@ def bench(device: str, rounds: int) -> Table:
     rows: dict[str, Objective] = {BASELINE: Objective("teacher-only")}
     rows |= {each.name: each for each in (LOGIT, FEATURE, FEATURE_LOGIT)}
     steps: dict[str, Callable[[], None]] = {}
+    origin = provenance(("seg-kd", "mmengine", "onedl-mmsegmentation"), __file__)
     with tempfile.TemporaryDirectory() as folder:
         for name, objective in rows.items():
             ctx = Context(data, 0, device, Path(folder) / objective.name, key="", label=name)
             config = replace(like, objective=objective, iterations=ENDLESS)
             job = replace(student_job(config, ctx, objective, network), teacher=network)
             steps[name] = start(replace(job, checkpoint_interval=0)).step
-        result = calibrate(steps, rounds=rounds)
-    cells = []
-    for name in rows:
-        low, high = result.spread(name, BASELINE)
-        pairs = zip(result.seconds[name], result.seconds[BASELINE], strict=True)
-        middle, below, above = median_interval([mine / base for mine, base in pairs])
+        timed = calibrate(steps, rounds=rounds)
+    what = "" if device == "cpu" else f" {timed.machine.get('gpu', device)}"
+    return bench_of(slug(f"overhead{what}"), timed, origin, device=device)
+
+
+def table(made: Bench) -> Table:
+    """What each objective adds to a step, in percent."""
+    cells: list[tuple[Cell, ...]] = []
+    for name, seconds in made.seconds.items():
+        pairs = zip(seconds, made.seconds[BASELINE], strict=True)
+        ends = median_interval([mine / base for mine, base in pairs])
+        middle, below, above = (100 * (ratio - 1) for ratio in ends)
+        _, low, high = made.ratio(name, BASELINE)
+        assert low is not None
+        assert high is not None
+        scatter = f"{100 * (low - 1):.1f} to {100 * (high - 1):.1f}"
         target = TARGETS.get(name)
-        cells.append((name, *(100 * (r - 1) for r in (middle, below, above, low, high)),
-                      None if target is None else 100 * target))  # fmt: skip
+        aim = None if target is None else 100 * target
+        cells.append((name, Interval(middle, below, above), scatter, aim))
     return Table(
-        "bench-overhead",
+        f"bench-{made.name}",
         "Overhead of the distillation losses over teacher forward + student step",
         (
             Column("step"),
             Column("overhead", "percent", 2),
-            Column("low", "percent", 2),
-            Column("high", "percent", 2),
-            Column("10 %", "percent", 2),
-            Column("90 %", "percent", 2),
-            Column("target", "percent", 0),
+            Column("single rounds, 10 to 90 %", "percent"),
+            Column("aim", "percent", 0),
         ),
         tuple(cells),
         (
-            f"{rounds} interleaved rounds, {result.threads} threads, {device}; overhead is the "
-            "median of the ratios taken round by round, low and high its 95 % interval from order "
-            "statistics, 10 % and 90 % how much single rounds scatter.",
+            f"{made.rounds} interleaved rounds, {made.threads} threads, "
+            f"{made.machine.get('gpu') or made.machine.get('cpu', 'unknown processor')}, torch "
+            f"{made.machine.get('torch', '?')}, {made.finished:%Y-%m-%d}. Overhead: median of the "
+            "ratios taken round by round, with its 95 % interval from order statistics.",
         ),
     )

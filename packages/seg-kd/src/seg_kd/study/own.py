@@ -10,151 +10,39 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sha256_file
+from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json
 from repro_shared.runtime.weights import load_strictly, read_weights
 from repro_shared.study.alone import run_alone
-from repro_shared.study.paper import Arm, Paper, Study
+from repro_shared.study.paper import Arm, Paper
 from repro_shared.study.publish import as_json
-from repro_shared.study.results import Results
 from repro_shared.study.run import context_of
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
-from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
+from repro_shared.timing.calibrate import plan_iterations
 from seg_kd.method.objectives import OBJECTIVES, PLAIN, Objective
-from seg_kd.study import stages
 from seg_kd.study.calibration import ENDLESS, REFERENCE
-from seg_kd.study.stages import WEIGHTS, File, Student, Teacher, load_teacher, student_job
+from seg_kd.study.own_arms import (
+    Affordable,
+    Images,
+    Length,
+    changed,
+    given_teacher,
+    own_study,
+)
+from seg_kd.study.stages import WEIGHTS, load_teacher, student_job
 from seg_kd.train import Optimiser, start
 from seg_kd.use import adapter
-from seg_kd.use.data import LabelMaps, View
 from seg_kd.use.evaluation import evaluate as score
 from seg_kd.use.models import own_model
 
 Flat = tyro.conf.OmitArgPrefixes
-UNUSED = Optimiser()  # of a teacher that is not trained here
 Device = Literal["cpu", "cuda"]
-
-
-@dataclass(frozen=True)
-class Images:
-    """The user's data and how training views are drawn.
-
-    Attributes:
-        data: folder with images/<split> and labels/<split>.
-        num_classes: number of classes; label values 0 .. num_classes - 1.
-        ignore: label values that count as unlabelled besides 255.
-        train_split: name of the training split.
-        val_split: name of the evaluation split.
-        crop: training crop, height and width in pixels.
-        flip: probability of a horizontal flip.
-        workers: data-loading processes.
-    """
-
-    data: str = ""
-    num_classes: int = 0
-    ignore: tuple[int, ...] = ()
-    train_split: str = "train"
-    val_split: str = "val"
-    crop: tuple[int, int] = (512, 512)
-    flip: float = 0.5
-    workers: int = 0
-
-    def source(self) -> LabelMaps:
-        """The data source.
-
-        Raises:
-            UserError: no folder, or a value out of its range.
-        """
-        if not self.data:
-            raise UserError("no data: give the folder with --data DIR")
-        if not 2 <= self.num_classes <= 254:
-            raise UserError(f"--num-classes must be 2 to 254, got {self.num_classes}")
-        if self.workers < 0:
-            raise UserError(f"--workers must be 0 or more, got {self.workers}")
-        return LabelMaps(
-            name=Path(self.data).name or "data",
-            classes=tuple(f"class {index}" for index in range(self.num_classes)),
-            ignore_values=(*self.ignore, 255),
-            train_split=self.train_split,
-            test_split=self.val_split,
-            own=True,
-        )
-
-    def view(self) -> View:
-        """How training views are drawn."""
-        return View(self.crop, flip=self.flip)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a training is.
-
-    Attributes:
-        iterations: of the complete polynomial schedule; or give budget_seconds.
-        budget_seconds: wall-clock budget; turned into iterations by timing this machine first.
-        seed: initialisation, order, augmentation, dropout.
-    """
-
-    iterations: int | None = None
-    budget_seconds: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.iterations is not None and self.iterations < 1:
-            raise UserError(f"--iterations must be at least 1, got {self.iterations}")
-
-
-@dataclass(frozen=True)
-class Affordable:
-    """The preparation of a training under a budget: its length, measured once.
-
-    Attributes:
-        seconds: the budget.
-    """
-
-    seconds: float
-
-    def measure(
-        self, study: Study, session: Session, facts: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        """Iterations that fit, from the median of 15 steps after 5."""
-        return facts or {"iterations": affordable(study, session, self.seconds)}
-
-    def fill(self, study: Study, facts: dict[str, Any] | None) -> Study:
-        """The student with its length."""
-        *others, arm = study.arms
-        known = facts["iterations"] if facts else 0
-        arm = replace(arm, config=replace(arm.config, iterations=known))
-        return replace(study, arms=(*others, arm))
-
-    def concerns(self, arm: Arm) -> bool:
-        """Nothing follows the run."""
-        return False
-
-    def close(self, study: Study, session: Session, facts: dict[str, Any]) -> dict[str, Any]:
-        """Nothing to add."""
-        return facts
-
-    def refuse(self, results: Results) -> None:
-        """Nothing to refuse."""
-
-
-def affordable(study: Study, session: Session, seconds: float) -> int:
-    """Iterations of the last arm that fit a budget in seconds."""
-    arm = study.arms[-1]
-    with tempfile.TemporaryDirectory() as folder:
-        ctx = context_of(session, arm, 0, Path(folder))
-        network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
-        config = replace(arm.config, iterations=ENDLESS)
-        job = student_job(config, ctx, config.objective, network)
-        step = start(replace(job, checkpoint_interval=0)).step
-        return iterations_for_budget(seconds, measure({"step": step}, rounds=15).median("step"))
 
 
 @dataclass(frozen=True)
@@ -346,86 +234,6 @@ class Own:
         }
         atomic_write_json(folder / "scores.json", scores)
         print(as_json(scores))
-
-
-def own_study(
-    images: Images,
-    source: LabelMaps,
-    optimiser: Optimiser,
-    model: str,
-    weights: str | None,
-    objective: Objective,
-    teacher: Arm | None,
-    iterations: int,
-) -> Study:
-    """A study of one student, the user's, with the user's teacher where there is one."""
-    config = Student(
-        own_model(model, images.num_classes, images.crop),
-        images.num_classes,
-        images.view(),
-        optimiser,
-        objective,
-        iterations=iterations,
-        start=given_file(weights) if weights else None,
-    )
-    starts = (teacher,) if teacher is not None and objective.needs_teacher else ()
-    arm = Arm(f"{objective.name} student", config, stages.student, starts_from=starts)
-    name = "train" if teacher is None else "distill"
-    return Study(name, "cpu", source, (*starts, arm), (0,))
-
-
-def given_teacher(images: Images, source: LabelMaps, name: str, weights: str) -> Arm:
-    """The user's teacher as an arm.
-
-    Raises:
-        UserError: no teacher, no weights, or a file that is not there.
-    """
-    if not name:
-        raise UserError("no teacher: give --teacher CONFIG.py and --teacher-weights FILE")
-    model = own_model(name, images.num_classes, images.crop)
-    if not weights:
-        raise UserError(f"no weights for {name}: give --teacher-weights FILE")
-    config = Teacher(model, images.num_classes, images.view(), UNUSED, given=given_file(weights))
-    return Arm("the user's teacher", config, stages.teacher, seed=0)
-
-
-def given_file(path: str) -> File:
-    """Weights of the user's; UserError if there is no such file."""
-    if not Path(path).is_file():
-        raise UserError(f"no weights at {path}")
-    return File(sha256_file(path), path)
-
-
-def changed(
-    objective: str,
-    logit_weight: float | None,
-    feature_weight: float | None,
-    temperature: float | None,
-) -> Objective:
-    """A preset with the user's settings.
-
-    Raises:
-        UserError: no such objective, one without distillation, or a setting without a term.
-    """
-    if objective not in OBJECTIVES:
-        raise UserError(f"unknown objective {objective!r}: choose {', '.join(OBJECTIVES)}")
-    chosen = OBJECTIVES[objective]
-    for flag, value, term in (
-        ("--logit-weight", logit_weight, chosen.logit_weight),
-        ("--temperature", temperature, chosen.logit_weight),
-        ("--feature-weight", feature_weight, chosen.feature_weight),
-    ):
-        if value is not None and not (term and value):
-            raise UserError(f"objective {objective!r} takes no {flag} {value:g}: choose another")
-    chosen = replace(
-        chosen,
-        logit_weight=chosen.logit_weight if logit_weight is None else logit_weight,
-        feature_weight=chosen.feature_weight if feature_weight is None else feature_weight,
-        temperature=chosen.temperature if temperature is None else temperature,
-    )
-    if not chosen.needs_teacher:
-        raise UserError(f"objective {objective!r} has no distillation term: use `seg-kd train`")
-    return chosen
 
 
 def publish_model(made: Path, folder: Path) -> None:
