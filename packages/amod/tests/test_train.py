@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 from torch import nn
 
 import amod
@@ -134,34 +133,6 @@ def test_a_diverged_run_stops() -> None:
         train(job(model=model))
     with pytest.raises(UserError, match="odd"):
         train(job(schedule=replace(job().schedule, mixup=0.5, batch_size=7)))
-
-
-def test_amod_train_under_torchrun_speaks_once(tmp_path: Path) -> None:
-    for part in ("train", "val"):
-        for name in ("dark", "bright"):
-            (tmp_path / part / name).mkdir(parents=True)
-            Image.new("RGB", (32, 32), "black" if name == "dark" else "white").save(
-                tmp_path / part / name / "1.png"
-            )
-    out = tmp_path / "out"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-        "--no-python", str(Path(sys.executable).parent / "amod"), "train",
-        "--model", "vit_tiny_patch16_224", "--data", str(tmp_path), "--out", str(out),
-        "--epochs", "1", "--batch-size", "2", "--weight-decay", "0.1", "--no-mirror",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("accuracy") == 1
-    log = json.loads((out / "log.json").read_text())
-    assert (log["schedule"]["weight_decay"], log["mirror"]) == (0.1, False)
-    made = (out / "model.safetensors").stat().st_mtime_ns
-    again = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert again.stdout == done.stdout
-    assert "finished" in again.stderr
-    assert (out / "model.safetensors").stat().st_mtime_ns == made
 
 
 def mislabelled() -> Arrays:

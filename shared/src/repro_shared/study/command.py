@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,8 @@ def _reproduce(paper: Paper) -> Command:
         workers: int = 0,
     ) -> None:
         check_device(device)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError("reproduce runs in one process: start it without torchrun")
         studies = paper.chosen(table, scale)
         check_data(studies, data)
         for study in studies:
