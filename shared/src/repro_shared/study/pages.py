@@ -8,12 +8,14 @@ from repro_shared.evidence.tables import Cell, Column, Interval, Table
 from repro_shared.study.results import Results
 
 
-def short_verdicts(found: Mapping[str, Results]) -> str:
-    """One row a claim of every study that has any, controls last: the README's table."""
+def short_verdicts(found: Mapping[str, Results], headlines: bool = False) -> str:
+    """One row a claim of every study that has any, controls last; or only the headlines."""
     rows: list[tuple[Cell, ...]] = []
     for results in found.values():
         claims = sorted(results.study.claims, key=lambda claim: claim.negative_control)
         for claim in claims:
+            if headlines and not claim.headline:
+                continue
             verdict = results.verdict(claim)
             effect = None
             if verdict.mean is not None:

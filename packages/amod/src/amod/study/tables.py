@@ -183,42 +183,6 @@ def finetuning(results: Results) -> Table:
     )
 
 
-def tuning(results: Results) -> Table:
-    """Accuracy of every router at every learning rate, and the rate of the best."""
-    arms, rows = results.study.arms, list[tuple[Cell, ...]]()
-    tried = dict.fromkeys(variants(arms, Finetuned))
-    rates = list(
-        dict.fromkeys(
-            arm.config.schedule.learning_rate for arm in arms if type(arm.config) is Finetuned
-        )
-    )
-    for variant in tried:
-        means = {}
-        for arm in arms:
-            if type(arm.config) is Finetuned and arm.config.variant == variant:
-                values = results.values(arm, "accuracy")
-                if values:
-                    means[arm.config.schedule.learning_rate] = sum(values) / len(values)
-        best = max(means, key=lambda rate: means[rate], default=None)
-        rows.append((variant.words, *(means.get(rate) for rate in rates), best and f"{best:g}"))
-    dense = next(iter(interval(results.values(base(results), "accuracy")) or (None,)))
-    rows.append(("dense, before", *(dense for _ in rates), None))
-    least = min(v.capacity for v in tried if not v.layers)
-    steps = next(arm.steps for arm in arms if type(arm.config) is Finetuned)
-    return Table(
-        f"tuning-{tag(results)}",
-        f"{results.study.name}: accuracy after {steps} steps at capacity {least:g}, by learning "
-        "rate",
-        (
-            Column("router"),
-            *(Column(f"at {rate:g}", "accuracy %", 1) for rate in rates),
-            Column("best rate"),
-        ),
-        tuple(rows),
-        notes(results, "No final run is scored on these pictures."),
-    )
-
-
 def transfer(results: Results) -> Table:
     """Final accuracy, its average over training, and how soon it is near a peak (figure 4)."""
     arms = [arm for arm in results.study.arms if type(arm.config) is Transferred]
