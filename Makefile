@@ -12,7 +12,7 @@ help: ## list the targets (the default)
 setup: ## make or update .venv from uv.lock (about 6 GiB); every other target does it first
 	@ci/setup
 test: setup ## run the tests: DEVICE=cuda adds those that need a GPU, ARGS="-k resume" goes to pytest
-	@ci/test $(ARGS)
+	@ci/test --device $(DEVICE) $(ARGS)
 lint: setup ## formatting, lint rules and import rules
 	@ci/lint
 types: setup ## static types
