@@ -27,7 +27,7 @@ from amod.study.configs import (
 )
 from amod.study.recipes import CAPACITIES, Plan, cifar10_plan, digits_plan, routing
 from amod.study.stages import build, new_model
-from amod.study.tuning import TRIES, routing_cifar10_tuning, routing_digits_tuning
+from amod.study.tuning import TRIES, by_rate, routing_cifar10_tuning, routing_digits_tuning
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import reproduce_study
 from repro_shared.study.keys import recipe_key
@@ -179,7 +179,7 @@ def test_tuning_gives_every_router_the_same_tries(tmp_path: Path) -> None:
         if arm.config.variant == Variant("l2norm", 0.25)
     ]
     assert losses[0] != losses[2]
-    made = tables.tuning(results)
+    made = by_rate(results)
     assert made.id == "tuning-digits"
     for router, *accuracies, best in made.rows[:-1]:
         assert best in ("0.0001", "0.0003", "0.001"), router
@@ -212,6 +212,7 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(UserError, match=r"needs CIFAR-10: a folder with train/ and test/"):
         run_missing(Session(PAPER, study, out), (0,))
     tuned = Session(PAPER, routing_cifar10_tuning("smoke"), out, data)
+    assert run_missing(tuned, (100,)) == 1 + 8 * 3
     held_out = tuned.open(tuned.study.data)
     assert (len(held_out.train), len(held_out.test)) == (32, 8)  # four fifths and one of `train`
     halves = [{p.tobytes() for p in part.pixels} for part in (held_out.train, held_out.test)]

@@ -131,22 +131,16 @@ def finetuned_rows(results: Results) -> list[tuple[str, Arm, float]]:
         beside = Variant(capacity=capacity).share
         return [(f"{arm.name}, beside {beside}", arm, capacity) for arm in found]
 
-    rows = []
-    for control in (False, True):
-        own = [arm for arm in arms if type(arm.config) is Finetuned and arm.control == control]
-        routed = [arm for arm in own if not arm.config.variant.layers]
-        if not control:
-            rows += [(arm.name, arm, 1.0) for arm in routed if arm.config.variant == Variant()]
-        for capacity in tuned:
-            if not control:
-                rows += [
-                    (arm.name, arm, capacity)
-                    for arm in routed
-                    if arm.config.variant.capacity == capacity
-                ]
-            rows += cut(capacity, larger=control)
-        if control:
-            rows += [(arm.name, arm, arm.config.variant.capacity) for arm in routed]
+    own = [arm for arm in arms if type(arm.config) is Finetuned]
+    routed = [arm for arm in own if not arm.config.variant.layers and not arm.control]
+    rows = [(arm.name, arm, 1.0) for arm in routed if arm.config.variant == Variant()]
+    for capacity in tuned:
+        same = [arm for arm in routed if arm.config.variant.capacity == capacity]
+        rows += [(arm.name, arm, capacity) for arm in same] + cut(capacity, larger=False)
+    for capacity in tuned:
+        rows += cut(capacity, larger=True)
+    further = [arm for arm in own if not arm.config.variant.layers and arm.control]
+    rows += [(arm.name, arm, arm.config.variant.capacity) for arm in further]
     return [row for row in rows if not row[1].control or results.runs(row[1])]
 
 

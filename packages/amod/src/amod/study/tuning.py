@@ -9,8 +9,12 @@ from amod.study.claims import variants
 from amod.study.configs import Finetuned, Variant
 from amod.study.data import SmallPhotographs
 from amod.study.recipes import Plan, cifar10_plan, digits_plan
+from amod.study.tables import base, notes, tag
+from repro_shared.evidence.statistics import interval
+from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, Scale, Study
 from repro_shared.study.protocols import DataSource
+from repro_shared.study.results import Results
 
 TRIES = (1e-4, 3e-4, 1e-3)
 SEEDS = (100,)
