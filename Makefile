@@ -5,7 +5,7 @@ DEVICE ?= cpu
 export SCALE SEEDS DATA OUT PLAN TABLE CONTROLS DEVICE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types smoke fresh report wheels alone clean reproduce-all $(PAPERS:%=reproduce-%) $(PAPERS:%=bench-%)
+.PHONY: help setup test lint types smoke fresh report cuda wheels alone clean reproduce-all $(PAPERS:%=reproduce-%) $(PAPERS:%=bench-%)
 
 help: ## list the targets (the default)
 	@ci/help Makefile $(PAPERS)
@@ -29,6 +29,8 @@ smoke: setup ## every recipe at the smoke scale, into a folder that is removed a
 	@ci/smoke
 fresh: setup ## check that the generated files are what `make report` would write
 	@ci/each report --check && $(BIN)/python ci/overview --check
+cuda: ## the checks that need a GPU, on a bare machine with torch: WHEELS=DIR, filled by `ci/cuda --fetch DIR`
+	@python3 ci/cuda --wheels $(WHEELS)
 wheels: setup ## build the wheels of all packages into dist/
 	@ci/wheels
 alone: wheels ## prove that the packages install and run without a checkout

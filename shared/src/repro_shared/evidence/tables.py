@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 Cell = str | int | float | Interval | None
-_NARROWEST = 12  # characters that a wrapped text column keeps in the terminal
+_NARROWEST = 14  # characters that a wrapped text column keeps in the terminal
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 

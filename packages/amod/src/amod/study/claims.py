@@ -222,7 +222,7 @@ def importance_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
             study,
             f"importance-attention-beats-{name}",
             "attention ranks tokens more like their importance than "
-            f"{'fine-tuned ' if kind is Finetuned else ''}{_named(rival)}",
+            + _named(rival).replace("the linear", "the fine-tuned linear"),
             find(arms, kind, ours),
             find(arms, kind, rival),
             "importance",
