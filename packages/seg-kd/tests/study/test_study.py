@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import DivergedError, UserError
@@ -86,6 +88,9 @@ def test_digits_from_nothing_to_a_report(
     files = {path: path.read_bytes() for path in kept}
     reproduce_study(session(tiny, tmp_path), (0,))  # nothing is left to do
     assert {path: path.read_bytes() for path in kept} == files
+    (kept_teacher,) = (tmp_path / "work" / tiny.name / "teacher").rglob("model.safetensors")
+    floats = [v for v in load_file(kept_teacher).values() if v.is_floating_point()]
+    assert {value.dtype for value in floats} == {torch.float16}  # scored as it is kept
     svg = tmp_path / "figures" / "equal-time-digits-smoke.svg"
     assert svg.read_bytes().startswith(b"<?xml")
 
