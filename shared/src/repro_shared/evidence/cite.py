@@ -33,7 +33,7 @@ def cite(
     if len(rows) > _SHOWN:
         lines.append(f"           and {len(rows) - _SHOWN} more claims: see the tables of verdicts")
     if any(row.n for row in rows):
-        commits = "+".join(sorted({row.commit for row in rows if row.commit}))
+        commits = "+".join(sorted({c for row in rows for c in row.commit.split("+") if c}))
         newest = max(row.date for row in rows)
         lines += [
             f"provenance method version {rows[0].method_version}, commit {commits}, {newest}",
