@@ -93,16 +93,16 @@ def test_digits_from_nothing_to_a_report(whole: Session, study: Study) -> None:
     assert run_missing(whole, (0,), controls=True) == 0  # nothing is left to do
     found = {make(results).id: make(results) for make in study.tables}
     assert found.keys() == {
-        "conversion-digits", "finetune-digits", "transfer-digits", "importance-digits",
-        "scratch-digits",
-    }  # fmt: skip
-    assert found["finetune-digits"].rows[0][0] == "fine-tuned, dense"
-    labels = [row[0] for row in found["conversion-digits"].rows]
+        f"{kind}-digits-smoke"
+        for kind in ("conversion", "finetune", "transfer", "importance", "scratch")
+    }
+    assert found["finetune-digits-smoke"].rows[0][0] == "fine-tuned, dense"
+    labels = [row[0] for row in found["conversion-digits-smoke"].rows]
     assert labels[-3:] == [
         "attention, a multiple of 8 tokens", "attention, first 12 pictures",
         "oracle, first 12 pictures",
     ]  # fmt: skip
-    (whole_row,) = (row for row in found["conversion-digits"].rows if row[0] == "dense")
+    (whole_row,) = (row for row in found["conversion-digits-smoke"].rows if row[0] == "dense")
     assert whole_row[1] is not None
 
 
@@ -180,7 +180,7 @@ def test_tuning_gives_every_router_the_same_tries(tmp_path: Path) -> None:
     ]
     assert losses[0] != losses[2]
     made = by_rate(results)
-    assert made.id == "tuning-digits"
+    assert made.id == "tuning-digits-smoke"
     for router, *accuracies, best in made.rows[:-1]:
         assert best in ("0.0001", "0.0003", "0.001"), router
         assert accuracies[TRIES.index(float(best))] == max(accuracies)  # type: ignore[arg-type, type-var]
@@ -204,8 +204,8 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     study = recipes.routing_cifar10("smoke")
     reproduce_study(Session(PAPER, study, out, data), (0,))
     assert "accuracy after" in capsys.readouterr().out
-    assert (out / "tables" / "conversion-cifar10.csv").is_file()
-    assert (out / "figures" / "conversion-cifar10.svg").is_file()
+    assert (out / "tables" / "conversion-cifar10-smoke.csv").is_file()
+    assert (out / "figures" / "conversion-cifar10-smoke.svg").is_file()
     assert publish(PAPER, out, check=False) == []
     assert "no longer generated" not in capsys.readouterr().err
     assert publish(PAPER, out, check=True) == []

@@ -36,8 +36,9 @@ ROUNDING = 1e-3  # a curve has five digits
 
 
 def tag(results: Results) -> str:
-    """`digits` of `routing_digits` and `routing_digits_smoke_tuning`: in ids of tables."""
-    return results.study.name.split("_")[1]
+    """`digits` of `routing_digits` and its tuning, `digits-smoke` at that scale: in ids."""
+    smoke = "-smoke" if results.study.scale == "smoke" else ""
+    return results.study.name.split("_")[1] + smoke
 
 
 def shape(results: Results) -> Shape:
