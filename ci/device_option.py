@@ -14,8 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--device") == "cuda":
+        for item in items:  # so that `-m cuda` chooses all that runs on the GPU
+            if "device" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.cuda)
         return
     for item in items:
         if item.get_closest_marker("cuda"):

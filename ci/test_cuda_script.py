@@ -74,6 +74,7 @@ def test_the_wheels_are_all_that_the_packages_need(script: ModuleType) -> None:
     assert script.SYSTEM - {"triton", "setuptools"} <= everything.keys()
     assert script.numbers("2.14.1+cu130") == (2, 14, 1)
     assert script.least()["mmengine"] == (0, 10, 7)
+    assert script.least()["pytest"] == (9, 1)  # an older one does not read the options
 
 
 def test_a_finished_step_is_not_run_again(
@@ -89,11 +90,22 @@ def test_a_finished_step_is_not_run_again(
     monkeypatch.setattr(script, "one", one)
     monkeypatch.setattr(script, "install", lambda wheels, site: None)
     assert script.run(tmp_path, tmp_path / "out", [], True) == 1
-    assert ran == list(script.steps(tmp_path, True))
+    plan = list(script.steps(tmp_path, True))
+    assert ran == plan
     assert script.run(tmp_path, tmp_path / "out", [], True) == 1
-    assert ran[6:] == ["tests"]  # the one that failed
+    assert ran[len(plan) :] == ["tests"]  # the one that failed
     assert "ok, before" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "out" / "steps.json").read_text())) == 6
+    assert len(json.loads((tmp_path / "out" / "steps.json").read_text())) == len(plan)
     monkeypatch.setattr(script, "code_state", lambda: "other")
     assert script.run(tmp_path, tmp_path / "out", ["facts"], True) == 0
-    assert ran[7:] == ["facts"]
+    assert ran[len(plan) + 1 :] == ["facts"]
+    assert script.run(tmp_path, tmp_path / "out", [], True, minutes=0.0) == 0
+    assert "not run: the minutes are over" in capsys.readouterr().out
+    assert ran[len(plan) + 2 :] == []
+
+
+def test_a_step_that_hangs_fails_and_one_that_the_minutes_end_is_cut(script: ModuleType) -> None:
+    sleep = ["-c", "import time; time.sleep(9)"]
+    assert script.one("hangs", sleep, 0.2, 60, {}).startswith("FAILED (more than 0.2 s)")
+    assert script.one("long", sleep, 60, 0.2, {}).startswith("cut, call again to go on")
+    assert script.one("fails", ["-c", "raise SystemExit(3)"], 9, 60, {}).startswith("FAILED (exit")
