@@ -6,6 +6,7 @@ reason. `head` says whether the classifier is counted; the paper counts it in ta
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from importlib.resources import as_file, files
 from typing import NamedTuple
@@ -63,6 +64,21 @@ def rows() -> list[Row]:
     return [Row(cell, *_macs(cell)) for cell in cells]
 
 
+def agreements() -> dict[str, int]:
+    """How many cells agree in which way; those without a closed form are `not reproduced`."""
+    return Counter(row.agreement if row.macs is not None else "not reproduced" for row in rows())
+
+
+def computed(cell: ReportedCell) -> str:
+    """What the closed form gives for a FLOP cell, in words; nothing for cells of another kind."""
+    if cell.unit != "GFLOPs":
+        return ""
+    row = Row(cell, *_macs(cell))
+    if row.macs is None:
+        return f"not reproduced: {row.reason}"
+    return f"{row.macs / 1e9:.4f} GMAC from a closed form, nothing is run: {row.agreement}"
+
+
 def _macs(cell: ReportedCell) -> tuple[int | None, str]:
     model, _, arm = cell.row.partition(" ")
     shape = SHAPES.get(model)
@@ -100,11 +116,7 @@ def capacity_and_layers(cell: ReportedCell) -> tuple[float, int]:
 def flop_table() -> Table:
     """The table `flops`: what is printed, what the closed form gives, how far they agree."""
     found = rows()
-    counts: dict[str, int] = {}
-    for row in found:
-        kind = row.agreement if row.macs is not None else "not reproduced"
-        counts[kind] = counts.get(kind, 0) + 1
-    summary = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    summary = ", ".join(f"{number} {kind}" for kind, number in agreements().items())
     return Table(
         "flops",
         "The paper's FLOP columns from a closed form",

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import amod
 from amod.study.bench import table
-from amod.study.claims import capacities, depths, find
-from amod.study.configs import (
-    Converted,
-    Finetuned,
-    Importance,
-    Oracle,
-    Scratch,
-    Transferred,
-    Variant,
-)
-from amod.study.flop_table import rows as flop_rows
-from amod.study.tables import base
+from amod.study.claims import RANK_CORRELATION, find
+from amod.study.configs import Importance, Oracle, Variant
+from amod.study.flop_table import agreements
+from amod.study.tables import tag
+from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.pages import index, short_verdicts
 from repro_shared.study.results import Results
 from repro_shared.timing.bench import Bench, read_benches
 
 RESULTS = Path(amod.__file__ or "").parents[2] / "results"
-TRANSFERRED_TABLES = ("table4", "table5")
+QUESTIONS = (
+    ("attention-beats-linear-0.5", "Fine-tuned with half of the tokens", "the linear router"),
+    (
+        "attention-beats-isoflop-first-0.5",
+        "Fine-tuned with half of the tokens",
+        "the first layers alone, at about the same cost",
+    ),
+    ("converted-attention-beats-random", "Converted to half of the tokens", "random tokens"),
+    (
+        "transfer-attention-beats-linear",
+        "In accuracy averaged over transfer with an eighth of the tokens",
+        "the linear router",
+    ),
+    (
+        "scratch-attention-beats-linear",
+        "Routed from scratch with half of the tokens",
+        "the linear router",
+    ),
+    (
+        "importance-attention-beats-random",
+        "In agreement with leave-one-out importance",
+        "random tokens",
+    ),
+)
+"""The headline claims: id without the study's tag, what was done, and the rival."""
+ANSWERS = {"supported": "ahead", "contradicted": "behind", "inconclusive": "undecided"}
+FLOPS_REACHED = ("equal", "equal when truncated")
+FLOPS_WORDS = {
+    "equal": "equal our closed form to the last digit",
+    "equal when truncated": "agree where it is truncated instead of rounded",
+    "one unit": "are one unit off",
+    "differs": "differ",
+    "not reproduced": "are not reproduced",
+}
 
 
 def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
@@ -50,88 +75,81 @@ def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
 
 
 def findings(digits: Results, cifar: Results) -> list[str]:
-    """One claim a paragraph, the answer first; every number comes from the records."""
+    """An answer a paragraph, which follows from verdicts or intervals; numbers from the records."""
     if not (digits.records and cifar.records):
         return ["No evidence on images has been committed yet."]
-    cells = [row for row in flop_rows() if row.cell.table in TRANSFERRED_TABLES]
-    equal = sum(row.agreement == "equal" for row in cells)
-    half, eighth = Variant(capacity=0.5), Variant(capacity=0.125)
-    linear, least = Variant("linear", 0.5), Variant("linear", 0.125)
+    studies = {"the digits": digits, "CIFAR-10": cifar}
+    claimed = [claim_found(studies, *question) for question in QUESTIONS]
+    return [flops_found(agreements()), *claimed, *oracles_found(studies), digit_found(digits)]
+
+
+def flops_found(counts: Mapping[str, int]) -> str:
+    """Of all FLOP cells, how many come out."""
+    cells = sum(counts.values())
+    reached = sum(counts.get(kind, 0) for kind in FLOPS_REACHED)
+    share = "All" if reached == cells else "Most" if 2 * reached > cells else "Less than half"
+    said = [f"{counts[kind]} {words}" for kind, words in FLOPS_WORDS.items() if counts.get(kind)]
+    return (
+        f"**{share} of the paper's FLOP cells come out.** Of {cells}, {', '.join(said)}. The "
+        "[table](results/tables/flops.csv) has each."
+    )
+
+
+def claim_found(studies: Mapping[str, Results], name: str, asked: str, rival: str) -> str:
+    """Attention against a rival on every data set that has this claim."""
+    places: dict[str, list[str]] = {}
+    said = []
+    for where, results in studies.items():
+        claims = [c for c in results.study.claims if c.id == f"{name}-{tag(results)}"]
+        for claim in claims:
+            verdict = results.verdict(claim).verdict
+            places.setdefault(ANSWERS.get(verdict, "no verdict"), []).append(f"on {where}")
+            arms = (results.study.arm(identifier) for identifier in (claim.arm, claim.rival))
+            found = (interval(results.values(arm, claim.metric)) for arm in arms)
+            rank = claim.unit == RANK_CORRELATION
+            show = Column("", "", 3 if rank else 1).show
+            ours, theirs = (show(end and end.mean, "none") for end in found)
+            unit = "" if rank else " %"
+            said.append(f"on {where} {ours} against {theirs}{unit} ({verdict})")
+    answer = ", ".join(f"{word} {' and '.join(names)}" for word, names in places.items())
+    detail = "; ".join(said)
+    return f"**{asked}, attention against {rival}: {answer}.** {detail[:1].upper()}{detail[1:]}."
+
+
+def oracles_found(studies: Mapping[str, Results]) -> list[str]:
+    """What a ranking that knows the labels keeps at half of the tokens; no claim was made."""
+    said, surely = [], []
+    for where, results in studies.items():
+        arm = find(results.study.arms, Oracle, Variant(capacity=0.5))
+        knows, ours = (results.values(arm, metric) for metric in ("accuracy", "attention"))
+        if knows:
+            means = [sum(values) / len(values) for values in (knows, ours)]
+            said.append(f"{means[0]:.1f} % on {where} where attention has {means[1]:.1f}")
+            surely.append(above([a - b for a, b in zip(knows, ours, strict=True)], 0.0))
+    if not said:
+        return []
+    answer = "keeps more" if all(surely) else "does not surely keep more"
     return [
-        f"**The paper's FLOP columns come out.** Of the {len(cells)} cells of tables 4 and 5, "
-        f"{equal} equal our closed form to the last digit.",
-        "**Against the linear router the claim shows in one place only.** Fine-tuned with half of "
-        f"the tokens, attention ends {_gap(digits, Finetuned, half, linear)} the linear router on "
-        f"the digits ({_word(digits, Finetuned, half, linear)}), and "
-        f"{_gap(cifar, Finetuned, half, linear)} it on CIFAR-10 "
-        f"({_word(cifar, Finetuned, half, linear)}).",
-        "**A shallower network does better at about the same cost.** A-MoD with half of the "
-        f"tokens ends {_gap(digits, Finetuned, half, _first(digits))} the first layers alone on "
-        f"the digits ({_word(digits, Finetuned, half, _first(digits))}), and "
-        f"{_gap(cifar, Finetuned, half, _first(cifar))} them on CIFAR-10 "
-        f"({_word(cifar, Finetuned, half, _first(cifar))}).",
-        "**Converted without training, attention keeps no more than random tokens.** With half of "
-        f"the tokens it has {_mean(digits, Converted, half):.1f} % on the digits, where random "
-        f"tokens have {_mean(digits, Converted, Variant('random', 0.5)):.1f}. On CIFAR-10 it has "
-        f"{_mean(cifar, Converted, half):.1f}, and they have "
-        f"{_mean(cifar, Converted, Variant('random', 0.5)):.1f}.",
-        f"**A better ranking would matter.** {_oracle(digits)} {_oracle(cifar)}",
-        "**In transfer the linear routers are ahead.** In accuracy averaged over training, "
-        f"attention ends {_gap(digits, Transferred, eighth, least, 'area')} the linear router "
-        f"({_word(digits, Transferred, eighth, least)}).",
-        "**Routed from scratch, nothing separates the routers.** With half of the tokens A-MoD "
-        f"reaches {_mean(digits, Scratch, half):.1f} %, the linear router "
-        f"{_mean(digits, Scratch, Variant('linear', 0.5)):.1f}.",
-        "**Attention finds the digit, and its ranking hardly agrees with importance.** It ranks a "
-        "patch of the digit above another with probability "
-        f"{_mean(digits, Importance, Variant(), 'auc'):.2f}. Its rank correlation with "
-        f"leave-one-out importance is {_mean(digits, Importance, Variant(), 'spearman'):.3f}.",
+        f"**A ranking that knows the labels {answer}.** Keeping the half of the tokens whose "
+        f"absence costs most, it has {', and '.join(said)}. No claim was made."
     ]
 
 
-def _first(results: Results) -> Variant:
-    """The first layers alone, of cost nearest to half of the tokens."""
-    largest = max(capacities(results.study.arms, Finetuned))
-    return Variant(layers=depths(results.study.arms, largest)[0])
-
-
-def _mean(results: Results, kind: type[Any], variant: Variant, metric: str = "accuracy") -> float:
-    values = results.values(find(results.study.arms, kind, variant), metric)
-    return sum(values) / len(values)
-
-
-def _gap(
-    results: Results, kind: type[Any], ours: Variant, rival: Variant, metric: str = "accuracy"
-) -> str:
-    """`3.6 points above`."""
-    effect = _mean(results, kind, ours, metric) - _mean(results, kind, rival, metric)
-    return f"{abs(effect):.1f} points {'above' if effect > 0 else 'below'}"
-
-
-def _word(results: Results, kind: type[Any], ours: Variant, rival: Variant) -> str:
-    """The verdict of the claim about two variants."""
-    pair = tuple(find(results.study.arms, kind, variant).id for variant in (ours, rival))
-    claims = (c for c in results.study.claims if (c.arm, c.rival) == pair)
-    return next((results.verdict(claim).verdict for claim in claims), "no claim")
-
-
-def _oracle(results: Results) -> str:
-    """What a ranking that knows the labels keeps at half of the tokens."""
-    arm = next(
-        a for a in results.study.arms
-        if type(a.config) is Oracle and a.config.variant.capacity == 0.5
-    )  # fmt: skip
-    if not results.runs(arm):
-        return ""
-    knows, ours = (
-        sum(values) / len(values)
-        for values in (results.values(arm, name) for name in ("accuracy", "attention"))
-    )
-    data = results.study.source(base(results)).name
+def digit_found(digits: Results) -> str:
+    """Whether attention ranks the patches of the digit first; no claim was made."""
+    values = digits.values(find(digits.study.arms, Importance, Variant()), "auc")
+    answer = "finds" if above(values, 0.5) else "does not surely find"
     return (
-        f"On {data}, keeping the half of the tokens whose absence costs most gives "
-        f"{knows:.1f} %, where attention gives {ours:.1f}."
+        f"**Attention {answer} the digit.** It ranks a patch of the digit above another with "
+        f"probability {Column('', '', 2).show(interval(values), 'none')}, where 0.5 is chance. No "
+        "claim was made."
     )
+
+
+def above(values: Sequence[float], bound: float) -> bool:
+    """Whether the whole interval of the mean lies above a bound."""
+    found = interval(values)
+    return found is not None and found.low is not None and found.low > bound
 
 
 def speed_table(benches: list[Bench]) -> Table:
