@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 import amod
-from amod.study import bench, evaluate, paper_tables, recipes, tuning
-from amod.study.own import Own
+from amod.study import bench, evaluate, own, paper_tables, recipes, tuning
 from amod.study.readme import blocks
 from repro_shared.datasets.class_folders import check
 from repro_shared.evidence.citation import Citation, Repository
@@ -77,7 +76,8 @@ def show(
         weights: its checkpoint; random weights without.
         out: file to write, .png, or .gif for an animation over capacity.
         capacity: of a still picture.
-        router, preset: as the model was trained.
+        router: as the model was trained.
+        preset: as the model was trained.
         animate: animate a .png, too.
     """
     from amod.use.show import show as draw
@@ -101,7 +101,8 @@ def export(
         out: the .onnx file.
         weights: its checkpoint; random weights without.
         capacity: share of tokens in routed blocks.
-        router, preset: as the model was trained.
+        router: as the model was trained.
+        preset: as the model was trained.
     """
     from amod.use.export import export_onnx
     from amod.use.weights import routed_model
@@ -122,12 +123,10 @@ def data_check(directory: str) -> None:
     print(check(directory))
 
 
-_OWN = Own(PAPER)
 PAPER = replace(
     PAPER,
     verbs={
-        "train": _OWN.train,
-        "transfer": _OWN.transfer,
+        **own.verbs(PAPER),
         "evaluate": evaluate.command,
         "show": show,
         "export": export,

@@ -121,6 +121,7 @@ def test_the_verbs(
     assert {path.name for path in out.iterdir()} == {"model.safetensors", "own", "run.json"}
     (config,) = [c for c in RunFolder(out / "own", "own").configs().values() if "schedule" in c]
     assert config["view"] == {"type": "Crops", "mirror": False}
+    assert (config["schedule"]["steps"], config["schedule"]["epochs"]) == (2, 0.0)  # not the usual
     assert (config["schedule"]["amp"], config["schedule"]["learning_rate"]) == ("bfloat16", 1e-5)
     made = (out / "model.safetensors").stat().st_mtime_ns
     assert call("train", *arguments, "--out", str(out), "--no-mirror", "--amp", "bfloat16") == 0
@@ -149,6 +150,7 @@ def test_the_verbs(
         (("--workers", "-1"), "--workers"),
         (("--seed", "-1"), "--seed"),
         (("--epochs", "0"), "epochs 0.0 is out of range"),
+        (("--steps", "2", "--epochs", "3"), "--steps 2 and --epochs 3 are two lengths: give one"),
         (("--epochs", "nan"), "epochs nan is out of range"),
         (("--epochs", "inf"), "epochs inf is out of range"),
         (("--layers", "13"), "layers must be 1 to 12"),

@@ -126,7 +126,7 @@ class Crops:
     """timm's training view of photographs: random crops.
 
     Attributes:
-        mirror: and mirror images.
+        mirror: half of the crops are mirrored; with `--no-mirror` none.
     """
 
     mirror: bool = True

@@ -243,7 +243,7 @@ class RandomWeights:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """No data: a table that is computed from a closed form."""
+    """No data: of a study without arms, whose tables come from a closed form."""
 
     name = "none"
     sentence = "none: arithmetic"
@@ -252,9 +252,8 @@ class Arithmetic:
         """Nothing."""
         return []
 
-    def open(self, folder: Path | None) -> Any:
-        """Nothing is read."""
-        raise NotImplementedError
+    def open(self, folder: Path | None) -> None:
+        """Nothing: without arms nobody asks."""
 
 
 def _missing(folder: Path | None, parts: tuple[str, ...], name: str) -> list[str]:

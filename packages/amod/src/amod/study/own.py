@@ -25,10 +25,11 @@ from amod.use.schedule import Schedule, mixing
 from amod.use.weights import check_preset, classes_in, create_model
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.cli import Command
 from repro_shared.runtime.distributed import from_first, processes
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.alone import run_alone
-from repro_shared.study.paper import Arm, Context, Outcome, Paper, Study
+from repro_shared.study.paper import Arm, Context, Outcome, Paper, Stage, Study
 from repro_shared.study.session import Session
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -68,93 +69,92 @@ class Place:
             raise UserError(f"--seed must be 0 or more, got {self.seed}")
 
 
-@dataclass(frozen=True)
-class Own:
-    """The verbs on the user's own pictures, for a `Paper`."""
+def verb(
+    paper: Paper, does: str, name: str, kind: type[Finetuned], stage: Stage, usual: Schedule
+) -> Command:
+    """A command that runs one arm on the user's own pictures, by default with a schedule."""
 
-    paper: Paper
-
-    def train(
-        self,
+    def command(
         place: Annotated[Place, Flat] = Place(),
         variant: Annotated[Variant, Flat] = HALF,
-        schedule: Annotated[Schedule, Flat] = FINETUNE,
+        schedule: Annotated[Schedule, Flat] = usual,
         view: Annotated[Crops, Flat] = CROPS,
         *,
         model: str = "deit_small_patch16_224",
         preset: Preset = "paper",
         evaluations: int = 10,
     ) -> None:
-        """Fine-tune a routed model on class folders, as table 1; under torchrun on several GPUs.
-
-        Args:
-            place: where.
-            variant: what is made of the model; capacity 1 trains it densely.
-            schedule: how long and how.
-            view: how training sees its pictures.
-            model: a timm model name, e.g. deit_small_patch16_224.
-            preset: practical sets --first, --protect-prefix and --k-align.
-            evaluations: how often accuracy is measured.
-        """
-        arm = Arm("fine-tuned", Finetuned(variant, schedule, view), stages.finetuned)
-        self._run(arm, place, model, preset, evaluations)
-
-    def transfer(
-        self,
-        place: Annotated[Place, Flat] = Place(),
-        variant: Annotated[Variant, Flat] = HALF,
-        schedule: Annotated[Schedule, Flat] = TRANSFER,
-        view: Annotated[Crops, Flat] = CROPS,
-        *,
-        model: str = "deit_small_patch16_224",
-        preset: Preset = "paper",
-        evaluations: int = 10,
-    ) -> None:
-        """Transfer a routed model to other classes, as tables 4 and 5, with a new classifier.
-
-        Args:
-            place: where.
-            variant: what is made of the model; capacity 1 trains it densely.
-            schedule: how long and how.
-            view: how training sees its pictures.
-            model: a timm model name, e.g. deit_small_patch16_224.
-            preset: practical sets --first, --protect-prefix and --k-align.
-            evaluations: how often accuracy is measured.
-        """
-        arm = Arm("transferred", Transferred(variant, schedule, view), stages.transferred)
-        self._run(arm, place, model, preset, evaluations)
-
-    def _run(self, arm: Arm, place: Place, model: str, preset: str, evaluations: int) -> None:
-        """Fill in the arm, run it, and put its weights where the user wants them."""
         place.check()
         check_preset(preset)
         if evaluations < 1:
             raise UserError(f"--evaluations must be at least 1, got {evaluations}")
-        folder, out = Path(place.data), Path(place.out)
-        source = ImageFolders("own pictures", scored="val" if (folder / "val").is_dir() else "test")
-        classes = len(source.open(folder).classes)
-        variant = replace(arm.config.variant, **PRESETS[preset])
+        variant = replace(variant, **PRESETS[preset])
         if variant.layers:
             variant = Variant(layers=variant.layers, keep=variant.keep)
-        config = replace(arm.config, variant=variant, evaluations=evaluations, keep=True)
-        check_start(config, model, place.weights, classes)
-        start = Arm("given", Given(model, 0 if place.weights else classes), stages.given)
-        if place.weights:
-            start = replace(start, data=WeightsFile(model, place.weights), seed=0)
-        else:
-            start = replace(start, data=RandomWeights())
-        arm = replace(arm, config=config, starts_from=(start,))
-        study = Study("own", "paper", source, (start, arm), (place.seed,))
-        session = Session(self.paper, study, out, folder, place.device, place.workers)
-        made = together(session, place.seed)
-        if made is not None:
-            record, work = made
-            _publish(work, out)
-            steps = record.samples // config.schedule.batch_size
-            accuracy = record.metrics["accuracy"]
-            print(f"{model}: accuracy {accuracy:.2f} % after {steps} steps, in {out}")
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        schedule = one_length(schedule, usual)
+        config = kind(variant, schedule, view, evaluations=evaluations, keep=True)
+        run(paper, Arm(name, config, stage), place, model)
+
+    command.__doc__ = f"""{does}
+
+    Args:
+        place: where.
+        variant: what is made of the model; capacity 1 trains it densely.
+        schedule: how long and how.
+        view: how training sees its pictures.
+        model: a timm model name, e.g. deit_small_patch16_224.
+        preset: practical sets --first, --protect-prefix and --k-align.
+        evaluations: how often accuracy is measured.
+    """
+    return command
+
+
+def verbs(paper: Paper) -> dict[str, Command]:
+    """`train` and `transfer`."""
+    tuning = (
+        "Fine-tune a routed model on class folders, as table 1; under torchrun on several GPUs."
+    )
+    moving = "Transfer a routed model to other classes, as tables 4 and 5, with a new classifier."
+    return {
+        "train": verb(paper, tuning, "fine-tuned", Finetuned, stages.finetuned, FINETUNE),
+        "transfer": verb(paper, moving, "transferred", Transferred, stages.transferred, TRANSFER),
+    }
+
+
+def one_length(schedule: Schedule, usual: Schedule) -> Schedule:
+    """The usual epochs give way to steps; UserError where a user gives steps and other epochs."""
+    if not schedule.steps:
+        return schedule
+    if schedule.epochs not in (0, usual.epochs):
+        raise UserError(
+            f"--steps {schedule.steps} and --epochs {schedule.epochs:g} are two lengths: give one"
+        )
+    return replace(schedule, epochs=0.0)
+
+
+def run(paper: Paper, arm: Arm, place: Place, model: str) -> None:
+    """Run the arm from the user's weights, and put what it leaves where the user wants it."""
+    folder, out = Path(place.data), Path(place.out)
+    source = ImageFolders("own pictures", scored="val" if (folder / "val").is_dir() else "test")
+    classes = len(source.open(folder).classes)
+    check_start(arm.config, model, place.weights, classes)
+    start = Arm("given", Given(model, 0 if place.weights else classes), stages.given)
+    if place.weights:
+        start = replace(start, data=WeightsFile(model, place.weights), seed=0)
+    else:
+        start = replace(start, data=RandomWeights())
+    arm = replace(arm, starts_from=(start,))
+    study = Study("own", "paper", source, (start, arm), (place.seed,))
+    session = Session(paper, study, out, folder, place.device, place.workers)
+    made = together(session, place.seed)
+    if made is not None:
+        record, work = made
+        _publish(work, out)
+        steps = record.samples // arm.config.schedule.batch_size
+        accuracy = record.metrics["accuracy"]
+        print(f"{model}: accuracy {accuracy:.2f} % after {steps} steps, in {out}")
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def check_start(config: Finetuned, model: str, weights: str | None, classes: int) -> None:
@@ -190,12 +190,12 @@ def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
         return None
     called: list[Context] = []
 
-    def run(config: Any, ctx: Context) -> Outcome:
+    def told(config: Any, ctx: Context) -> Outcome:
         called.append(ctx)
         from_first(lambda: replace(ctx, data=None), session.device)
         return arm.run(config, ctx)
 
-    session.study = replace(session.study, arms=(*starts, replace(arm, run=run)))
+    session.study = replace(session.study, arms=(*starts, replace(arm, run=told)))
     try:
         made = run_alone(session, seed)
     finally:

@@ -18,7 +18,7 @@ class Schedule:
     """Optimiser, length and regularisation of one training.
 
     Attributes:
-        steps: optimiser steps; 0 trains `epochs` instead.
+        steps: length in optimiser steps, instead of epochs; 0 trains `epochs`.
         batch_size: pictures a step, over all processes.
         optimiser: adamw, or sgd with Nesterov momentum (timm's).
         learning_rate: the peak; linear warm-up, then a cosine to zero.
@@ -26,11 +26,13 @@ class Schedule:
         weight_decay: not on biases and norms.
         momentum: of sgd.
         clip: largest gradient norm, 0 for none.
-        label_smoothing, mixup, cutmix: 0 for none; as timm defines them.
+        label_smoothing: 0 for none.
+        mixup: as timm defines it, 0 for none.
+        cutmix: as timm defines it, 0 for none.
         ema: decay of the averaged weights that are evaluated, 0 for none.
         amp: none, bfloat16, or float16 with gradient scaling.
         checkpointing: recompute activations in the backward pass, to save memory.
-        epochs: length in passes over the training set, where `steps` is 0.
+        epochs: length in passes over the training set; where `steps` is given, none.
     """
 
     steps: int = 0
