@@ -28,6 +28,7 @@ from seg_kd.method.objectives import LOGIT
 from seg_kd.study import stages
 from seg_kd.study.arms import budgets, objectives, students, teacher
 from seg_kd.study.calibration import EqualTime, compact, drifted, settled
+from seg_kd.study.own_arms import Affordable
 from seg_kd.study.recipes import (
     SCENES,
     comparison,
@@ -209,6 +210,9 @@ def test_moved_costs_refuse_the_comparison(tiny: Study) -> None:
     assert drifted(same) == {}
     moved = {**FACTS, "last": compact(fake_calibration(**{**COSTS, "feature": 1.5}))}
     assert drifted(moved) == {"feature": pytest.approx(0.2)}
+    # An objective that was added after the last calibration moves nothing.
+    later = compact(fake_calibration(logit=1.0, rival=2.0))
+    assert drifted({**moved, "calibrations": [*FACTS["calibrations"], later]}) == drifted(moved)
     shipped = load_results(PAPER, equal_time_digits("cpu"), PAPER.results)
     shipped.facts = moved
     with pytest.raises(UserError, match=r"feature by \+20%.*--recalibrate"):
@@ -286,6 +290,37 @@ def test_damaged_facts_are_named(tiny: Study, tmp_path: Path) -> None:
     # Nothing is deleted, and --recalibrate begins anew.
     run_missing(session(tiny, tmp_path), (0,), again=True)
     assert list((tmp_path / tiny.name).glob("prepared-until-*.json"))
+
+
+def test_facts_of_another_form_are_refused() -> None:
+    for _, study in PAPER.every_study():
+        facts = read_facts(PAPER.results, study)
+        if facts is not None:
+            EqualTime(2).check(facts)
+    good = FACTS["calibrations"][0]
+    no_logit = compact(fake_calibration(plain=0.5))
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"ratios": None}, "ratios: Input should be"),
+        ({"ratios": {**FACTS["ratios"], "plain": "0.5"}}, r"ratios\.plain: Input should be"),
+        ({"ratios": {**FACTS["ratios"], "plain": 0}}, r"ratios\.plain: Input should be greater"),
+        ({"ratios": {**FACTS["ratios"], "plain": float("nan")}}, r"ratios\.plain"),
+        ({"ratios": {"logit": 1.0}}, "feature, feature.logit, plain: a ratio"),
+        ({"calibrations": {}}, "calibrations: Input should be"),
+        ({"calibrations": []}, "a ratio without a calibration"),
+        ({"calibrations": [{**good, "rounds": 2}]}, "the calibration is damaged"),
+        ({"calibrations": [{**good, "machine": None}]}, r"calibrations\.0\.machine"),
+        ({"last": [1]}, "last: "),
+        ({"last": no_logit}, "a calibration without logit"),
+    ]
+    for change, problem in cases:
+        with pytest.raises((ValueError, UserError), match=problem):
+            EqualTime(2).check({**FACTS, **change})
+    with pytest.raises(ValueError, match="ratios: Field required"):
+        EqualTime(2).check({})
+    Affordable(9).check({"iterations": 3})
+    for facts in ({}, {"iterations": "3"}, {"iterations": 0}):
+        with pytest.raises(ValueError, match="iterations: "):
+            Affordable(9).check(facts)
 
 
 def test_every_recipe_says_what_it_would_run() -> None:

@@ -8,14 +8,18 @@ and leaves the iterations of the others as they are.
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+import pydantic
 
 from repro_shared.evidence.claims import Claim
+from repro_shared.evidence.records import first_problem
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import say
 from repro_shared.study.paper import Arm, Study
@@ -37,12 +41,37 @@ CALIBRATIONS = 5
 ENDLESS = 10**6  # a schedule so long that no timed step lies beyond its end
 
 
+class Facts(pydantic.BaseModel):
+    """What is found, as `prepared.json` keeps it."""
+
+    ratios: dict[str, Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]]  # to the logit's
+    calibrations: list[Calibration]  # that gave the ratios
+    last: Calibration | None = None  # after the runs
+
+    @pydantic.model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        for each in (*self.calibrations, *([self.last] if self.last else [])):
+            Calibration.from_dict(each.to_dict())
+            if REFERENCE not in each.seconds:
+                raise ValueError(f"a calibration without {REFERENCE}")
+        timed = {name for each in self.calibrations for name in each.seconds}
+        odd = sorted(timed ^ self.ratios.keys())
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: a ratio without a calibration, or without a ratio")
+        return self
+
+
+def check_facts(form: type[pydantic.BaseModel], facts: dict[str, Any]) -> None:
+    """ValueError, with a short reason, for facts that are not of this form."""
+    try:
+        form.model_validate_json(json.dumps(facts), strict=True)
+    except pydantic.ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+
+
 @dataclass(frozen=True)
 class EqualTime:
-    """The preparation of a study whose students get equal time.
-
-    Its facts: `ratios` (c_m / c_logit by objective), `calibrations` (those that gave the ratios)
-    and `last` (the one after the runs).
+    """The preparation of a study whose students get equal time; its facts are `Facts`.
 
     Attributes:
         rounds: timed rounds of a calibration.
@@ -52,6 +81,10 @@ class EqualTime:
 
     rounds: int
     settled: bool = True
+
+    def check(self, facts: dict[str, Any]) -> None:
+        """ValueError, with a short reason, for facts that are not this preparation's."""
+        check_facts(Facts, facts)
 
     def measure(
         self, study: Study, session: Session, facts: dict[str, Any] | None
@@ -177,18 +210,19 @@ def pooled(one: Calibration, other: Calibration) -> Calibration:
 
 
 def drifted(facts: dict[str, Any]) -> dict[str, float]:
-    """Ratios that moved by more than 10 % between the calibrations before and after the runs."""
+    """Ratios that moved by more than 10 % between the calibrations before and after the runs.
+
+    An objective that was added later is not in the last calibration of the runs before it.
+    """
     if not facts.get("last"):
         return {}
     last, moved = Calibration.from_dict(facts["last"]), dict[str, float]()
     for form in facts["calibrations"]:
         first = Calibration.from_dict(form)
-        same = replace(
-            last,
-            seconds={name: last.seconds[name] for name in first.seconds},
-            cpu_seconds={name: last.cpu_seconds[name] for name in first.cpu_seconds},
-        )
-        moved |= {k: v for k, v in drift(first, same, REFERENCE).items() if abs(v) > DRIFT_LIMIT}
+        for name in (each for each in first.seconds if each in last.seconds):
+            change = last.ratio(name, REFERENCE) / first.ratio(name, REFERENCE) - 1
+            if abs(change) > DRIFT_LIMIT:
+                moved[name] = change
     return moved
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.study.paper import Arm, Study
@@ -17,7 +19,7 @@ from repro_shared.timing.calibrate import calibrate as measure
 from repro_shared.timing.calibrate import iterations_for_budget
 from seg_kd.method.objectives import OBJECTIVES, Objective
 from seg_kd.study import stages
-from seg_kd.study.calibration import ENDLESS
+from seg_kd.study.calibration import ENDLESS, check_facts
 from seg_kd.study.stages import File, Student, Teacher, load_teacher, student_job
 from seg_kd.train import Optimiser, start
 from seg_kd.use.data import LabelMaps, View
@@ -95,6 +97,12 @@ class Length:
             raise UserError(f"--iterations must be at least 1, got {self.iterations}")
 
 
+class Measured(pydantic.BaseModel):
+    """What is found, as `prepared.json` keeps it."""
+
+    iterations: pydantic.PositiveInt
+
+
 @dataclass(frozen=True)
 class Affordable:
     """The preparation of a training under a budget: its length, measured once.
@@ -104,6 +112,10 @@ class Affordable:
     """
 
     seconds: float
+
+    def check(self, facts: dict[str, Any]) -> None:
+        """ValueError, with a short reason, for facts that are not this preparation's."""
+        check_facts(Measured, facts)
 
     def measure(
         self, study: Study, session: Session, facts: dict[str, Any] | None
