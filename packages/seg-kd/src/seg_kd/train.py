@@ -6,6 +6,7 @@ loop that checkpoints and resumes to the same bytes is `use/loop.py`, with mmeng
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from repro_shared.runtime.errors import DivergedError, UserError
+from repro_shared.runtime.errors import DivergedError
 from repro_shared.runtime.memory import peak_memory_mb
 from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
 from repro_shared.runtime.weights import load_strictly
@@ -27,6 +28,7 @@ from seg_kd.method.losses import (
 from seg_kd.method.objectives import Objective
 from seg_kd.use import adapter
 from seg_kd.use.data import InMemory, View, Views
+from seg_kd.use.flags import require
 from seg_kd.use.loop import ExactLoop, Loop, run_loop
 
 
@@ -52,12 +54,14 @@ class Optimiser:
     amp: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise UserError("--batch-size must be at least 2 (batch norm)")
-        if not 0 < self.learning_rate < float("inf"):
-            raise UserError(f"--learning-rate must be above 0, got {self.learning_rate:g}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise UserError(f"--weight-decay must be 0 or more, got {self.weight_decay:g}")
+        rate, floor = self.learning_rate, self.minimum_rate
+        require(0 < rate < math.inf, "--learning-rate", "above 0", rate)
+        require(0 <= self.momentum < 1, "--momentum", "0 or more and below 1", self.momentum)
+        decay = self.weight_decay
+        require(0 <= decay < math.inf, "--weight-decay", "0 or more", decay)
+        require(0 <= self.power < math.inf, "--power", "0 or more", self.power)
+        require(0 <= floor <= rate, "--minimum-rate", f"0 to the learning rate ({rate:g})", floor)
+        require(self.batch_size >= 2, "--batch-size", "at least 2 (batch norm)", self.batch_size)
 
     def wrapper_config(self) -> dict[str, Any]:
         """mmengine's optimiser wrapper: SGD, mixed precision if asked for."""

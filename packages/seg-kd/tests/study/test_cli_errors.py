@@ -80,10 +80,6 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
     assert "--teacher-weights" in call(
         capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18", *out
     )
-    for flag, value in (("--workers", "-1"), ("--flip", "2"), ("--learning-rate", "-1"),
-                        ("--weight-decay", "-1"), ("--iterations", "0"),
-                        ("--device", "cuba")):  # fmt: skip
-        assert flag in call(capsys, "train", *images, "--iterations", "1", *out, flag, value)
     assert "--amp" in call(capsys, "train", *images, "--iterations", "1", *out, "--amp")
     teacher = ("--teacher", "pspnet_r18", "--teacher-weights", "absent.pth", "--iterations", "1")
     for objective, flag, value in (
@@ -105,6 +101,58 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
     assert "file" in call(
         capsys, "train", *images, "--iterations", "1", "--out", str(tmp_path / "file")
     )
+
+
+SCHEDULE = (
+    ("--learning-rate", ("-1", "0", "nan", "inf")),
+    ("--momentum", ("-0.1", "1", "nan")),
+    ("--weight-decay", ("-1", "inf")),
+    ("--power", ("-1", "nan")),
+    ("--minimum-rate", ("-1", "0.5")),
+    ("--batch-size", ("1", "-8")),
+    ("--iterations", ("0", "-4")),
+    ("--budget-seconds", ("0", "-4", "nan", "inf")),
+    ("--workers", ("-1",)),
+    ("--num-classes", ("1", "255")),
+    ("--device", ("cuba",)),
+)
+TRAINING = (*SCHEDULE, ("--seed", ("-4", str(2**32))), ("--flip", ("2",)), ("--crop", ("8", "8")))
+BAD = {
+    "train": TRAINING,
+    "distill": TRAINING,
+    "calibrate": (*SCHEDULE, ("--rounds", ("0", "-1"))),
+    "bench": (("--rounds", ("0", "-1")), ("--device", ("cuba",))),
+}
+
+
+@pytest.mark.parametrize("verb", BAD)
+def test_numbers_out_of_range(
+    capsys: Capsys, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("something began to run")
+
+    monkeypatch.setattr(adapter, "build_model", started)
+    weights = tmp_path / "teacher.pth"
+    weights.write_bytes(b"never read")
+    teacher = ("--teacher", "pspnet_r18", "--teacher-weights", str(weights))
+    out = tmp_path / "out"
+    given = {
+        "train": ("--out", str(out)),
+        "distill": (*teacher, "--out", str(out)),
+        "calibrate": teacher,
+        "bench": ("--out", str(out)),
+    }[verb]
+    if verb != "bench":
+        given += ("--data", str(folder), "--num-classes", "11", "--crop", "32", "32")
+    for flag, values in BAD[verb]:
+        length = ("--iterations", "1") if verb in ("train", "distill") else ()
+        if flag in ("--iterations", "--budget-seconds"):
+            length = ()
+        for value in [values] if flag == "--crop" else [(value,) for value in values]:
+            line = call(capsys, verb, *given, *length, flag, *value)
+            assert flag in line, line
+            assert not out.exists() or not list(out.iterdir())
 
 
 def test_several_processes_are_refused(

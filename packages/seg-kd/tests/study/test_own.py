@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,8 +34,19 @@ def test_teacher_to_student_to_score(
     images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
     call("train", *images, "--iterations", "3", "--batch-size", "2", "--model", configs["teacher"],
          "--out", str(tmp_path / "t"))  # fmt: skip
+    weights = str(tmp_path / "t" / "model.pth")
+    capsys.readouterr()
+    for length in (("--iterations", "100"), ("--budget-seconds", "100")):
+        call("calibrate", *images, *length, "--rounds", "2", "--batch-size", "2",
+             "--teacher", configs["teacher"], "--teacher-weights", weights,
+             "--student", configs["student"])  # fmt: skip
+        rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+        assert list(rows) == ["plain", "logit", "feature", "feature+logit"]
+        found = int(rows["logit"][-2])
+        seconds = float(rows["logit"][1]) / 1000
+        assert found == 100 if "--iterations" in length else abs(found * seconds - 100) < 1
     call("distill", *images, "--budget-seconds", "3", "--batch-size", "2",
-         "--teacher", configs["teacher"], "--teacher-weights", str(tmp_path / "t" / "model.pth"),
+         "--teacher", configs["teacher"], "--teacher-weights", weights,
          "--student", configs["student"], "--objective", "feature+logit", "--temperature", "2",
          "--out", str(tmp_path / "s"))  # fmt: skip
     scores = json.loads((tmp_path / "s" / "scores.json").read_text())
@@ -111,6 +123,20 @@ def test_a_folder_keeps_its_run(
     assert json.loads(shown.out) == json.loads((out / "scores.json").read_text())
     assert "finished" in shown.err
     assert (out / "model.safetensors").stat().st_mtime_ns == model
+    # Files that were deleted come back from the run's own folder, and from one another.
+    written = {path: path.read_bytes() for path in out.glob("model.*")}
+    assert len(written) == 2
+    for gone in ([*written], [out / "model.safetensors"], [out / "model.pth"]):
+        for path in gone:
+            path.unlink()
+        call(*command, "--budget-seconds", "9")
+        assert {path: path.read_bytes() for path in written} == written
+    shutil.rmtree(out / "work")
+    (out / "model.pth").unlink()
+    call(*command, "--budget-seconds", "9")
+    assert (out / "model.pth").is_file()
+    (out / "model.safetensors").unlink()
+    assert f"remove {out} to train again" in refused("--budget-seconds", "9")
     assert "holds another run" in refused("--budget-seconds", "9", "--seed", "1")
     (out / "run.json").write_text("{")
     assert "is damaged" in refused("--budget-seconds", "9")

@@ -13,7 +13,6 @@ from typing import Literal
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.provenance import provenance
 from repro_shared.evidence.tables import Cell, Column, Interval, Table, write_tables
-from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import ensure_output_dir
 from repro_shared.study.paper import Context
 from repro_shared.timing.bench import Bench, add_bench, bench_of
@@ -26,6 +25,7 @@ from seg_kd.study.stages import student_job, untrained
 from seg_kd.train import start
 from seg_kd.use import adapter
 from seg_kd.use.data import Scenes
+from seg_kd.use.flags import require
 
 # The same step with the teacher's forward pass and no distillation loss.
 BASELINE = "teacher forward + student step"
@@ -68,8 +68,7 @@ def bench(device: str, rounds: int) -> Bench:
         device: cpu or cuda.
         rounds: timed rounds.
     """
-    if rounds < 1:
-        raise UserError(f"--rounds must be at least 1, got {rounds}")
+    require(rounds >= 1, "--rounds", "at least 1", rounds)
     adapter.set_device(device)
     study = recipes.equal_time_digits("cpu")
     data = Scenes(recipes.SCENES, 64, 1).open(None)

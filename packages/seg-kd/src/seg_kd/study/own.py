@@ -16,7 +16,7 @@ import tyro
 
 from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json
+from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sha256_file
 from repro_shared.runtime.weights import load_strictly, read_weights
 from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
@@ -24,7 +24,7 @@ from repro_shared.study.publish import as_json
 from repro_shared.study.run import context_of
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
-from repro_shared.timing.calibrate import plan_iterations
+from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
 from seg_kd.method.objectives import OBJECTIVES, PLAIN, Objective
 from seg_kd.study.calibration import ENDLESS, REFERENCE
 from seg_kd.study.own_arms import (
@@ -39,6 +39,7 @@ from seg_kd.study.stages import WEIGHTS, load_teacher, student_job
 from seg_kd.train import Optimiser, start
 from seg_kd.use import adapter
 from seg_kd.use.evaluation import evaluate as score
+from seg_kd.use.flags import require
 from seg_kd.use.models import own_model
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -155,6 +156,7 @@ class Own:
         optimiser: Annotated[Optimiser, Flat] = Optimiser(),
         *,
         iterations: int = 1000,
+        budget_seconds: float | None = None,
         teacher: str = "",
         teacher_weights: str = "",
         student: str = "pspnet_r18",
@@ -167,12 +169,15 @@ class Own:
             images: the data.
             optimiser: SGD and its schedule.
             iterations: of logit distillation; they set the budget.
+            budget_seconds: the budget, instead of iterations.
             teacher: mmseg config file of the teacher, or a built-in name.
             teacher_weights: its state_dict.
             student: mmseg config file of the student, or a built-in name.
             rounds: timed rounds.
             device: cpu or cuda.
         """
+        require(rounds >= 1, "--rounds", "at least 1", rounds)
+        Length(iterations, budget_seconds)
         adapter.set_device(device)
         source = images.source()
         made = given_teacher(images, source, teacher, teacher_weights)
@@ -191,7 +196,10 @@ class Own:
                 steps[name] = start(replace(job, checkpoint_interval=0)).step
             result = measure(steps, rounds=rounds)
         ratios = result.ratios(REFERENCE)
-        lengths = plan_iterations(ratios, REFERENCE, iterations)
+        if budget_seconds is None:
+            lengths = plan_iterations(ratios, REFERENCE, iterations)
+        else:
+            lengths = {n: iterations_for_budget(budget_seconds, result.median(n)) for n in ratios}
         for name, ratio in ratios.items():
             low, high = result.spread(name, REFERENCE)
             print(f"{name:14s} {1000 * result.median(name):9.1f} ms  {ratio:.3f} x logit "
@@ -237,9 +245,16 @@ class Own:
 
 
 def publish_model(made: Path, folder: Path) -> None:
-    """Write model.safetensors and, as mmseg's `load_checkpoint` reads it, model.pth."""
-    there = all((folder / name).is_file() for name in ("model.safetensors", "model.pth"))
-    if there or not made.is_file():  # finished earlier, and its working files may be gone
-        return
-    atomic_write_bytes(folder / "model.safetensors", made.read_bytes())
-    atomic_write_bytes(folder / "model.pth", adapter.checkpoint_bytes(read_weights(made)))
+    """Write model.safetensors and, as mmseg's `load_checkpoint` reads it, model.pth.
+
+    The run's own file may be gone: then what was written earlier counts, and a UserError says so
+    where that is gone as well.
+    """
+    model, checkpoint = folder / "model.safetensors", folder / "model.pth"
+    kept = model.is_file() and (not made.is_file() or sha256_file(model) == sha256_file(made))
+    if not kept and not made.is_file():
+        raise UserError(f"{model} is gone, and so is {made}: remove {folder} to train again")
+    if not kept:
+        atomic_write_bytes(model, made.read_bytes())
+    if not kept or not checkpoint.is_file():
+        atomic_write_bytes(checkpoint, adapter.checkpoint_bytes(read_weights(model)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pydantic
 
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
+from repro_shared.runtime.rng import SEED_LIMIT
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
 from repro_shared.study.run import context_of
@@ -23,6 +25,7 @@ from seg_kd.study.calibration import ENDLESS, check_facts
 from seg_kd.study.stages import File, Student, Teacher, load_teacher, student_job
 from seg_kd.train import Optimiser, start
 from seg_kd.use.data import LabelMaps, View
+from seg_kd.use.flags import require
 from seg_kd.use.models import own_model
 
 UNUSED = Optimiser()  # of a teacher that is not trained here
@@ -60,10 +63,8 @@ class Images:
         """
         if not self.data:
             raise UserError("no data: give the folder with --data DIR")
-        if not 2 <= self.num_classes <= 254:
-            raise UserError(f"--num-classes must be 2 to 254, got {self.num_classes}")
-        if self.workers < 0:
-            raise UserError(f"--workers must be 0 or more, got {self.workers}")
+        require(2 <= self.num_classes <= 254, "--num-classes", "2 to 254", self.num_classes)
+        require(self.workers >= 0, "--workers", "0 or more", self.workers)
         return LabelMaps(
             name=Path(self.data).name or "data",
             classes=tuple(f"class {index}" for index in range(self.num_classes)),
@@ -93,8 +94,10 @@ class Length:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.iterations is not None and self.iterations < 1:
-            raise UserError(f"--iterations must be at least 1, got {self.iterations}")
+        steps, seconds = self.iterations, self.budget_seconds
+        require(steps is None or steps >= 1, "--iterations", "at least 1", steps)
+        require(seconds is None or 0 < seconds < math.inf, "--budget-seconds", "above 0", seconds)
+        require(0 <= self.seed < SEED_LIMIT, "--seed", f"0 to {SEED_LIMIT - 1}", self.seed)
 
 
 class Measured(pydantic.BaseModel):

@@ -21,6 +21,7 @@ from repro_shared.datasets.views import Seeded
 from repro_shared.datasets.wheels import Split
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
+from seg_kd.use.flags import require
 
 Sample = tuple[np.ndarray, np.ndarray]
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
@@ -60,10 +61,8 @@ class View:
     largest_class: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise UserError(f"--flip must be 0 to 1, got {self.flip:g}")
-        if min(self.crop) < 16:
-            raise UserError(f"--crop must be at least 16 x 16 pixels, got {self.crop}")
+        require(0 <= self.flip <= 1, "--flip", "0 to 1", self.flip)
+        require(min(self.crop) >= 16, "--crop", "at least 16 x 16 pixels", self.crop)
 
 
 @dataclass
