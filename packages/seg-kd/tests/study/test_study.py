@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from repro_shared.evidence.claims import VerdictWord
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.study.command import reproduce_study
@@ -29,6 +30,7 @@ from seg_kd.study import stages
 from seg_kd.study.arms import budgets, objectives, students, teacher
 from seg_kd.study.calibration import EqualTime, compact, drifted, settled
 from seg_kd.study.own_arms import Affordable
+from seg_kd.study.readme import findings, judged, side
 from seg_kd.study.recipes import (
     SCENES,
     comparison,
@@ -229,6 +231,49 @@ def test_a_verdict_at_unequal_time_is_suspended() -> None:
     assert "12.2 % less time than planned" in both.reason
     assert both.high is not None
     assert both.high < 0  # the numbers stay
+
+
+def test_a_finding_says_what_its_verdict_says() -> None:
+    digits, camvid = (
+        load_results(PAPER, make("cpu"), PAPER.results)
+        for make in (equal_time_digits, equal_time_camvid)
+    )
+    written = (PAPER.results.parent / "README.md").read_text()
+    assert all(found in written for found in findings(digits, camvid))
+    claim = next(c for c in camvid.study.claims if c.id == "logit-beats-plain-camvid")
+    before = findings(digits, camvid)
+    swaps: tuple[tuple[VerdictWord, str], ...] = (
+        ("supported", "logit distillation beats plain training.**"),
+        ("contradicted", "plain training beats logit distillation.**"),
+        ("inconclusive", "logit distillation and plain training are not told apart.**"),
+        ("suspended", "whether logit distillation beats plain training cannot be said.**"),
+        ("not run", "whether logit distillation beats plain training has not been tested.**"),
+    )
+    for word, bold in swaps:
+        reason = "the times differ" if word == "suspended" else ""
+        camvid.verdicts = [
+            replace(v, verdict=word, reason=reason) if v.claim_id == claim.id else v
+            for v in camvid.verdicts
+        ]
+        said = judged(camvid, claim)
+        assert said.startswith(f"**On CamVid, at equal time, {bold}")
+        assert said.endswith(f"Verdict: {word}{', since the times differ' * bool(reason)}.")
+        now = findings(digits, camvid)
+        changed = [new for old, new in zip(before, now, strict=True) if old != new]
+        assert changed == [said]
+    # What no claim is about follows from where an interval lies.
+    assert [side(e) for e in ([1.0, 1.1], [-1.0, -1.1], [-1.0, 1.1], [1.0], [])] == [
+        "above", "below", "neither", "neither", "neither",
+    ]  # fmt: skip
+    random = next(r for r in camvid.records if r.arm.startswith("logit-untrained"))
+    lower = [
+        r.model_copy(update={"metrics": {**r.metrics, "miou": float(r.seed)}})
+        if r.arm == random.arm else r
+        for r in camvid.records
+    ]  # fmt: skip
+    assert (
+        "a trained teacher gives more than" in findings(digits, replace(camvid, records=lower))[-1]
+    )
 
 
 def test_a_diverged_run_is_recorded_as_failed_and_the_others_go_on(

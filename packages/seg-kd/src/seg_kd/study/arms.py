@@ -6,10 +6,23 @@ from repro_shared.study.paper import Arm, Study
 from seg_kd.method.objectives import Objective
 from seg_kd.study.stages import Match, Student, Teacher
 
+WORDS = {
+    "plain": "plain training",
+    "logit": "logit distillation",
+    "feature": "feature distillation",
+    "feature+logit": "feature + logit distillation",
+}
+TITLES = {"digits": "digit scenes", "camvid": "CamVid", "cityscapes": "Cityscapes"}
+
 
 def tag(study: Study) -> str:
     """`digits` of `equal_time_digits`, as tables and figures are named."""
     return study.name.removeprefix("equal_time_").replace("_", "-")
+
+
+def place(study: Study) -> str:
+    """The data as prose names them."""
+    return next((words for key, words in TITLES.items() if tag(study).startswith(key)), tag(study))
 
 
 def students(study: Study, match: Match, budget: int | None = None) -> list[Arm]:

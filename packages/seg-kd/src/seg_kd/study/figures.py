@@ -10,16 +10,18 @@ from repro_shared.evidence.figures import caption, line_styles, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
-from seg_kd.study.arms import budgets, objectives, students, tag, teacher, untrained
+from seg_kd.study.arms import (
+    WORDS,
+    budgets,
+    objectives,
+    place,
+    students,
+    tag,
+    teacher,
+    untrained,
+)
 from seg_kd.study.calibration import drifted
 
-WORDS = {
-    "plain": "plain training",
-    "logit": "logit distillation",
-    "feature": "feature distillation",
-    "feature+logit": "feature + logit distillation",
-}
-TITLES = {"digits": "digit scenes", "camvid": "CamVid", "cityscapes": "Cityscapes"}
 APART = 1.05  # markers of different objectives at one budget, so that points stay readable
 
 
@@ -30,7 +32,7 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
     styles: dict[str, Any] = dict(line_styles(names))
     drawing = new_figure(6.4, 4.0)
     axes = drawing.add_subplot()
-    for place, name in enumerate(names):
+    for number, name in enumerate(names):
         look = {**styles[name], "label": WORDS.get(name, name)}
         means, low, high, places = [], [], [], []
         for budget in budgets(study, "time"):
@@ -42,7 +44,7 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
             found = interval(values)
             if found is None:
                 continue
-            x = budget * APART ** (place - (len(names) - 1) / 2)
+            x = budget * APART ** (number - (len(names) - 1) / 2)
             axes.plot([x] * len(values), values, linestyle="none", alpha=0.45, markersize=3.5,
                       color=look["color"], marker=look["marker"])  # fmt: skip
             places.append(x)
@@ -57,8 +59,7 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
     axes.set_xlabel("time budget, in iterations of logit distillation")
     axes.set_ylabel("mIoU (percent)")
     refused = " (refused: step costs moved)" if drifted(results.facts) else ""
-    name = next((words for key, words in TITLES.items() if tag(study).startswith(key)), tag(study))
-    axes.set_title(f"Students at equal time on {name}{refused}")
+    axes.set_title(f"Students at equal time on {place(study)}{refused}")
     axes.legend(loc="upper left")
     caption(drawing, " ".join([*_below(results), *_elsewhere(results)]))
     return f"equal-time-{tag(study)}", drawing

@@ -1,16 +1,28 @@
-"""What is generated in the package's README and in results/README.md: verdicts, findings, index."""
+"""What is generated in the package's README and in results/README.md: verdicts, findings, index.
+
+No sentence in bold is fixed: each follows from a verdict, or from where an interval lies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from repro_shared.evidence.claims import Claim
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.pages import index, short_verdicts
 from repro_shared.study.paper import Arm
 from repro_shared.study.results import Results
-from seg_kd.study.arms import budgets, students, teacher, untrained
-from seg_kd.study.stages import Match
+from seg_kd.study.arms import WORDS, budgets, objectives, place, students, teacher, untrained
 from seg_kd.study.tables import paired_effects
+
+# What a verdict on "{it} beats plain training" says.
+SAYS = {
+    "supported": "{it} beats plain training",
+    "contradicted": "plain training beats {it}",
+    "inconclusive": "{it} and plain training are not told apart",
+    "suspended": "whether {it} beats plain training cannot be said",
+}
+UNTESTED = "whether {it} beats plain training has not been tested"
 
 
 def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
@@ -27,94 +39,126 @@ def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
 
 
 def findings(digits: Results, camvid: Results) -> list[str]:
-    """One claim a paragraph, the answer first; every number comes from the records."""
+    """One finding a paragraph, the answer first; every number comes from the records."""
     if not (digits.records and camvid.records):
         return ["No evidence has been committed yet."]
-    ratio, lengths = digits.facts["ratios"]["plain"], _lengths(digits)
-    equal = [paired(r, name, "iterations") for r in (digits, camvid) for name in DISTILLED]
-    even = sum(holds_zero(effects) for effects in equal)
-    logit = paired(camvid, "logit", "time")
     return [
-        "**In the first minute of training the teacher costs more than it gives.** On digit "
-        "scenes, at equal time, logit distillation ends "
-        f"{beside(paired(digits, 'logit', 'time'))} plain training and feature distillation "
-        f"{beside(paired(digits, 'feature', 'time'))} it.",
-        "**The teacher's forward pass is what costs.** On the digits a plain step takes "
-        f"{ratio:.2f} of the time of a step of logit distillation. So plain training gets "
-        f"{lengths['plain']} iterations where logit distillation gets {lengths['logit']}.",
-        "**At equal iterations little of the difference is left.** Of the "
-        f"{len(equal)} comparisons with plain training on both data sets, {even} have an interval "
-        "that holds zero.",
-        f"**These students are far from done.** {_longer(digits)}",
-        "**On CamVid logit distillation and plain training are not told apart.** At the largest "
-        f"budget logit distillation ends {beside(logit)} plain training"
-        f"{', and the interval holds zero' if holds_zero(logit) else ''}. The teacher has "
-        f"{camvid.values(teacher(camvid.study), 'miou')[0]:.1f} mIoU and the plain student "
-        f"{_mean(camvid, _last(camvid, 'plain')):.1f}: they all have far to go.",
-        f"**Nor is a trained teacher told from a random one there.** {_over_random(camvid)}",
+        *(judged(r, claim) for r in (digits, camvid) for claim in r.study.claims if claim.headline),
+        _cost(digits),
+        _equal_iterations(digits, camvid),
+        _longer(digits),
+        _over_random(camvid),
     ]
 
 
-DISTILLED = ("logit", "feature", "feature+logit")
+def judged(results: Results, claim: Claim) -> str:
+    """What the verdict on a claim says, the effect, and why a verdict is suspended."""
+    verdict, arm = results.verdict(claim), results.study.arm(claim.arm)
+    it = WORDS[arm.config.objective.name]
+    said = SAYS.get(verdict.verdict, UNTESTED).format(it=it)
+    effect = ""
+    if verdict.mean is not None:
+        effect = f"{it.capitalize()} ends {beside(verdict.mean)} plain training. "
+    reason = f", since {verdict.reason}" if verdict.reason else ""
+    return (
+        f"**On {place(results.study)}, at equal time, {said}.** {effect}Verdict: "
+        f"{verdict.verdict}{reason}."
+    )
 
 
-def paired(results: Results, objective: str, match: Match) -> list[float]:
-    """Effects over plain training by seed, at the largest budget."""
-    return paired_effects(results, objective, match, budgets(results.study, match)[-1])
-
-
-def beside(effects: Sequence[float]) -> str:
+def beside(mean: float) -> str:
     """`3.0 mIoU below`, of a mean effect."""
-    mean = sum(effects) / len(effects)
     return f"{abs(mean):.1f} mIoU {'above' if mean > 0 else 'below'}"
 
 
-def holds_zero(effects: Sequence[float]) -> bool:
-    """Whether the 95 % t interval of the mean holds zero; not corrected for several looks."""
+def side(effects: Sequence[float]) -> str:
+    """Where the 95 % t interval of a mean lies: above zero, below, or neither.
+
+    Not corrected for several looks.
+    """
     found = interval(effects)
-    return found is None or found.low is None or found.high is None or found.low <= 0 <= found.high
+    if found is None or found.low is None or found.high is None or found.low <= 0 <= found.high:
+        return "neither"
+    return "above" if found.low > 0 else "below"
+
+
+def _cost(results: Results) -> str:
+    ratio = results.facts["ratios"]["plain"]
+    plain, logit = (_last(results, name).config.iterations for name in ("plain", "logit"))
+    return (
+        f"**On {place(results.study)} a step without a teacher takes {ratio:.2f} of the time of a "
+        f"step of logit distillation.** So, at equal time, plain training gets {plain} iterations "
+        f"and logit distillation {logit}."
+    )
+
+
+def _equal_iterations(*found: Results) -> str:
+    sides = [
+        side(paired_effects(r, each.name, "iterations", budgets(r.study, "iterations")[-1]))
+        for r in found
+        for each in objectives(r.study)[1:]
+    ]
+    return (
+        f"**At equal iterations {sides.count('neither')} of {len(sides)} comparisons with plain "
+        f"training have an interval that holds zero.** {sides.count('above')} lie above, "
+        f"{sides.count('below')} below."
+    )
+
+
+def _longer(results: Results) -> str:
+    plain = _last(results, "plain")
+    longer = next(
+        a for a in students(results.study, "time")
+        if a.control and a.config.objective.name == "plain"
+    )  # fmt: skip
+    effects = _differences(results, longer, plain)
+    if not effects:
+        return "Plain training for longer has not been run."
+    said = {
+        "above": "the plain student is far from done",
+        "below": "training for longer harms the plain student",
+        "neither": "training for longer is not shown to change the plain student",
+    }
+    return (
+        f"**On {place(results.study)} {said[side(effects)]}.** Trained "
+        f"{longer.config.budget // plain.config.budget} times as long it goes from "
+        f"{_mean(results, plain):.1f} to {_mean(results, longer):.1f} mIoU."
+    )
+
+
+def _over_random(results: Results) -> str:
+    logit = _last(results, "logit")
+    random = next(a for a in students(results.study, "time") if untrained(a))
+    effects = _differences(results, logit, random)
+    if not effects:
+        return "The control with a random teacher has not been run."
+    said = {
+        "above": "a trained teacher gives more than one with random weights",
+        "below": "a trained teacher gives less than one with random weights",
+        "neither": "a trained teacher is not told from one with random weights",
+    }
+    where = side(effects)
+    little = "Such an assay says little about distillation. " if where == "neither" else ""
+    return (
+        f"**On {place(results.study)} {said[where]}.** Logit distillation from the trained one "
+        f"ends {beside(sum(effects) / len(effects))} the same from the random one. {little}"
+        f"The teacher has {_mean(results, teacher(results.study)):.1f} mIoU and the plain student "
+        f"{_mean(results, _last(results, 'plain')):.1f}."
+    )
 
 
 def _last(results: Results, objective: str) -> Arm:
-    budget = budgets(results.study, "time")[-1]
-    found = students(results.study, "time", budget)
+    """The arm of an objective at the largest budget of time."""
+    found = students(results.study, "time", budgets(results.study, "time")[-1])
     return next(a for a in found if a.config.objective.name == objective and not untrained(a))
 
 
-def _lengths(results: Results) -> dict[str, int]:
-    return {name: _last(results, name).config.iterations for name in ("plain", "logit")}
+def _differences(results: Results, arm: Arm, rival: Arm) -> list[float]:
+    """mIoU of an arm minus another's, by seed."""
+    other = {run.seed: run.metrics["miou"] for run in results.runs(rival)}
+    return [r.metrics["miou"] - other[r.seed] for r in results.runs(arm) if r.seed in other]
 
 
 def _mean(results: Results, arm: Arm) -> float:
     values = results.values(arm, "miou")
     return sum(values) / len(values)
-
-
-def _longer(results: Results) -> str:
-    longer = next(
-        a for a in students(results.study, "time")
-        if a.control and a.config.objective.name == "plain"
-    )  # fmt: skip
-    if not results.runs(longer):
-        return "Plain training for longer has not been run."
-    times = longer.config.budget // budgets(results.study, "time")[-1]
-    before, after = _mean(results, _last(results, "plain")), _mean(results, longer)
-    return (
-        f"On the digits plain training for {times} times as long goes from {before:.1f} to "
-        f"{after:.1f} mIoU."
-    )
-
-
-def _over_random(results: Results) -> str:
-    random = next(a for a in students(results.study, "time") if untrained(a))
-    other = {run.seed: run.metrics["miou"] for run in results.runs(random)}
-    runs = results.runs(_last(results, "logit"))
-    effects = [r.metrics["miou"] - other[r.seed] for r in runs if r.seed in other]
-    if not effects:
-        return "The control with a random teacher has not been run."
-    held = ", and the interval holds zero" if holds_zero(effects) else ""
-    return (
-        f"Logit distillation from the trained teacher ends {beside(effects)} the same from a "
-        f"teacher with random weights{held}. An assay that cannot tell these two apart says "
-        "little about distillation."
-    )
