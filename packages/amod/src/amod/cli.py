@@ -71,11 +71,11 @@ def show(
     """Draw which patches of an image each routed block processes.
 
     Args:
-        image: an image file.
+        image: an image file; it is scaled and cropped by timm's evaluation transform.
         model: a timm model name.
-        weights: its checkpoint; random weights without.
+        weights: its checkpoint (.safetensors or .pth); random weights without.
         out: file to write, .png, or .gif for an animation over capacity.
-        capacity: of a still picture.
+        capacity: of a still picture; an animation goes from 0.9 to 0.1.
         router: as the model was trained.
         preset: as the model was trained.
         animate: animate a .png, too.

@@ -135,8 +135,3 @@ def routed_macs(
     blocks = (shape.depth - routed) * block_macs(shape, shape.tokens)
     blocks += routed * (block_macs(shape, kept) + linear_router * router_macs(shape))
     return embedding_macs(shape) + blocks + head * head_macs(shape)
-
-
-def ceiling(shape: Shape, capacity: float, first: int = 1, every: int = 2) -> float:
-    """Dense over routed multiply-accumulates: the speed-up if all operations cost the same."""
-    return dense_macs(shape) / routed_macs(shape, capacity, first=first, every=every)

@@ -22,7 +22,7 @@ from amod.rivals.merging import equal_r, merge_tokens, merged_macs
 from amod.use.weights import create_model
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.provenance import provenance
-from repro_shared.evidence.tables import Table, write_tables
+from repro_shared.evidence.tables import Column, Table, write_tables
 from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import ensure_output_dir
@@ -87,12 +87,11 @@ def table(made: Bench) -> Table:
         f"Random weights, float32, inference mode, {how}.",
         "Fixed tokens: the same ones in every picture, no scores; what packing alone reaches.",
     ]
-    for capacity in capacities:
-        parts = []
-        for rival in COMPARED[1:]:
-            middle, low, high = made.ratio(f"{rival} {capacity:g}", f"A-MoD {capacity:g}")
-            parts.append(f"over {rival} {middle:.3f} [{low:.3f}, {high:.3f}]")
-        notes.append(f"Speed of A-MoD at {capacity:g}: {', '.join(parts)}.")
+    show = Column("", "", 3).show
+    for c in capacities:
+        ratios = {rival: made.ratio(f"{rival} {c:g}", f"A-MoD {c:g}") for rival in COMPARED[1:]}
+        parts = [f"over {rival} {show(ratio, '')}" for rival, ratio in ratios.items()]
+        notes.append(f"Speed of A-MoD at {c:g}: {', '.join(parts)}.")
     title = f"{settings['model']}, batch {settings['batch']}, {how}"
     return speed_table(made, "dense", f"{title}: images per second over the dense model's", notes)
 
@@ -141,15 +140,7 @@ def bench(
 ) -> Bench:
     """Time the forward pass of the dense model, of routed ones and of their rivals.
 
-    Args:
-        model: a timm model name of the VisionTransformer class.
-        batch: images a step.
-        rounds: timed rounds.
-        device: cpu or cuda.
-        compiled: run everything through `torch.compile`.
-        routed_only: leave out depth-cut models and token merging.
-        threads: of torch on the CPU.
-        changes: settings for `timm.create_model`, e.g. a smaller width.
+    Arguments as of `command`; `changes` are settings for `timm.create_model`, e.g. a smaller width.
 
     Raises:
         UserError: unknown model, one that cannot be routed, or no such device.

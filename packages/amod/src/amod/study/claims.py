@@ -6,7 +6,8 @@ rival: it holds for "the standard router" only where it holds against all three.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from amod.rivals.baselines import KEPT, isoflop_layers
@@ -28,18 +29,19 @@ SEEDS = (0, 1, 2, 3, 4)
 RANK_CORRELATION = "rank correlation"
 
 
+def of_kind(arms: Sequence[Arm], kind: type[Any]) -> list[Arm]:
+    """The arms of a stage, by the very class of their config."""
+    return [arm for arm in arms if type(arm.config) is kind]
+
+
 def find(arms: Sequence[Arm], kind: type[Any], variant: Variant) -> Arm:
     """The arm of this stage and variant."""
-    return next(arm for arm in arms if type(arm.config) is kind and arm.config.variant == variant)
+    return next(arm for arm in of_kind(arms, kind) if arm.config.variant == variant)
 
 
 def variants(arms: Sequence[Arm], kind: type[Any], controls: bool = False) -> list[Variant]:
     """All variants of a stage, in order; with those of controls if wanted."""
-    return [
-        arm.config.variant
-        for arm in arms
-        if type(arm.config) is kind and (controls or not arm.control)
-    ]
+    return [arm.config.variant for arm in of_kind(arms, kind) if controls or not arm.control]
 
 
 def capacities(arms: Sequence[Arm], kind: type[Any]) -> list[float]:
@@ -66,63 +68,38 @@ def cells_of(table: str, column: str = "") -> tuple[str, ...]:
     )
 
 
-def _claim(
+def _against(
     study: str,
+    arms: Sequence[Arm],
+    kind: type[Any],
+    ours: Variant,
+    rivals: Mapping[str, Variant],
     name: str,
     statement: str,
-    arm: Arm,
-    rival: Arm,
     family: str = "",
-    cells: tuple[str, ...] = (),
-    metric: str = "accuracy",
+    headlines: Sequence[str] = (),
     **others: Any,
-) -> Claim:
-    """An arm is better than its rival; ids and families end in the study's tag."""
+) -> list[Claim]:
+    """A variant is better than each rival, whose name and words stand for `{}`.
+
+    Ids and families end in the study's tag.
+    """
     tag = study.split("_")[1]
-    return Claim(
-        id=f"{name}-{tag}",
-        statement=statement,
-        cells=cells,
-        study=study,
-        metric=metric,
-        arm=arm.id,
-        rival=rival.id,
-        kind="superiority",
-        seeds=SEEDS,
-        family=f"{family}-{tag}" if family else None,
-        **{"unit": "accuracy points", **others},
-    )
-
-
-def accuracy_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
-    """In accuracy points: conversion, fine-tuning, transfer, from scratch, controls."""
-    found, tuned = _conversion(study, arms), capacities(arms, Finetuned)
-    for capacity in tuned:
-        found += _finetuning(study, arms, capacity)
-    if variants(arms, Transferred):
-        found += _transfer(study, arms, min(tuned))
-    if variants(arms, Scratch, controls=True):
-        found += _scratch(study, arms, max(tuned))
-    product = [v for v in variants(arms, Finetuned, True) if v.router == "attention-multiplied"]
-    found += [
-        _claim(
-            study,
-            "no-product-beats-product",
-            "not multiplying by the score beats multiplying",
-            find(arms, Finetuned, Variant("attention", v.capacity)),
-            find(arms, Finetuned, v),
+    common = {
+        "cells": (), "study": study, "metric": "accuracy", "kind": "superiority", "seeds": SEEDS,
+        "family": f"{family}-{tag}" if family else None, "unit": "accuracy points",
+    } | others  # fmt: skip
+    return [
+        Claim(
+            id=f"{name.format(rival)}-{tag}",
+            statement=statement.format(_named(variant)),
+            arm=find(arms, kind, ours).id,
+            rival=find(arms, kind, variant).id,
+            headline=rival in headlines,
+            **common,
         )
-        for v in product
+        for rival, variant in rivals.items()
     ]
-    control = _claim(
-        study,
-        "random-again",
-        "random tokens beat other random tokens",
-        find(arms, Finetuned, Variant("random-again", min(tuned))),
-        find(arms, Finetuned, Variant("random", min(tuned))),
-        negative_control=True,
-    )
-    return [*found, control]
 
 
 def _named(variant: Variant) -> str:
@@ -131,104 +108,90 @@ def _named(variant: Variant) -> str:
     return f"the {words}" if words.startswith(("first ", "largest ")) else words
 
 
+def _routers(capacity: float, names: Sequence[str] = LEARNED) -> dict[str, Variant]:
+    """Routers at a capacity, by name."""
+    return {name: Variant(name, capacity) for name in names}
+
+
+def accuracy_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
+    """In accuracy points: conversion, fine-tuning, transfer, from scratch, controls."""
+    found, tuned = _conversion(study, arms), capacities(arms, Finetuned)
+    for capacity in tuned:
+        found += _finetuning(study, arms, capacity)
+    least, most = min(tuned), max(tuned)
+    if variants(arms, Transferred):  # how fast other classes are learned (figure 4)
+        found += _against(
+            study, arms, Transferred, Variant(capacity=least), _routers(least),
+            "transfer-attention-beats-{}",
+            "in transfer, accuracy averaged over training is higher with attention than with {}",
+            "transfer", ("linear",), metric="area",
+        )  # fmt: skip
+    if variants(arms, Scratch, controls=True):  # routed from the first step on (table 8)
+        ours = Variant(capacity=most)
+        found += _against(
+            study, arms, Scratch, ours, _routers(most), "scratch-attention-beats-{}",
+            f"trained from scratch with {ours.share} of the tokens, routing by attention beats "
+            "{}", "scratch", ("linear",), cells=cells_of("table8"),
+        )  # fmt: skip
+    for product in variants(arms, Finetuned, controls=True):
+        if product.router == "attention-multiplied":
+            found += _against(
+                study, arms, Finetuned, Variant(capacity=product.capacity), {"": product},
+                "no-product-beats-product", "not multiplying by the score beats multiplying",
+            )  # fmt: skip
+    return found + _against(
+        study, arms, Finetuned, Variant("random-again", least), {"": Variant("random", least)},
+        "random-again", "random tokens beat other random tokens", negative_control=True,
+    )  # fmt: skip
+
+
 def _conversion(study: str, arms: Sequence[Arm]) -> list[Claim]:
     """Right after conversion, at half of the tokens (table 3)."""
-    return [
-        _claim(
-            study,
-            f"converted-attention-beats-{rival}",
-            "without training, at half of the tokens, routing by attention keeps more accuracy "
-            f"than {_named(Variant(rival))}",
-            find(arms, Converted, Variant("attention", 0.5)),
-            find(arms, Converted, Variant(rival, 0.5)),
-            "conversion",
-            cells_of("table3", "at 50 %") if rival == "linear" else (),  # its one router
-            headline=rival == "random",
-        )
-        for rival in ("random", "l2norm", "linear")
-    ]
+    name = "converted-attention-beats-{}"
+    statement = (
+        "without training, at half of the tokens, routing by attention keeps more accuracy than {}"
+    )
+    ours, controls = Variant(capacity=0.5), _routers(0.5, ("random", "l2norm"))
+    found = _against(
+        study, arms, Converted, ours, controls, name, statement, "conversion", ("random",)
+    )
+    return found + _against(  # the paper's one router is the linear one
+        study, arms, Converted, ours, _routers(0.5, ("linear",)), name, statement, "conversion",
+        cells=cells_of("table3", "at 50 %"),
+    )  # fmt: skip
 
 
 def _finetuning(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
     """Against the linear routers and the nearest depth-cut models (table 1)."""
-    ours = Variant("attention", capacity)
-    layers = depths(arms, capacity)[0]
-    first = Variant(layers=layers, keep="first")
-    rivals = [(r, "routers", Variant(r, capacity)) for r in LEARNED] + [
-        (f"isoflop-{keep}", "isoflop", Variant(layers=layers, keep=keep)) for keep in KEPT
-    ]
+    ours, layers = Variant(capacity=capacity), depths(arms, capacity)[0]
+    families = {
+        "routers": _routers(capacity),
+        "isoflop": {f"isoflop-{keep}": Variant(layers=layers, keep=keep) for keep in KEPT},
+    }
     return [
-        _claim(
-            study,
-            f"attention-beats-{name}-{capacity:g}",
-            f"fine-tuned with {ours.share} of the tokens, routing by attention beats "
-            f"{_named(rival)}",
-            find(arms, Finetuned, ours),
-            find(arms, Finetuned, rival),
-            f"{family}-{capacity:g}",
-            cells_of("table1", ours.share),
-            headline=capacity == 0.5 and rival in (Variant("linear", 0.5), first),
+        claim
+        for family, rivals in families.items()
+        for claim in _against(
+            study, arms, Finetuned, ours, rivals, f"attention-beats-{{}}-{capacity:g}",
+            f"fine-tuned with {ours.share} of the tokens, routing by attention beats {{}}",
+            f"{family}-{capacity:g}", ("linear", "isoflop-first") if capacity == 0.5 else (),
+            cells=cells_of("table1", ours.share),
         )
-        for name, family, rival in rivals
-    ]
-
-
-def _transfer(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
-    """How fast other classes are learned (figure 4)."""
-    return [
-        _claim(
-            study,
-            f"transfer-attention-beats-{rival}",
-            "in transfer, accuracy averaged over training is higher with attention than with "
-            f"{_named(Variant(rival))}",
-            find(arms, Transferred, Variant("attention", capacity)),
-            find(arms, Transferred, Variant(rival, capacity)),
-            "transfer",
-            metric="area",
-            headline=rival == "linear",
-        )
-        for rival in LEARNED
-    ]
-
-
-def _scratch(study: str, arms: Sequence[Arm], capacity: float) -> list[Claim]:
-    """Routed from the first step on (table 8)."""
-    ours = Variant("attention", capacity)
-    return [
-        _claim(
-            study,
-            f"scratch-attention-beats-{rival}",
-            f"trained from scratch with {ours.share} of the tokens, routing by attention beats "
-            f"{_named(Variant(rival))}",
-            find(arms, Scratch, ours),
-            find(arms, Scratch, Variant(rival, capacity)),
-            "scratch",
-            cells_of("table8"),
-            headline=rival == "linear",
-        )
-        for rival in LEARNED
-    ]
+    ]  # fmt: skip
 
 
 def importance_claims(study: str, arms: Sequence[Arm]) -> list[Claim]:
     """In rank correlation: which rankings agree with leave-one-out importance (figure 7)."""
-    most = max(capacities(arms, Finetuned))
-    pairs = [(Importance, Variant(), Variant(rival), rival) for rival in ("random", "l2norm")] + [
-        (Finetuned, Variant("attention", most), Variant(rival, most), f"fine-tuned-{rival}")
-        for rival in LEARNED
-    ]
-    return [
-        _claim(
-            study,
-            f"importance-attention-beats-{name}",
-            "attention ranks tokens more like their importance than "
-            + _named(rival).replace("the linear", "the fine-tuned linear"),
-            find(arms, kind, ours),
-            find(arms, kind, rival),
-            "importance",
-            metric="spearman",
-            unit=RANK_CORRELATION,
-            headline=name == "random",
-        )
-        for kind, ours, rival, name in pairs
-    ]
+    most, found = max(capacities(arms, Finetuned)), list[Claim]()
+    for kind, capacity, rivals, which in (
+        (Importance, 1.0, ("random", "l2norm"), ""),
+        (Finetuned, most, LEARNED, "fine-tuned"),
+    ):
+        name = "-".join(filter(None, ("importance-attention-beats", which, "{}")))
+        found += _against(
+            study, arms, kind, Variant(capacity=capacity), _routers(capacity, rivals), name,
+            "attention ranks tokens more like their importance than {}", "importance",
+            () if which else ("random",), metric="spearman", unit=RANK_CORRELATION,
+        )  # fmt: skip
+    trained = "the linear", "the fine-tuned linear"
+    return [replace(claim, statement=claim.statement.replace(*trained)) for claim in found]

@@ -136,19 +136,36 @@ View = Shift | Crops
 NEAR = Shift(2)
 
 
+class Trained:
+    """Of a config with a schedule: what the plan and the tables ask for."""
+
+    schedule: Schedule
+
+    @property
+    def steps(self) -> int:
+        """Of training, where they are known without the data."""
+        return self.schedule.steps
+
+
+class Routed:
+    """Of a config with a variant: what the trip to the equation asks for."""
+
+    variant: Variant
+
+    @property
+    def equations(self) -> tuple[Callable[..., Any], ...]:
+        """Of the variant."""
+        return self.variant.equations
+
+
 @dataclass(frozen=True)
-class Dense:
+class Dense(Trained):
     """A dense model, trained from scratch."""
 
     network: Network
     schedule: Schedule
     view: View = NEAR
     evaluations: int = 5
-
-    @property
-    def steps(self) -> int:
-        """Of training."""
-        return self.schedule.steps
 
 
 @dataclass(frozen=True)
@@ -167,15 +184,10 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Converted:
+class Converted(Routed):
     """A dense model, converted and scored without training."""
 
     variant: Variant
-
-    @property
-    def equations(self) -> tuple[Callable[..., Any], ...]:
-        """Of the variant."""
-        return self.variant.equations
 
 
 @dataclass(frozen=True)
@@ -201,7 +213,7 @@ class Importance(Converted):
 
 
 @dataclass(frozen=True)
-class Finetuned(Converted):
+class Finetuned(Converted, Trained):
     """A dense model, converted and trained on.
 
     Attributes:
@@ -218,11 +230,6 @@ class Finetuned(Converted):
     evaluations: int = 0
     keep: bool = field(default=False, metadata=UNRECORDED)
 
-    @property
-    def steps(self) -> int:
-        """Of training, where they are known without the data."""
-        return self.schedule.steps
-
 
 @dataclass(frozen=True)
 class Transferred(Finetuned):
@@ -230,20 +237,10 @@ class Transferred(Finetuned):
 
 
 @dataclass(frozen=True)
-class Scratch:
+class Scratch(Routed, Trained):
     """A model that is routed from the first step of its training on."""
 
     variant: Variant
     network: Network
     schedule: Schedule
     view: View = NEAR
-
-    @property
-    def equations(self) -> tuple[Callable[..., Any], ...]:
-        """Of the variant."""
-        return self.variant.equations
-
-    @property
-    def steps(self) -> int:
-        """Of training."""
-        return self.schedule.steps

@@ -50,9 +50,9 @@ def command(
     """Accuracy of a checkpoint, dense and right after conversion, beside the paper's table 3.
 
     Args:
-        model: a timm model name, e.g. deit_small_patch16_224.
+        model: a timm model name; a tag (.fb_in1k) chooses how images are normalised.
         data: folder of class folders, such as ImageNet's val.
-        weights: the checkpoint (.safetensors or .pth); random weights without.
+        weights: the checkpoint, dense or routed (.safetensors or .pth); random weights without.
         capacity: capacities of the routed rows.
         router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
         preset: paper, or practical (class token protected, first blocks dense).
@@ -80,17 +80,7 @@ def evaluate(
 ) -> Table:
     """Top-1 and top-5 accuracy, dense and routed, with timm's evaluation transform.
 
-    Args:
-        model: a timm model name; a tag (`.fb_in1k`) chooses how images are normalised.
-        weights: a checkpoint of it, dense or routed (.safetensors or .pth); None for random ones.
-        data: folder of class folders, such as ImageNet's `val`.
-        capacities: of the routed rows.
-        router: a name of `amod.method.routers.make_router`.
-        preset: a name of `amod.PRESETS`.
-        batch_size: images a step.
-        device: cpu or cuda.
-        workers: loading processes.
-        model_kwargs: settings for `timm.create_model`, e.g. a smaller width.
+    Arguments as of `command`; `model_kwargs` are settings for `timm.create_model`.
 
     Returns:
         The table `evaluate`: dense, then one row a capacity, in percent.
@@ -145,10 +135,8 @@ def evaluate(
 def beside_table3(table: Table, model: str, capacities: Sequence[float]) -> Table:
     """The table with a column of the paper's cells, and what must be known before comparing.
 
-    Args:
-        table: a row for the dense model, then one a capacity.
-        model: a key of `TABLE3`.
-        capacities: of the rows; where the paper has none, nothing is shown.
+    Its first row is the dense model's, then one a capacity; where the paper has none, nothing is
+    shown.
     """
     known = {cell.id: cell.value for cell in reported()}
     row = f"table3/{slug(TABLE3[model])}-a-mod"

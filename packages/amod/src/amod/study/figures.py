@@ -7,20 +7,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amod.study.claims import find, variants
+from amod.study.claims import find, of_kind, variants
 from amod.study.configs import Converted, Transferred, Variant
 from amod.study.tables import base, cost, tag
 from repro_shared.evidence.figures import line_styles, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results
 
-SHOWN = (
-    Variant(),
-    Variant(score="cls-row"),
-    Variant("random"),
-    Variant("l2norm"),
-    Variant("linear"),
-)
+SHOWN = (Variant(), Variant(score="cls-row"), *map(Variant, ("random", "l2norm", "linear")))
 """Routers in the figure of the conversion, beside fewer layers."""
 APART = 0.004  # of the dense cost, so that markers stay readable
 FEWER = {"first": "first layers", "even": "layers, evenly spaced"}
@@ -60,7 +54,7 @@ def conversion(results: Results) -> tuple[str, Figure]:
 
 def transfer(results: Results) -> tuple[str, Figure]:
     """Accuracy over the steps of transfer."""
-    arms = [arm for arm in results.study.arms if type(arm.config) is Transferred]
+    arms = of_kind(results.study.arms, Transferred)
     words = {arm.config.variant.words: arm for arm in arms}
     drawing = new_figure(6.8, 4.0)
     axes = drawing.add_subplot()

@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 from typing import NamedTuple
 
 from amod.method.flops import SHAPES, Shape, dense_macs, routed_macs
+from amod.study.configs import Variant
 from repro_shared.evidence.cells import ReportedCell, read_cells
 from repro_shared.evidence.tables import Column, Table
 
@@ -21,6 +22,7 @@ ISOFLOP_LAYERS = {
     "table5": {"": (9, 9, 9, 18)},
 }
 """Depths of the isoFLOP models, which the paper does not state, as its FLOP columns imply them."""
+ROUTERS = {"A-MoD": "attention", "MoD": "linear"}
 CAPACITIES = {"12.5 %": 0.125, "50 %": 0.5}
 TABLE_CAPACITY = {"table4": 0.125, "table5": 0.5, "table6": 0.5}
 REASONS = {
@@ -97,20 +99,16 @@ def _macs(cell: ReportedCell) -> tuple[int | None, str]:
         return routed_macs(shape, 0.125, first=first, head=False), ""
     if cell.table == "table6" and arm != "A-MoD":
         return None, REASONS["table6"]
-    capacity, layers = capacity_and_layers(cell)
-    if layers:
-        return dense_macs(Shape(shape.width, layers), head=False), ""
-    return routed_macs(shape, capacity, linear_router=arm == "MoD", head=False), ""
+    return variant_of(cell).macs(shape, head=False), ""
 
 
-def capacity_and_layers(cell: ReportedCell) -> tuple[float, int]:
-    """Capacity in a cell of tables 1 and 3 to 6, and the depth of its isoFLOP model (else 0)."""
+def variant_of(cell: ReportedCell) -> Variant:
+    """What a cell of tables 1 and 3 to 6 is about."""
     model, _, arm = cell.row.partition(" ")
     label = cell.column.partition(" at ")[2]
-    capacity = CAPACITIES[label] if label else TABLE_CAPACITY[cell.table]
-    if arm != "isoFLOP":
-        return capacity, 0
-    return capacity, ISOFLOP_LAYERS[cell.table][label][list(SHAPES).index(model)]
+    if arm == "isoFLOP":
+        return Variant(layers=ISOFLOP_LAYERS[cell.table][label][list(SHAPES).index(model)])
+    return Variant(ROUTERS[arm], CAPACITIES[label] if label else TABLE_CAPACITY[cell.table])
 
 
 def flop_table() -> Table:

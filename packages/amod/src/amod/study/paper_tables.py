@@ -17,7 +17,7 @@ from amod.method.flops import SHAPES, Shape
 from amod.study import stages
 from amod.study.configs import Converted, Crops, Finetuned, Given, Transferred, Variant
 from amod.study.data import ImageFolders, Split, WeightsFile
-from amod.study.flop_table import capacity_and_layers, reported
+from amod.study.flop_table import reported, variant_of
 from amod.use.schedule import Schedule
 from repro_shared.evidence.cells import ReportedCell
 from repro_shared.evidence.statistics import interval
@@ -44,7 +44,6 @@ FOLDERS = {
     "Flowers-102": "flowers",
     "Oxford Pets": "pets",
 }
-ROUTERS = {"A-MoD": "attention", "MoD": "linear", "isoFLOP": "attention"}
 POINTS = 10  # of a transfer's curve
 
 
@@ -75,12 +74,9 @@ def given(model: str) -> Arm:
 
 
 def _cell_arm(cell: ReportedCell) -> CellArm:
-    model, _, kind = cell.row.partition(" ")
-    capacity, layers = capacity_and_layers(cell)
-    variant = Variant(ROUTERS[kind], capacity)
-    if layers:
-        variant = Variant(layers=layers)
-    start, data = given(model), _folders(cell.dataset)
+    variant, start = variant_of(cell), given(cell.row.partition(" ")[0])
+    scored: Split = "val" if cell.dataset == "ImageNet-1k" else "test"
+    data = ImageFolders(cell.dataset, FOLDERS[cell.dataset], scored)
     name = " ".join(filter(None, (cell.row, cell.column, cell.dataset)))
     if cell.table == "table3":
         # As it was trained: one run, which no seed changes but the untrained linear router's.
@@ -93,11 +89,6 @@ def _cell_arm(cell: ReportedCell) -> CellArm:
         config = Transferred(variant, TRANSFER, Crops(), evaluations=POINTS, keep=True)
         arm = Arm(name, config, stages.transferred, (start,), data=data)
     return CellArm(cell, variant, arm)
-
-
-def _folders(dataset: str) -> ImageFolders:
-    scored: Split = "val" if dataset == "ImageNet-1k" else "test"
-    return ImageFolders(dataset, FOLDERS[dataset], scored)
 
 
 def _study(table: str, scale: Scale) -> Study:

@@ -35,18 +35,9 @@ from repro_shared.study.protocols import DataSource
 ROUTERS = ("attention", *LEARNED, "random", "l2norm")
 CAPACITIES = (0.7, 0.5, 0.25, 0.125)
 
-DIGIT_RATES = {
-    "attention": 3e-4,
-    "attention-multiplied": 1e-3,
-    "linear": 1e-3,
-    "linear-sigmoid": 1e-3,
-    "linear-unit": 1e-3,
-    "random": 1e-3,
-    "random-again": 1e-3,
-    "l2norm": 1e-3,
-    "isoflop": 1e-4,
-}
-CIFAR_RATES = {name: 1e-4 if name == "isoflop" else 1e-3 for name in DIGIT_RATES}
+TUNED = ("attention", "attention-multiplied", *LEARNED, "random", "random-again", "l2norm")
+CIFAR_RATES = {**dict.fromkeys(TUNED, 1e-3), "isoflop": 1e-4}
+DIGIT_RATES = {**CIFAR_RATES, "attention": 3e-4}
 """Both as tuned on seed 100, results/protocol.md."""
 
 
@@ -90,6 +81,12 @@ class Plan:
         return [Variant(layers=layers, keep=keep) for keep in KEPT]
 
 
+def converted(base: Arm, variant: Variant, control: bool = False) -> Arm:
+    """One variant, scored as it is."""
+    name = f"converted, {variant.full}"
+    return Arm(name, Converted(variant), stages.converted, (base,), control=control)
+
+
 def conversions(plan: Plan, base: Arm) -> list[Arm]:
     """Without training: every router and vote at every capacity, and fewer layers."""
     rows = [Variant(router) for router in ROUTERS]
@@ -97,21 +94,13 @@ def conversions(plan: Plan, base: Arm) -> list[Arm]:
     rows.append(Variant("other-image"))
     routed = [replace(row, capacity=capacity) for row in rows for capacity in CAPACITIES]
     cut = [variant for capacity in CAPACITIES for variant in plan.cut(capacity)]
-    return [
-        Arm(f"converted, {v.full}", Converted(v), stages.converted, (base,))
-        for v in dict.fromkeys([*routed, *cut])
-    ]
+    return [converted(base, variant) for variant in dict.fromkeys([*routed, *cut])]
 
 
 def importances(plan: Plan, base: Arm) -> list[Arm]:
     """Rankings in the dense model against leave-one-out importance."""
-    rankings = (
-        Variant(),
-        Variant(score="cls-row"),
-        Variant("l2norm"),
-        Variant("random"),
-        Variant("other-image"),
-    )
+    rankings = [Variant(), Variant(score="cls-row")]
+    rankings += [Variant(router) for router in ("l2norm", "random", "other-image")]
     return [
         Arm(f"importance, {v.words}", Importance(v, plan.pictures), stages.importance, (base,))
         for v in rankings
@@ -160,52 +149,31 @@ def transfers(plan: Plan, base: Arm) -> list[Arm]:
     least, schedule = min(plan.capacities), plan.transfer
     quarter = max(1, plan.other.train_length // schedule.batch_size // 4)
     routed = [Variant(router, least) for router in ("attention", *LEARNED)]
-    return [
-        Arm(
-            f"transferred, {v.full}",
-            Transferred(
-                v, plan.tuned(schedule, v), plan.view, evaluations=schedule.steps // quarter
-            ),
-            stages.transferred,
-            (base,),
-            data=plan.other,
-        )
-        for v in [*routed, *plan.cut(least)]
-    ]
+    often = schedule.steps // quarter
+    arms = []
+    for v in [*routed, *plan.cut(least)]:
+        config = Transferred(v, plan.tuned(schedule, v), plan.view, evaluations=often)
+        name = f"transferred, {v.full}"
+        arms.append(Arm(name, config, stages.transferred, (base,), data=plan.other))
+    return arms
 
 
 def further_controls(plan: Plan, base: Arm) -> list[Arm]:
     """Aligned numbers of tokens, the oracle, and routing from the first step on."""
     tokens = plan.network.shape.tokens
-    aligned = [
-        Variant(capacity=capacity, k_align=8)
+    found = [
+        converted(base, Variant(capacity=capacity, k_align=8), control=True)
         for capacity in CAPACITIES
         if tokens_kept(capacity, tokens) != tokens_kept(capacity, tokens, 8)
     ]
-    found = [
-        Arm(f"converted, {v.full}", Converted(v), stages.converted, (base,), control=True)
-        for v in aligned
-    ]
-    found += [
-        Arm(
-            f"oracle, {v.share}",
-            Oracle(v, 4 * plan.pictures),
-            stages.oracle,
-            (base,),
-            control=True,
-        )
-        for v in (Variant(capacity=capacity) for capacity in CAPACITIES)
-    ]
-    routed = [Variant(router, max(plan.capacities)) for router in ("attention", *LEARNED)]
-    return found + [
-        Arm(
-            f"from scratch, {v.full}",
-            Scratch(v, plan.network, plan.dense, plan.view),
-            stages.scratch,
-            control=True,
-        )
-        for v in (routed if plan.ablated else [])
-    ]
+    for v in (Variant(capacity=capacity) for capacity in CAPACITIES):
+        knows = Oracle(v, 4 * plan.pictures)
+        found.append(Arm(f"oracle, {v.share}", knows, stages.oracle, (base,), control=True))
+    for router in ("attention", *LEARNED) if plan.ablated else ():
+        v = Variant(router, max(plan.capacities))
+        config = Scratch(v, plan.network, plan.dense, plan.view)
+        found.append(Arm(f"from scratch, {v.full}", config, stages.scratch, control=True))
+    return found
 
 
 def routing(name: str, scale: Scale, data: DataSource, plan: Plan) -> Study:

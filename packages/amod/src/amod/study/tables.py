@@ -8,7 +8,7 @@ from typing import Any
 
 from amod.method.flops import Shape
 from amod.rivals.baselines import KEPT
-from amod.study.claims import RANK_CORRELATION, capacities, depths, find, variants
+from amod.study.claims import RANK_CORRELATION, capacities, depths, find, of_kind, variants
 from amod.study.configs import (
     Converted,
     Dense,
@@ -31,6 +31,11 @@ from repro_shared.study.results import Results
 INTERVALS = (
     "Brackets: 95 % Student t interval over seeds (initialisation, data order, views; not over "
     "pictures). No number here is the paper's."
+)
+COST_AND_ACCURACY = (
+    Column("model, capacity"),
+    Column("MACs", "x dense", 3),
+    Column("accuracy", "%", 2),
 )
 ROUNDING = 1e-3  # a curve has five digits
 
@@ -132,7 +137,7 @@ def finetuned_rows(results: Results) -> list[tuple[str, Arm, float]]:
         beside = Variant(capacity=capacity).share
         return [(f"{arm.name}, beside {beside}", arm, capacity) for arm in found]
 
-    own = [arm for arm in arms if type(arm.config) is Finetuned]
+    own = of_kind(arms, Finetuned)
     routed = [arm for arm in own if not arm.config.variant.layers and not arm.control]
     rows = [(arm.name, arm, 1.0) for arm in routed if arm.config.variant == Variant()]
     for capacity in tuned:
@@ -162,9 +167,7 @@ def finetuning(results: Results) -> Table:
         f"{results.study.name}: accuracy after {steps} steps of fine-tuning from the same dense "
         "model",
         (
-            Column("model, capacity"),
-            Column("MACs", "x dense", 3),
-            Column("accuracy", "%", 2),
+            *COST_AND_ACCURACY,
             Column("error of attention", "x its own", 3),
             Column("accuracy by seed"),
         ),
@@ -180,7 +183,7 @@ def finetuning(results: Results) -> Table:
 
 def transfer(results: Results) -> Table:
     """Final accuracy, its average over training, and how soon it is near a peak (figure 4)."""
-    arms = [arm for arm in results.study.arms if type(arm.config) is Transferred]
+    arms = of_kind(results.study.arms, Transferred)
     routed = next(arm for arm in arms if arm.config.variant.router == "attention")
     ours = {run.seed: results.curve(run) for run in results.runs(routed)}
     rows: list[tuple[Cell, ...]] = []
@@ -226,26 +229,19 @@ def _peak(curve: Curve) -> float:
 
 def _reached(goals: Iterable[tuple[Curve, float]]) -> tuple[float | None, int]:
     """Mean step at which curves first reach their levels, and how many never do."""
-    steps = [
-        next(
-            (
-                float(step or 0)
-                for step, accuracy in zip(curve["step"], curve["accuracy"], strict=True)
-                if float(accuracy or 0) >= level - ROUNDING
-            ),
-            None,
-        )
-        for curve, level in goals
-    ]
-    there = [step for step in steps if step is not None]
-    return (sum(there) / len(there) if there else None), len(steps) - len(there)
+    first, never = list[float](), 0
+    for curve, level in goals:
+        points = zip(curve["step"], curve["accuracy"], strict=True)
+        there = [step for step, accuracy in points if float(accuracy or 0) >= level - ROUNDING]
+        first += [float(step or 0) for step in there[:1]]
+        never += not there
+    return (sum(first) / len(first) if first else None), never
 
 
 def scratch(results: Results) -> Table:
     """Accuracy of models that were routed from the first step on (table 8)."""
-    arms = results.study.arms
     rows: list[tuple[Cell, ...]] = []
-    routed = [(arm, arm.config.variant) for arm in arms if isinstance(arm.config, Scratch)]
+    routed = [(arm, arm.config.variant) for arm in of_kind(results.study.arms, Scratch)]
     for arm, variant in [(base(results), Variant()), *routed]:
         values = results.values(arm, "accuracy")
         rows.append((arm.name, cost(results, variant), interval(values), _by_seed(values)))
@@ -253,12 +249,7 @@ def scratch(results: Results) -> Table:
         f"scratch-{tag(results)}",
         f"{results.study.name}: accuracy when routed from the first of {base(results).steps} steps "
         "on",
-        (
-            Column("model, capacity"),
-            Column("MACs", "x dense", 3),
-            Column("accuracy", "%", 2),
-            Column("accuracy by seed"),
-        ),
+        (*COST_AND_ACCURACY, Column("accuracy by seed")),
         tuple(rows),
         notes(results, "The dense model's schedule and rate for all."),
     )
@@ -266,12 +257,8 @@ def scratch(results: Results) -> Table:
 
 def importance(results: Results) -> Table:
     """How well each ranking agrees with leave-one-out importance, and finds the digit."""
-    arms = [
-        arm
-        for arm in results.study.arms
-        if isinstance(arm.config, Importance)
-        or (type(arm.config) is Finetuned and arm.config.pictures)
-    ]
+    arms = of_kind(results.study.arms, Importance)
+    arms += [arm for arm in of_kind(results.study.arms, Finetuned) if arm.config.pictures]
     measures = {
         "spearman": Column("rank correlation", "-1 to 1", 3),
         "pearson": Column("Pearson of means", "-1 to 1", 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from amod.study import stages
-from amod.study.claims import variants
+from amod.study.claims import of_kind
 from amod.study.configs import Finetuned, Variant
 from amod.study.data import SmallPhotographs
 from amod.study.recipes import Plan, cifar10_plan, digits_plan
@@ -44,30 +44,23 @@ def tuning(name: str, scale: Scale, data: DataSource, plan: Plan) -> Study:
 
 def by_rate(results: Results) -> Table:
     """Accuracy of every router at every learning rate, and the rate of the best."""
-    arms, rows = results.study.arms, list[tuple[Cell, ...]]()
-    tried = dict.fromkeys(variants(arms, Finetuned))
-    rates = list(
-        dict.fromkeys(
-            arm.config.schedule.learning_rate for arm in arms if type(arm.config) is Finetuned
-        )
-    )
-    for variant in tried:
-        means = {}
-        for arm in arms:
-            if type(arm.config) is Finetuned and arm.config.variant == variant:
-                values = results.values(arm, "accuracy")
-                if values:
-                    means[arm.config.schedule.learning_rate] = sum(values) / len(values)
+    tried, rows = of_kind(results.study.arms, Finetuned), list[tuple[Cell, ...]]()
+    rates = list(dict.fromkeys(arm.config.schedule.learning_rate for arm in tried))
+    for variant in dict.fromkeys(arm.config.variant for arm in tried):
+        means = {
+            arm.config.schedule.learning_rate: sum(values) / len(values)
+            for arm in tried
+            if arm.config.variant == variant and (values := results.values(arm, "accuracy"))
+        }
         best = max(means, key=lambda rate: means[rate], default=None)
         rows.append((variant.words, *(means.get(rate) for rate in rates), best and f"{best:g}"))
     dense = next(iter(interval(results.values(base(results), "accuracy")) or (None,)))
     rows.append(("dense, before", *(dense for _ in rates), None))
-    least = min(v.capacity for v in tried if not v.layers)
-    steps = next(arm.steps for arm in arms if type(arm.config) is Finetuned)
+    least = min(arm.config.variant.capacity for arm in tried if not arm.config.variant.layers)
     return Table(
         f"tuning-{tag(results)}",
-        f"{results.study.name}: accuracy after {steps} steps at capacity {least:g}, by learning "
-        "rate",
+        f"{results.study.name}: accuracy after {tried[0].steps} steps at capacity {least:g}, by "
+        "learning rate",
         (
             Column("router"),
             *(Column(f"at {rate:g}", "accuracy %", 1) for rate in rates),

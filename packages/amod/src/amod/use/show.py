@@ -42,15 +42,7 @@ def show(
 ) -> Path:
     """Draw the routing of an image: a panel for each routed block, skipped patches faded.
 
-    Args:
-        image: an image file; it is scaled and cropped by timm's evaluation transform.
-        model: a timm model name.
-        weights: its checkpoint (.safetensors or .pth); None for random weights.
-        out: the file to write, .png or .gif; a .gif is animated.
-        capacity: of a still picture; an animation goes from 0.9 to 0.1.
-        router, preset: as the model was trained.
-        animate: animate a .png, too.
-        changes: settings for `timm.create_model`, e.g. a smaller width.
+    Arguments as of `amod show`; `changes` are settings for `timm.create_model`.
 
     Returns:
         Path of the written file.
