@@ -25,13 +25,13 @@ def place(study: Study) -> str:
     return next((words for key, words in TITLES.items() if tag(study).startswith(key)), tag(study))
 
 
-def students(study: Study, match: Match, budget: int | None = None) -> list[Arm]:
-    """The students matched by time or iterations, of one budget or all, controls among them."""
+def students(study: Study, match: Match | None = None, budget: int | None = None) -> list[Arm]:
+    """The students matched by time, iterations or either, of one budget or all, with controls."""
     return [
         arm
         for arm in study.arms
         if isinstance(arm.config, Student)
-        and arm.config.match == match
+        and match in (None, arm.config.match)
         and budget in (None, arm.config.budget)
     ]
 
@@ -54,5 +54,4 @@ def untrained(arm: Arm) -> bool:
 
 def objectives(study: Study) -> list[Objective]:
     """What the students of a study learn, each once, in order."""
-    configs = (arm.config for arm in study.arms)
-    return list(dict.fromkeys(c.objective for c in configs if isinstance(c, Student)))
+    return list(dict.fromkeys(arm.config.objective for arm in students(study)))

@@ -21,7 +21,7 @@ from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, Objective
 from seg_kd.study import recipes
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.calibration import ENDLESS
-from seg_kd.study.stages import student_job, untrained
+from seg_kd.study.stages import job_of, untrained
 from seg_kd.train import start
 from seg_kd.use import adapter
 from seg_kd.use.data import Scenes
@@ -82,7 +82,7 @@ def bench(device: str, rounds: int) -> Bench:
         for name, objective in rows.items():
             ctx = Context(data, 0, device, Path(folder) / objective.name, key="", label=name)
             config = replace(like, objective=objective, iterations=ENDLESS)
-            job = replace(student_job(config, ctx, objective, network), teacher=network)
+            job = replace(job_of(config, ctx, network), teacher=network)
             steps[name] = start(replace(job, checkpoint_interval=0)).step
         timed = calibrate(steps, rounds=rounds)
     what = "" if device == "cpu" else f" {timed.machine.get('gpu', device)}"

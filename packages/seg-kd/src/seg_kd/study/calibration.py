@@ -28,8 +28,8 @@ from repro_shared.study.run import context_of
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import Calibration, calibrate, drift, plan_iterations
 from seg_kd.method.objectives import LOGIT, Objective
-from seg_kd.study.arms import objectives
-from seg_kd.study.stages import Student, load_teacher, settle_allocator, student_job
+from seg_kd.study.arms import objectives, students, untrained
+from seg_kd.study.stages import Student, job_of, load_teacher, settle_allocator
 from seg_kd.train import start
 from seg_kd.use import adapter
 
@@ -150,17 +150,19 @@ class EqualTime:
         steps: dict[str, Callable[[], None]] = {}
         with tempfile.TemporaryDirectory() as folder:
             for objective in timed:
-                arm = next(a for a in study.arms if _learns(a, objective))
-                ctx = context_of(session, arm, 0, Path(folder) / objective.name)
-                network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
-                settle_allocator(network, ctx.data)
-                job = student_job(replace(arm.config, iterations=ENDLESS), ctx, objective, network)
-                steps[objective.name] = start(replace(job, checkpoint_interval=0)).step
+                arm = next(a for a in students(study) if a.config.objective == objective)
+                steps[objective.name] = timed_step(session, arm, Path(folder) / objective.name)
             return calibrate(steps, warmup=5, rounds=self.rounds)
 
 
-def _learns(arm: Arm, objective: Objective) -> bool:
-    return isinstance(arm.config, Student) and arm.config.objective == objective
+def timed_step(session: Session, arm: Arm, folder: Path) -> Callable[[], None]:
+    """A whole training step of a student, with a live trainer of its own in `folder`."""
+    ctx = context_of(session, arm, 0, folder)
+    network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
+    if arm.config.budget:
+        settle_allocator(network, ctx.data)
+    job = job_of(replace(arm.config, iterations=ENDLESS), ctx, network)
+    return start(replace(job, checkpoint_interval=0)).step
 
 
 def compact(calibration: Calibration) -> dict[str, Any]:
@@ -250,11 +252,10 @@ def _reference(results: Results, arm: Arm) -> Arm | None:
     """The reference's arm of the same budget, or of the largest that is not above it."""
     found = [
         other
-        for other in results.study.arms
-        if isinstance(other.config, Student)
-        and other.config.objective.name == REFERENCE
+        for other in students(results.study)
+        if other.config.objective.name == REFERENCE
         and other.config.budget <= arm.config.budget
-        and not any(start.control for start in other.starts_from)
+        and not untrained(other)
     ]
     return max(found, key=lambda other: other.config.budget, default=None)
 

@@ -21,12 +21,11 @@ from repro_shared.runtime.weights import load_strictly, read_weights
 from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
 from repro_shared.study.publish import as_json
-from repro_shared.study.run import context_of
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
 from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
 from seg_kd.method.objectives import OBJECTIVES, PLAIN, Objective
-from seg_kd.study.calibration import ENDLESS, REFERENCE
+from seg_kd.study.calibration import REFERENCE, timed_step
 from seg_kd.study.own_arms import (
     Affordable,
     Images,
@@ -35,8 +34,8 @@ from seg_kd.study.own_arms import (
     given_teacher,
     own_study,
 )
-from seg_kd.study.stages import WEIGHTS, load_teacher, student_job
-from seg_kd.train import Optimiser, start
+from seg_kd.study.stages import WEIGHTS
+from seg_kd.train import Optimiser
 from seg_kd.use import adapter
 from seg_kd.use.evaluation import evaluate as score
 from seg_kd.use.flags import require
@@ -184,16 +183,12 @@ class Own:
         with tempfile.TemporaryDirectory() as folder:
             steps = {}
             for name, each in OBJECTIVES.items():
-                study = own_study(images, source, optimiser, student, None, each, made, ENDLESS)
+                study = own_study(images, source, optimiser, student, None, each, made, 0)
                 session = Session(
                     self.paper, study, Path(folder) / name, Path(images.data), device,
                     images.workers,
                 )  # fmt: skip
-                arm = study.arms[-1]
-                ctx = context_of(session, arm, 0, Path(folder) / name)
-                network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
-                job = student_job(arm.config, ctx, each, network)
-                steps[name] = start(replace(job, checkpoint_interval=0)).step
+                steps[name] = timed_step(session, study.arms[-1], session.out)
             result = measure(steps, rounds=rounds)
         ratios = result.ratios(REFERENCE)
         if budget_seconds is None:

@@ -15,15 +15,14 @@ from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.rng import SEED_LIMIT
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
-from repro_shared.study.run import context_of
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
 from repro_shared.timing.calibrate import iterations_for_budget
 from seg_kd.method.objectives import OBJECTIVES, Objective
 from seg_kd.study import stages
-from seg_kd.study.calibration import ENDLESS, check_facts
-from seg_kd.study.stages import File, Student, Teacher, load_teacher, student_job
-from seg_kd.train import Optimiser, start
+from seg_kd.study.calibration import check_facts, timed_step
+from seg_kd.study.stages import File, Student, Teacher
+from seg_kd.train import Optimiser
 from seg_kd.use.data import LabelMaps, View
 from seg_kd.use.flags import require
 from seg_kd.use.models import own_model
@@ -147,13 +146,8 @@ class Affordable:
 
 def affordable(study: Study, session: Session, seconds: float) -> int:
     """Iterations of the last arm that fit a budget in seconds."""
-    arm = study.arms[-1]
     with tempfile.TemporaryDirectory() as folder:
-        ctx = context_of(session, arm, 0, Path(folder))
-        network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
-        config = replace(arm.config, iterations=ENDLESS)
-        job = student_job(config, ctx, config.objective, network)
-        step = start(replace(job, checkpoint_interval=0)).step
+        step = timed_step(session, study.arms[-1], Path(folder))
         return iterations_for_budget(seconds, measure({"step": step}, rounds=15).median("step"))
 
 

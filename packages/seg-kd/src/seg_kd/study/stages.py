@@ -121,7 +121,7 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
     elif config.iterations == 0:
         save_weights(untrained(config, ctx.seed), path)
     else:
-        done = train(student_job(config, ctx, PLAIN, None))
+        done = train(job_of(config, ctx))
         save_weights(done.student, path, half=True)
         seconds, samples, memory = done.seconds, done.samples, done.peak_memory_mb
     # Scored as it will be used: after rounding to float16.
@@ -143,7 +143,7 @@ def student(config: Student, ctx: Context) -> Outcome:
     network = load_teacher(ctx.starts[0], ctx.seed) if ctx.starts else None
     if config.budget:  # of a comparison: its seconds are compared
         settle_allocator(network, data)
-    done = train(student_job(config, ctx, config.objective, network))
+    done = train(job_of(config, ctx, network))
     scores = evaluate(done.student, data.test, config.classes)
     save_weights(done.student, ctx.folder / WEIGHTS)
     return Outcome(
@@ -154,11 +154,11 @@ def student(config: Student, ctx: Context) -> Outcome:
     )
 
 
-def student_job(
-    config: Student | Teacher, ctx: Context, objective: Objective, network: nn.Module | None
-) -> Job:
+def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = None) -> Job:
     """The training of a run; about ten checkpoints, none more often than every 50 iterations."""
-    start = config.start if isinstance(config, Student) else None
+    start, objective = None, PLAIN
+    if isinstance(config, Student):
+        start, objective = config.start, config.objective
     return Job(
         student_config=config.model.config(config.classes, config.view.crop),
         view=config.view,

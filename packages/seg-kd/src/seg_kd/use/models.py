@@ -15,10 +15,6 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-
-
 @dataclass(frozen=True)
 class Model:
     """An mmseg encoder-decoder: a backbone, a PSPHead and an auxiliary FCNHead on stage 3.
