@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from amod.cli import PAPER
-from amod.study.flop_table import flop_table, rows
+from amod.study.flop_table import computed, flop_table, reported, rows
+from repro_shared.study.command import main
 from repro_shared.study.results import load_results, shipped
 
 Call = Callable[..., int]
@@ -111,3 +112,23 @@ def test_every_committed_run_is_current() -> None:
             results = load_results(PAPER, study, PAPER.results)
             assert results.stale == 0
             assert len(results.records) == len(study.arms) * seeds[study.name]
+
+
+def test_a_flop_cell_is_cited_with_what_the_closed_form_gives(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cell = next(c for c in reported() if c.unit == "GFLOPs" and computed(c).endswith("equal"))
+    assert main(PAPER, ["cite", cell.id]) == 0
+    said = capsys.readouterr().out
+    assert "computed   " in said
+    assert "not run" not in said
+
+
+def test_a_table_shows_the_trip_of_its_own_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    for table, row in (
+        ("transfer-digits", "transferred, attention, 12.5 %"),
+        ("scratch-digits", "from scratch, attention, 50 %"),
+        ("verdicts-cifar10", "converted, attention, 50 %"),
+    ):
+        assert main(PAPER, ["table", table]) == 0
+        assert f"row        {row}\n" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from repro_shared.evidence import records as module
-from repro_shared.evidence.records import Origin, RunRecord
+from repro_shared.evidence.records import Curve, Origin, RunRecord
 from repro_shared.evidence.run_folder import CURVES, DAMAGED, RUNS, SETS, RunFolder
 from repro_shared.runtime.errors import UserError
 
@@ -24,9 +24,13 @@ ORIGIN = Origin(
 CONFIG = {"type": "Student", "steps": 100}
 
 
+CURVE: Curve = {"step": [1, 2], "score": [0.5, None]}
+
+
 def make_record(**changes: Any) -> RunRecord:
     fields: dict[str, Any] = {
         "study": "equal_time",
+        "curve": True,
         "origin": ORIGIN,
         "arm": "feature-logit",
         "seed": 3,
@@ -49,7 +53,7 @@ def folder_with(path: Path, *records: RunRecord) -> RunFolder:
     folder = RunFolder(path, "equal_time")
     with folder.locked():
         for record in records:
-            folder.append(record, CONFIG, {"step": [1, 2], "score": [0.5, None]})
+            folder.append(record, CONFIG, CURVE)
     return folder
 
 
@@ -96,8 +100,35 @@ def test_a_last_line_that_was_torn_off_is_passed_over_and_cut_away(tmp_path: Pat
         (tmp_path / RUNS).write_bytes(whole[:length])
         assert [record.seed for record in folder.read()] == [0]
     with folder.locked():
-        folder.append(make_record(seed=1), CONFIG)
+        folder.append(make_record(seed=1), CONFIG, CURVE)
     assert (tmp_path / RUNS).read_bytes() == whole
+    assert not (tmp_path / DAMAGED).exists()
+
+
+def test_a_run_whose_curve_is_damaged_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_with(tmp_path, make_record(seed=0), make_record(seed=1))
+    lines = (tmp_path / CURVES).read_text().splitlines()
+    (tmp_path / CURVES).write_text(f"{lines[0]}\n{lines[1][:-9]}\n")
+    assert [record.seed for record in folder.read()] == [0]
+    assert "line 2 is damaged (its curve is not in curves.jsonl)" in capsys.readouterr().err
+    with folder.locked():
+        folder.rewrite()
+    aside = (tmp_path / DAMAGED).read_text().splitlines()
+    assert len(aside) == 2  # the run's line and the curve's, nothing is dropped
+    assert lines[1][:-9] in aside
+    folder.append(make_record(seed=2), CONFIG)  # a run without a curve needs none
+    assert [record.seed for record in folder.read()] == [0, 2]
+
+
+def test_records_without_their_sets_are_refused_and_stay(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, make_record())
+    before = (tmp_path / RUNS).read_bytes()
+    (tmp_path / SETS).unlink()
+    with pytest.raises(UserError, match=r"sets\.json is gone"), folder.locked():
+        pass
+    assert (tmp_path / RUNS).read_bytes() == before
     assert not (tmp_path / DAMAGED).exists()
 
 

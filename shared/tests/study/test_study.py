@@ -74,10 +74,14 @@ def test_a_paper_runs_what_is_missing_and_nothing_twice(
     # The base model's files are gone: it is made again for those that start from it, unrecorded.
     for path in (out / "work").rglob("model.json"):
         path.unlink()
-    for path in (out / "work").rglob("key"):
-        path.unlink()
+    capsys.readouterr()
+    assert main(paper, [*arguments, "--controls", "--seeds", "0", "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert "base model, seed 0: made again, its files are gone" in said
+    assert "together 1 runs to make" in said
     assert main(paper, [*arguments, "--controls", "--seeds", "0"]) == 0
     assert len(lines(out)) == 12
+    assert "base model, made again" in capsys.readouterr().err
 
 
 def test_what_decides_a_result_is_its_key_and_nothing_else(paper: Paper) -> None:
@@ -128,6 +132,21 @@ def test_failures_are_recorded_or_told_and_keep_nobody_waiting(
     with pytest.raises(UserError, match="2 runs"):
         run_missing(Session(paper, study, tmp_path), (0,))
     assert len(lines(tmp_path)) == 4  # a failed run is not tried again: it would fail again
+    assert "diverging, seed 0, could not be made: the loss is nan" in capsys.readouterr().err
+    # Nor is it for those that start from it.
+    calls = list[int]()
+
+    def counted(config: Any, ctx: Any) -> Any:
+        calls.append(ctx.seed)
+        return toy.train(config, ctx)
+
+    bad = replace(bad, name="diverging too", run=counted)
+    children = [Arm(f"child {n}", toy.Fit(float(n)), toy.train, (bad,)) for n in (1, 2)]
+    study = replace(study, arms=(bad, *children))
+    for _ in range(2):
+        with pytest.raises(UserError, match="2 runs"):
+            run_missing(Session(paper, study, tmp_path / "two"), (0,))
+    assert calls == [0]
 
 
 def test_a_study_on_the_users_data(paper: Paper, tmp_path: Path, capsys: Capsys) -> None:
@@ -143,6 +162,26 @@ def test_a_study_on_the_users_data(paper: Paper, tmp_path: Path, capsys: Capsys)
     (data / "numbers.txt").write_text("4 6")  # other data: other runs, and the old ones stay
     assert main(paper, [*reading, "--data", str(data)]) == 0
     assert len(lines(tmp_path / "out", "reading")) == 12
+    # A table never mixes the two, whichever was run last.
+    capsys.readouterr()
+    assert main(paper, ["table", "scores", "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert "| large, twice | 25 |" in said
+    assert "row        plain\n" in said  # of the table's own rows, see `toy.scores`
+    study = toy.reading("cpu")
+    found = load_results(paper, study, tmp_path / "out")
+    assert (len(found.records), found.stale) == (6, 6)
+    assert found.values(study.arms[2], "score") == [25.0, 27.0]
+    (data / "numbers.txt").write_text("4 5")
+    assert main(paper, [*reading, "--data", str(data), "--plan"]) == 0
+    assert "together 0 runs to make" in capsys.readouterr().out
+    session = Session(paper, study, tmp_path / "out", data)
+    session.open(study.data)
+    found = load_results(paper, study, tmp_path / "out", session.opened)
+    assert found.values(study.arms[2], "score") == [22.5, 24.5]
+    (data / "numbers.txt").write_text("4 7")
+    assert main(paper, [*reading, "--data", str(data), "--plan"]) == 0
+    assert "together 6 runs to make" in capsys.readouterr().out
     text = (tmp_path / "out" / "reading" / "sets.json").read_text()
     assert str(tmp_path) not in text
     # Data that no chosen study reads are refused before anything runs.
@@ -212,6 +251,71 @@ def test_stale_records_are_left_out_and_counted(paper: Paper, tmp_path: Path) ->
     finally:
         vars(paper.package)["METHOD_VERSION"] = 1
     assert load_results(paper, study, tmp_path).stale == 0
+
+
+def test_a_changed_default_is_told_by_the_check(paper: Paper, capsys: Capsys) -> None:
+    assert main(paper, ["reproduce", "--out", str(paper.results)]) == 0
+    assert main(paper, ["report"]) == 0
+    assert main(paper, ["report", "--check"]) == 0
+    path = paper.results / "counting" / "sets.json"
+    text = path.read_text()
+    assert text.count('"steps": 10') > 1
+    # As if the default had been 12 when the runs were made: no key shows it.
+    path.write_text(text.replace('"steps": 10', '"steps": 12'))
+    capsys.readouterr()
+    assert main(paper, ["report", "--check"]) == 1
+    assert "plain was run with other settings: raise METHOD_VERSION" in capsys.readouterr().err
+    # A field that was added since changes nothing.
+    path.write_text(text.replace('"steps": 10, ', "").replace(', "steps": 10', ""))
+    assert main(paper, ["report", "--check"]) == 0
+
+
+def test_a_kill_while_measuring_anew_loses_no_facts(paper: Paper, tmp_path: Path) -> None:
+    measured = [{"closed": True, "n": 1}, {"closed": True, "n": 2}]
+
+    class Measures:
+        def measure(self, study: Study, session: Session, facts: Any) -> Any:
+            if facts is not None:
+                return facts
+            if not measured:
+                raise KeyboardInterrupt
+            return measured.pop(0)
+
+        def fill(self, study: Study, facts: Any) -> Study:
+            return study
+
+        def check(self, facts: Any) -> None:
+            if "n" not in facts:
+                raise ValueError("no n")
+
+        def concerns(self, arm: Arm) -> bool:
+            return False
+
+        def close(self, study: Study, session: Session, facts: Any) -> Any:
+            return facts
+
+        def refuse(self, results: Any) -> None:
+            return None
+
+    study = replace(toy.counting("cpu"), prepare=Measures())
+    kept = tmp_path / "counting" / "prepared.json"
+
+    def run(again: bool) -> None:
+        run_missing(Session(paper, study, tmp_path), (0,), again=again)
+
+    run(again=False)
+    run(again=True)
+    assert json.loads(kept.read_text())["n"] == 2
+    with pytest.raises(KeyboardInterrupt):
+        run(again=True)
+    assert json.loads(kept.read_text())["n"] == 2
+    assert len(list(kept.parent.glob("prepared-until-*.json"))) == 1
+    kept.write_text('{"m": 1}')
+    with pytest.raises(UserError, match=r"prepared.json is damaged \(no n\): restore it"):
+        run(again=False)
+    measured.append({"closed": True, "n": 3})
+    run(again=True)
+    assert json.loads(kept.read_text())["n"] == 3
 
 
 def test_the_hops_of_every_arm(paper: Paper) -> None:

@@ -89,7 +89,8 @@ def scores(results: Results) -> Table:
     """Mean score of each arm."""
     arms = results.study.arms
     rows = [(a.name, *(results.values(a, "score") or [None])[:1]) for a in arms]
-    return Table("scores", "Scores", (Column("model"), Column("score")), tuple(rows))
+    columns, about = (Column("model"), Column("score")), ("plain", "large-twice")
+    return Table("scores", "Scores", columns, tuple(rows), arms=about)
 
 
 def counting(scale: Scale) -> Study:

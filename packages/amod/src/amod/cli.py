@@ -8,6 +8,7 @@ from typing import Literal
 
 import amod
 from amod.study import bench, evaluate, own, paper_tables, recipes, tuning
+from amod.study.flop_table import computed
 from amod.study.readme import blocks
 from repro_shared.datasets.class_folders import check
 from repro_shared.evidence.citation import Citation, Repository
@@ -53,6 +54,7 @@ PAPER = Paper(
     ),
     distributions=("amod", "timm", "torchvision"),
     bench_table=bench.table,
+    computed=computed,
     blocks=blocks,
 )
 

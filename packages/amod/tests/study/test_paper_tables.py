@@ -112,8 +112,8 @@ def test_from_folders_to_tables_and_again(
 ) -> None:
     assert call("reproduce", "--scale", "paper", "--data", str(data), "--plan") == 0
     text = capsys.readouterr().out
-    assert "DeiT-Tiny isoFLOP top-1 Flowers-102: 1 of 1 runs to make" in text
-    assert "DeiT-Tiny MoD top-1 Stanford Cars: lacks cars/train, cars/test\n" in text
+    assert "DeiT-Tiny isoFLOP top-1 Flowers-102, 200 epochs: 1 of 1 runs to make" in text
+    assert "DeiT-Tiny MoD top-1 Stanford Cars, 200 epochs: lacks cars/train, cars/test\n" in text
     assert "lacks cars/train, cars/test, weights/vit_base_patch16_224.safetensors or .pth" in text
 
     out = tmp_path / "out"

@@ -119,7 +119,7 @@ def test_lost_weights_are_made_again_and_runs_repeat_to_the_bit(
         file = session.work(small.arms[0], 3) / "model.safetensors"
         weights = file.read_bytes()
         found.append([(r.arm, r.metrics) for r in session.records.read()])
-        file.parent.joinpath("key").unlink()
+        file.parent.joinpath("left.json").unlink()
         file.unlink()
         lines = session.records.folder / "runs.jsonl"
         kept = [line for line in lines.read_text().splitlines() if '"arm": "dense"' in line]

@@ -15,6 +15,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import DivergedError
 from repro_shared.runtime.memory import peak_memory_mb
 from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
@@ -28,7 +29,6 @@ from seg_kd.method.losses import (
 from seg_kd.method.objectives import Objective
 from seg_kd.use import adapter
 from seg_kd.use.data import InMemory, View, Views
-from seg_kd.use.flags import require
 from seg_kd.use.loop import ExactLoop, Loop, run_loop
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from repro_shared.evidence.claims import VerdictWord
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import DivergedError, UserError
-from repro_shared.study.command import reproduce_study
+from repro_shared.study.command import main, reproduce_study
 from repro_shared.study.keys import data_key, recipe_key
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.plan import plan
@@ -434,3 +434,13 @@ def test_own_data_are_fingerprinted_as_they_are_read(folder: Path) -> None:
 def test_fingerprint_of_the_digits_is_that_of_the_records() -> None:
     record = load_results(PAPER, equal_time_digits("cpu"), PAPER.results).records[0]
     assert Scenes(SCENES, 4000, 500).open(None).fingerprint == record.data_fingerprint
+
+
+def test_a_table_shows_the_trip_of_its_own_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    for table, row in (
+        ("equal-time-digits-240", "logit, equal time, 240"),
+        ("equal-iterations-digits-240", "logit, equal time, 240"),
+        ("verdicts-camvid", "logit, equal time, 400"),
+    ):
+        assert main(PAPER, ["table", table]) == 0
+        assert f"row        {row}\n" in capsys.readouterr().out

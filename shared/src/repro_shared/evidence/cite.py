@@ -15,8 +15,12 @@ def cite(
     paper: Citation,
     repository: Repository,
     trip: Sequence[str] = (),
+    computed: str = "",
 ) -> str:
-    """A screen about a cell; `trip` leads from the first claim's row to its equation."""
+    """A screen about a cell; `trip` leads from the first claim's row to its equation.
+
+    `computed`: what a closed form gives for it, of a cell that needs no run.
+    """
     if cell.paper != paper.arxiv:
         raise ValueError(f"cell {cell.id} is of paper {cell.paper}, not of {paper.arxiv}")
     where = f" on {cell.dataset}" if cell.dataset else ""
@@ -26,7 +30,9 @@ def cite(
         f"status     {cell.status}: {STATUS_MEANING[cell.status]}; {cell.source}",
     ]
     rows = [row for row in measured if cell.id in row.cells]
-    if not rows:
+    if computed:
+        lines.append(f"computed   {computed}")
+    elif not rows:
         lines += ["measured   not run", "verdict    not run"]
     for row in rows[:_SHOWN]:
         lines += [f"claim      {row.statement} ({row.data})", f"verdict    {_verdict(row)}"]

@@ -176,4 +176,5 @@ def verdict_table(
     measures = [Column("effect", unit, 2), Column("detectable", unit, 2)]
     texts = (Column("claim"), Column("statement"), Column("bound", unit))
     columns = (*texts, *measures, Column("n", "seeds", 0), Column("verdict", bold=True))
-    return Table(table_id, title, columns, tuple(rows), tuple(notes))
+    arms = tuple(claim.arm for claim in claims)
+    return Table(table_id, title, columns, tuple(rows), tuple(notes), arms)

@@ -42,7 +42,7 @@ class RunRecord(pydantic.BaseModel):
     origin: Origin
     arm: Id
     seed: NonNegativeInt
-    key: str  # see `study.run.key`: `<what was to be run>-<on what data, with which seed>`
+    key: str  # see `study.keys`: `<what was to be run>-<on what data, with which seed>`
     config: str  # names the arm's resolved config in `sets.json`
     status: Literal["complete", "failed"]  # failed (diverged, say): its seed counts as not run
     metrics: dict[str, FiniteFloat]  # final; one that is not defined is left out
@@ -50,6 +50,7 @@ class RunRecord(pydantic.BaseModel):
     samples: NonNegativeInt  # seen in training
     macs: NonNegativeInt | None = None  # of a forward pass on one sample
     peak_memory_mb: NonNegativeFloat | None = None  # of the process or device, in 2**20 bytes
+    curve: bool = False  # whether `curves.jsonl` has one of it
     started: pydantic.AwareDatetime
     finished: pydantic.AwareDatetime
     notes: str = ""

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +31,7 @@ from repro_shared.runtime.files import (
 
 RUNS, SETS, CURVES, DAMAGED = "runs.jsonl", "sets.json", "curves.jsonl", "damaged.jsonl"
 VERSION = 1
+CurveId = tuple[str, int, str]  # arm, seed and key of a run
 
 
 class RunFolder:
@@ -60,9 +61,9 @@ class RunFolder:
 
         UserError for a damaged `sets.json` and for records of a newer version.
         """
-        origins, found = self._origins(), []
+        origins, curves, found = self._origins(), self.curves(), []
         for number, line in self._lines():
-            problem, record = self._parse(line, origins)
+            problem, record = self._parse(line, origins, curves)
             if record is not None:
                 found.append(record)
             else:
@@ -77,20 +78,14 @@ class RunFolder:
         """The resolved configs, by the name that records give them."""
         return dict(self._sets()["configs"])
 
-    def curves(self) -> dict[tuple[str, int, str], Curve]:
+    def curves(self) -> dict[CurveId, Curve]:
         """Curves by arm, seed and key; a damaged line is passed over."""
-        found = {}
-        for _, line in complete_lines(self.folder / CURVES):
-            try:
-                form = json.loads(line)
-                found[form["arm"], int(form["seed"]), form["key"]] = dict(form["columns"])
-            except (ValueError, TypeError, KeyError):
-                continue
-        return found
+        parsed = (_curve_of(line) for _, line in complete_lines(self.folder / CURVES))
+        return dict(each for each in parsed if each is not None)
 
     def append(self, record: RunRecord, config: dict[str, Any], curve: Curve | None = None) -> None:
         """Add a run; inside `locked` only. What its line refers to is on disk before it."""
-        line = record.line()
+        line = record.model_copy(update={"curve": bool(curve)}).line()
         self.folder.mkdir(parents=True, exist_ok=True)
         sets = self._sets()
         before = text_of(sets)
@@ -129,6 +124,9 @@ class RunFolder:
                 raise UserError(f"{path}: these records are of {problem}")
             return {"version": VERSION, "sets": {**sets["sets"]}, "configs": {**sets["configs"]}}
         except FileNotFoundError:
+            if self._lines():
+                problem = f"is gone, and {RUNS} means nothing without it"
+                raise UserError(f"{path} {problem}: restore it, or give another --out") from None
             return {"version": VERSION, "sets": {}, "configs": {}}
         except (ValueError, TypeError, KeyError) as error:
             problem = one_line(f"damaged ({type(error).__name__}: {error})")
@@ -153,11 +151,16 @@ class RunFolder:
     def _lines(self) -> list[tuple[int, str]]:
         return complete_lines(self.folder / RUNS)
 
-    def _parse(self, line: str, origins: dict[str, Origin]) -> tuple[str, RunRecord | None]:
+    def _parse(
+        self, line: str, origins: dict[str, Origin], curves: dict[CurveId, Curve]
+    ) -> tuple[str, RunRecord | None]:
         try:
             form = json.loads(line)
             origin = origins[form.pop("set")]
-            return "", RunRecord.model_validate({**form, "study": self.study, "origin": origin})
+            found = RunRecord.model_validate({**form, "study": self.study, "origin": origin})
+            if found.curve and (found.arm, found.seed, found.key) not in curves:
+                return f"its curve is not in {CURVES}", None
+            return "", found
         except pydantic.ValidationError as error:
             return first_problem(error), None
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -165,16 +168,30 @@ class RunFolder:
 
     def _set_damage_aside(self) -> None:
         """Move damaged lines to `damaged.jsonl`, so that their runs are made again."""
-        origins, lines = self._origins(), self._lines()
-        bad = [line for _, line in lines if self._parse(line, origins)[1] is None]
-        if bad:
-            for line in bad:
-                append_line(self.folder / DAMAGED, line)
-            good = [line for _, line in lines if line not in bad]
-            atomic_write_text(self.folder / RUNS, "".join(f"{line}\n" for line in good))
-            where, kept = self.folder / RUNS, self.folder / DAMAGED
-            print(
-                f"warning: {where}: {len(bad)} damaged lines were moved to {kept.name}; "
-                "their runs are made again",
-                file=sys.stderr,
-            )
+        origins, curves = self._origins(), self.curves()
+        self._move_aside(RUNS, lambda line: self._parse(line, origins, curves)[1] is None)
+        self._move_aside(CURVES, lambda line: _curve_of(line) is None)
+
+    def _move_aside(self, name: str, is_damaged: Callable[[str], bool]) -> None:
+        path = self.folder / name
+        lines = [line for _, line in complete_lines(path)]
+        bad = [line for line in lines if is_damaged(line)]
+        if not bad:
+            return
+        for line in bad:
+            append_line(self.folder / DAMAGED, line)
+        atomic_write_text(path, "".join(f"{line}\n" for line in lines if line not in bad))
+        print(
+            f"warning: {path}: {len(bad)} damaged lines were moved to {DAMAGED}; their runs are "
+            "made again",
+            file=sys.stderr,
+        )
+
+
+def _curve_of(line: str) -> tuple[CurveId, Curve] | None:
+    """Whose curve a line holds, and its columns; None for a damaged line."""
+    try:
+        form = json.loads(line)
+        return (form["arm"], int(form["seed"]), form["key"]), dict(form["columns"])
+    except (ValueError, TypeError, KeyError):
+        return None

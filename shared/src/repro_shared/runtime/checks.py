@@ -5,6 +5,12 @@ import torch
 from repro_shared.runtime.errors import UserError
 
 
+def require(fine: bool, flag: str, needed: str, value: object) -> None:
+    """UserError that names the flag, unless its value is fine."""
+    if not fine:
+        raise UserError(f"{flag} must be {needed}, got {value}")
+
+
 def check_device(device: str) -> None:
     """UserError unless this machine has the device."""
     if device.startswith("cuda") and not torch.cuda.is_available():

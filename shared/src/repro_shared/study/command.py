@@ -11,9 +11,10 @@ from typing import Literal
 from repro_shared.evidence.cells import find_cell
 from repro_shared.evidence.cite import cite as cite_cell
 from repro_shared.evidence.tables import Table
-from repro_shared.runtime.checks import check_device, check_seeds
+from repro_shared.runtime.checks import check_device, check_seeds, require
 from repro_shared.runtime.cli import Command, run
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import say
 from repro_shared.study.paper import Arm, Paper, Scale, Study
 from repro_shared.study.plan import plan as plan_of
 from repro_shared.study.publish import publish, table_of, write_study
@@ -64,9 +65,10 @@ def reproduce_study(
             that do not hold what the study promises.
     """
     study = session.study
-    seeds = check_seeds(seeds or study.seeds)
+    seeds = seeds or study.seeds
     if plan:
-        print(plan_of(session, seeds, controls) if study.arms else f"{study.name}: arithmetic")
+        made = plan_of(session, seeds, controls, recalibrate) if study.arms else ""
+        print(made or f"{study.name}: arithmetic")
         return
     problem: UserError | None = None
     if study.arms:
@@ -76,7 +78,7 @@ def reproduce_study(
             problem = error
             if not session.records.read():
                 raise
-    results = load_results(session.paper, study, session.out)
+    results = load_results(session.paper, study, session.out, session.opened)
     for table in write_study(results, session.out):
         print(table.to_terminal())
     if problem is not None:
@@ -100,16 +102,30 @@ def _reproduce(paper: Paper) -> Command:
         device: Literal["cpu", "cuda"] = "cpu",
         workers: int = 0,
     ) -> None:
-        check_device(device)
+        if not plan:
+            check_device(device)
+        require(workers >= 0, "--workers", "0 or more", workers)
+        if seeds:
+            check_seeds(seeds)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("reproduce runs in one process: start it without torchrun")
         studies = paper.chosen(table, scale)
         check_data(studies, data)
-        for study in studies:
-            study = retrained(study) if retrain else study
+        problems = list[str]()
+        for study in retrained(studies) if retrain else studies:
             folder = Path(data) if data else None
             session = Session(paper, study, Path(out), folder, device, workers)
-            reproduce_study(session, seeds, controls=controls, plan=plan, recalibrate=recalibrate)
+            try:
+                reproduce_study(
+                    session, seeds, controls=controls, plan=plan, recalibrate=recalibrate
+                )
+            except UserError as error:  # the other studies need not wait for it
+                problems.append(str(error))
+                if len(studies) > 1:
+                    say(f"{study.name}: {error}")
+        if problems:
+            count = f"{len(problems)} of {len(studies)} studies failed, the first: "
+            raise UserError(f"{count if len(studies) > 1 else ''}{problems[0]}")
 
     names = "; ".join(
         f"{r.name} ({', '.join(r.scales)}{'; by default' if r.default else ''})"
@@ -145,11 +161,12 @@ def check_data(studies: Sequence[Study], data: str | None) -> None:
         raise UserError(f"--data {data}: {names} reads no data; leave it out, or name --table")
 
 
-def retrained(study: Study) -> Study:
-    """The study with arms trained here that come along as committed weights."""
-    if not hasattr(study.data, "name") or study.retrain is None:
-        raise UserError(f"{study.name} has no committed weights to make again")
-    return study.retrain(study)
+def retrained(studies: Sequence[Study]) -> list[Study]:
+    """The studies with arms trained here that come along as committed weights."""
+    if not any(study.retrain for study in studies):
+        names = ", ".join(study.name for study in studies)
+        raise UserError(f"{names}: no committed weights to make again; leave --retrain out")
+    return [study.retrain(study) if study.retrain else study for study in studies]
 
 
 def _table(paper: Paper) -> Command:
@@ -171,13 +188,10 @@ def _table(paper: Paper) -> Command:
 
 
 def _told(table: Table, arms: Sequence[Arm]) -> Arm:
-    """The arm of the first row that leads to an equation: named by its label, or holding it."""
-    names = {arm.name: arm for arm in arms}
-    labels = [str(row[0]) for row in table.rows]
-    exact = [names[label] for label in labels if label in names]
-    holding = [a for label in labels if label not in names for a in arms if label in a.name]
-    leading = [arm for arm in (*exact, *holding) if getattr(arm.config, "equations", ())]
-    return (leading or exact or list(arms[-1:]))[0]
+    """The arm of the table's first row that leads to an equation, or of its first row."""
+    known = {arm.id: arm for arm in arms}
+    rows = [known[name] for name in table.arms if name in known] or list(arms)
+    return next((arm for arm in rows if getattr(arm.config, "equations", ())), rows[0])
 
 
 def trip_lines(paper: Paper, study: Study, arm: Arm) -> list[str]:
@@ -199,7 +213,8 @@ def _cite(paper: Paper) -> Command:
         for _, study in paper.every_study() if claimed else ():
             if claimed and study.name == claimed.study:
                 lines = trip_lines(paper, study, study.arm(claimed.arm))
-        print(cite_cell(cell, rows, paper.citation, paper.repository, lines), end="")
+        computed = paper.computed(cell) if paper.computed else ""
+        print(cite_cell(cell, rows, paper.citation, paper.repository, lines, computed), end="")
 
     return cite
 

@@ -7,13 +7,13 @@ runs it. Nothing here, nor in the runner, knows a tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from repro_shared.evidence.cells import slug
+from repro_shared.evidence.cells import ReportedCell, slug
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.evidence.claims import Claim
 from repro_shared.evidence.tables import Table
@@ -91,6 +91,22 @@ class Arm:
         """Training steps, for the plan's cost: the config's `steps`, if it has one."""
         return int(getattr(self.config, "steps", 0))
 
+    @property
+    def epochs(self) -> float:
+        """Where the length is known in epochs only: the config's `epochs`, if it has them."""
+        return 0.0 if self.steps else float(getattr(self.config, "epochs", 0))
+
+    @property
+    def length(self) -> str:
+        """Of the training, in words; empty for an arm that trains nothing."""
+        epochs = f"{self.epochs:g} epochs" if self.epochs else ""
+        return f"{self.steps} steps" if self.steps else epochs
+
+
+def ids(arms: Iterable[Arm]) -> tuple[str, ...]:
+    """Of several arms, for `Table.arms`."""
+    return tuple(arm.id for arm in arms)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -161,6 +177,8 @@ class Paper:
     distributions: tuple[str, ...] = ()  # whose versions are recorded
     verbs: Mapping[str, Command] = field(default_factory=dict)
     bench_table: Callable[[Bench], Table] | None = None  # of a line of `bench.jsonl`
+    # What a closed form gives for a reported cell, for `cite`; "" for a cell that has to be run.
+    computed: Callable[[ReportedCell], str] | None = None
     # Generated blocks by document below the package's folder (README.md) and by their name.
     blocks: Callable[[Mapping[str, Results]], Mapping[str, Mapping[str, str]]] | None = None
 

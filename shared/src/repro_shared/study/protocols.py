@@ -55,6 +55,10 @@ class Preparation(Protocol):
         """The study with what the facts decide; without facts a guess, for `--plan`."""
         ...
 
+    def check(self, facts: dict[str, Any]) -> None:
+        """ValueError, with a short reason, for facts that are not this preparation's."""
+        ...
+
     def concerns(self, arm: Arm) -> bool:
         """Whether a run of this arm has to be followed by `close`."""
         ...

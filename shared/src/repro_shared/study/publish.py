@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from repro_shared.evidence.blocks import refresh, stale
 from repro_shared.evidence.figures import house_style, save_figure
+from repro_shared.evidence.hashing import resolved_config
 from repro_shared.evidence.measured import measured_text
+from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.evidence.tables import Table, write_tables
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, ensure_output_dir
@@ -103,7 +106,7 @@ def _package_files(paper: Paper, found: dict[str, Results], check: bool) -> list
     rows = [row for results in found.values() for row in results.measured()]
     text, path = measured_text(rows), paper.source / MEASURED
     documents = paper.blocks(found) if paper.blocks else {}
-    wrong = []
+    wrong = [name for results in found.values() for name in _redefined(results)] if check else []
     if not (path.is_file() and path.read_text(encoding="utf-8") == text):
         wrong.append(str(MEASURED))
         if not check:
@@ -115,6 +118,28 @@ def _package_files(paper: Paper, found: dict[str, Results], check: bool) -> list
         elif not check:
             refresh(document, blocks)
     return wrong if check else []
+
+
+def _redefined(results: Results) -> list[str]:
+    """Arms whose records hold other settings than their config has now.
+
+    A key leaves out what is at its default, so that a field added later changes none. A default
+    that is changed does not show in it: the method version has to be raised.
+    """
+    folder = RunFolder(results.out / results.study.name, results.study.name)
+    recorded = folder.configs()
+    return sorted({
+        f"{results.study.name}: {run.arm} was run with other settings: raise METHOD_VERSION"
+        for run in results.records
+        if not _holds(resolved_config(results.study.arm(run.arm).config), recorded[run.config])
+    })  # fmt: skip
+
+
+def _holds(now: Any, before: Any) -> bool:
+    """Whether a config has all that was recorded of it; fields may have been added."""
+    if isinstance(now, dict) and isinstance(before, dict):
+        return all(name in now and _holds(now[name], form) for name, form in before.items())
+    return bool(now == before)
 
 
 def table_of(paper: Paper, identifier: str, out: Path) -> tuple[Table, Results | None]:

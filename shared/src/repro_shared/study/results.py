@@ -13,8 +13,9 @@ from repro_shared.evidence.claims import Claim, Verdict, judge
 from repro_shared.evidence.measured import Measured, measure, read_measured
 from repro_shared.evidence.records import Curve, RunRecord
 from repro_shared.evidence.run_folder import RunFolder
-from repro_shared.study.keys import recipe_key
+from repro_shared.study.keys import data_key, recipe_key
 from repro_shared.study.paper import Arm, Paper, Study
+from repro_shared.study.protocols import DataSource
 from repro_shared.study.session import filled, read_facts
 
 CELLS, MEASURED = Path("tables", "reported.csv"), Path("tables", "measured.csv")
@@ -27,6 +28,7 @@ class Results:
     paper: Paper
     study: Study  # filled in with what was prepared
     records: list[RunRecord]
+    out: Path  # below which they lie
     stale: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     curves: Mapping[tuple[str, int, str], Curve] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Results:
     def notes(self) -> tuple[str, ...]:
         """What stands below every table: data, seeds, what was left out."""
         seeds = " ".join(map(str, self.seeds)) or "none"
-        stale = f"{self.stale} older records (other settings or another version) are left out."
+        stale = f"{self.stale} older records (other settings, data or version) are left out."
         return (
             f"Data: {self.study.data.sentence}. Seeds: {seeds}.",
             *((stale,) if self.stale else ()),
@@ -83,18 +85,34 @@ class Results:
         return measure(self.study.claims, self.verdicts, self.records)
 
 
-def load_results(paper: Paper, study: Study, out: Path) -> Results:
-    """The current records of a study below an output folder; there may be none."""
+def load_results(
+    paper: Paper, study: Study, out: Path, opened: Mapping[DataSource, Any] | None = None
+) -> Results:
+    """The current records of a study below an output folder; there may be none.
+
+    A table never mixes two versions of a data set: the one that is `opened` counts, or the one of
+    the newest record.
+    """
     folder, study = RunFolder(out / study.name, study.name), filled(out, study)
-    wanted = {arm.id: recipe_key(paper, arm) for arm in study.arms}
+    arms = {arm.id: (arm, recipe_key(paper, arm)) for arm in study.arms}
     found = folder.read()
+    known = [r for r in found if r.arm in arms and r.recipe == arms[r.arm][1]]
+    newest = sorted(known, key=lambda record: record.finished)
+    prints = {study.source(arms[r.arm][0]): r.data_fingerprint for r in newest}
+    prints |= {source: data.fingerprint for source, data in (opened or {}).items()}
+
+    def key(arm: Arm, seed: int) -> str:
+        on = data_key(arm, seed, lambda each: prints.get(study.source(each), ""))
+        return f"{arms[arm.id][1]}-{on}"
+
     # The newest of an arm and seed counts.
-    current = {(r.arm, r.seed): r for r in found if wanted.get(r.arm) == r.recipe}
+    current = {(r.arm, r.seed): r for r in known if r.key == key(arms[r.arm][0], r.seed)}
     own = out.resolve() == paper.results.resolve()
     return Results(
         paper,
         study,
         list(current.values()),
+        out,
         len(found) - len(current),
         read_facts(out, study) or {},
         folder.curves(),

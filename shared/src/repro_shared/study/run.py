@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,16 @@ from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.files import atomic_write_json
 from repro_shared.runtime.progress import say
-from repro_shared.study.keys import recipe_key, seed_of
+from repro_shared.study.keys import seed_of
 from repro_shared.study.paper import Arm, Context, Outcome, Start
 from repro_shared.study.session import (
+    LEFT,
     Session,
     read_facts,
     schedule,
     set_facts_aside,
     write_facts,
 )
-
-_KEY = "key"  # in the folder of a run that has ended
 
 
 def run_missing(
@@ -62,17 +59,14 @@ def run_missing(
         say(f"{len(ready)} of {len(todo)} runs have all that they need; see --plan")
     problems = list[str]()
     with session.records.locked() as records:
-        session.known = {(r.arm, r.seed, r.key) for r in records.read()}
+        session.read()
         before = len(session.known)
         facts = _prepared(session, again)
         study = session.study
-        recipes = {(arm, seed, key.partition("-")[0]) for arm, seed, key in session.known}
         for number, (planned, seed) in enumerate(ready, start=1):
             arm = study.arm(planned.id)
             own = seed_of(arm, seed)
-            # The data are read for a key only where there is something to compare it with.
-            made_before = (arm.id, own, recipe_key(session.paper, arm)) in recipes
-            if made_before and (arm.id, own, session.key(arm, seed)) in session.known:
+            if session.made(arm, seed) is not None:
                 continue
             say(f"{study.name} seed {own}, run {number} of {len(ready)}: {arm.name}")
             if study.prepare is not None and study.prepare.concerns(arm):
@@ -109,10 +103,10 @@ def _prepared(session: Session, again: bool) -> dict[str, Any] | None:
     study = session.study
     if study.prepare is None:
         return None
+    before = None if again else read_facts(session.out, study)
+    facts = study.prepare.measure(study, session, before)
     if again:
         set_facts_aside(session.out, study)
-    before = read_facts(session.out, study)
-    facts = study.prepare.measure(study, session, before)
     if facts != before:
         write_facts(session.out, study, facts)
     session.study = study.prepare.fill(study, facts)
@@ -156,20 +150,23 @@ def _record(session: Session, arm: Arm, seed: int) -> None:
         notes=outcome.notes,
     )
     session.records.append(record, config, outcome.curve)
-    session.known.add((arm.id, own, key))
+    session.known[arm.id, own, key] = record
 
 
 def _run(session: Session, arm: Arm, seed: int, key: str) -> Outcome:
-    """Call the stage, with what it starts from made before; a finished run is marked by its key."""
+    """Call the stage, with what it starts from made before, and note what it left for others."""
     folder = session.work(arm, seed)
     context = context_of(session, arm, seed, folder)
     folder.mkdir(parents=True, exist_ok=True)
     outcome = arm.run(arm.config, context)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    if any(folder.iterdir()):
-        atomic_write_json(folder / _KEY, key)
+    (folder / LEFT).unlink(missing_ok=True)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    left = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    if left:
+        atomic_write_json(folder / LEFT, {"key": key, "files": left})
     else:
-        folder.rmdir()
+        shutil.rmtree(folder)
     return outcome
 
 
@@ -189,23 +186,17 @@ def context_of(session: Session, arm: Arm, seed: int, folder: Path) -> Context:
 
 def _start(session: Session, arm: Arm, seed: int) -> Start:
     """What a run starts from: made with its record, or again without one if its files are gone."""
-    folder, key, own = session.work(arm, seed), session.key(arm, seed), seed_of(arm, seed)
-    before = session.failures.get(f"{arm.id} {own}")
-    if before is None and _key_of(folder) != key:
+    key, own = session.key(arm, seed), seed_of(arm, seed)
+    problem = session.failures.get(f"{arm.id} {own}", "")
+    if not problem and session.made(arm, seed) is None:
         say(f"{session.study.name} seed {own}: {arm.name}")
-        if (arm.id, own, key) in session.known:
-            with suppress(DivergedError):
-                _run(session, arm, seed, key)
-        else:
-            _record(session, arm, seed)
-        before = None if _key_of(folder) == key else "it failed"
-    if before is not None:
-        raise UserError(f"{arm.name}, seed {own}, could not be made: {before}")
-    return Start(arm, folder)
-
-
-def _key_of(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / _KEY).read_text()))
-    except (OSError, ValueError):
-        return ""
+        _record(session, arm, seed)
+    if not problem and (record := session.made(arm, seed)) and record.status == "failed":
+        problem = record.notes  # it would fail again
+    if not problem and not session.files(arm, seed):
+        say(f"{session.study.name} seed {own}: {arm.name}, made again: its files are gone")
+        _run(session, arm, seed, key)
+        problem = "" if session.files(arm, seed) else "it left no files"
+    if problem:
+        raise UserError(f"{arm.name}, seed {own}, could not be made: {problem}")
+    return Start(arm, session.work(arm, seed))

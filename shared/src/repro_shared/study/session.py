@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from repro_shared.evidence.records import Origin
+from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, sha256_bytes
@@ -19,6 +19,7 @@ from repro_shared.study.paper import Arm, Paper, Study
 from repro_shared.study.protocols import DataSource
 
 FACTS = "prepared.json"
+LEFT = "left.json"  # in the folder of a run that has ended: its key, and the files that it left
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Session:
     workers: int = 0
     opened: dict[DataSource, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)  # by arm and seed, in this session
-    known: set[tuple[str, int, str]] = field(default_factory=set)  # arm, seed, key of the records
+    known: dict[tuple[str, int, str], RunRecord] = field(default_factory=dict)  # by arm, seed, key
     origins: dict[str, Origin] = field(default_factory=dict)  # by data set
 
     @property
@@ -61,16 +62,44 @@ class Session:
 
         return f"{recipe_key(self.paper, arm)}-{data_key(arm, seed, fingerprint)}"
 
+    def read(self) -> None:
+        """Learn which runs have been made; of those of one key the newest counts."""
+        self.known = {(r.arm, r.seed, r.key): r for r in self.records.read()}
+
+    def made(self, arm: Arm, seed: int) -> RunRecord | None:
+        """The record of a run, if it was made on the data as they are.
+
+        The data are read only where there is something to compare them with.
+        """
+        own, recipe = seed_of(arm, seed), recipe_key(self.paper, arm)
+        if not any((r.arm, r.seed, r.recipe) == (arm.id, own, recipe) for r in self.known.values()):
+            return None
+        return self.known.get((arm.id, own, self.key(arm, seed)))
+
+    def files(self, arm: Arm, seed: int) -> bool:
+        """Whether what a run left for others is there, whole."""
+        folder = self.work(arm, seed)
+        try:
+            left = json.loads((folder / LEFT).read_text())
+            there = all((folder / n).stat().st_size == size for n, size in left["files"].items())
+            return there and bool(left["key"] == self.key(arm, seed))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+
 
 def read_facts(out: Path, study: Study) -> dict[str, Any] | None:
     """What a study prepared in this output folder; UserError for a damaged file."""
     path = out / study.name / FACTS
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        facts = dict(json.loads(path.read_text(encoding="utf-8")))
+        if study.prepare is not None:
+            study.prepare.check(facts)
+        return facts
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): use --recalibrate") from error
+        mend = "restore it, or measure anew with `reproduce --recalibrate`"
+        raise UserError(f"{path} is damaged ({error}): {mend}") from error
 
 
 def write_facts(out: Path, study: Study, facts: dict[str, Any]) -> None:

@@ -146,6 +146,11 @@ class Trained:
         """Of training, where they are known without the data."""
         return self.schedule.steps
 
+    @property
+    def epochs(self) -> float:
+        """Where the length is given in passes over the training pictures."""
+        return self.schedule.epochs
+
 
 class Routed:
     """Of a config with a variant: what the trip to the equation asks for."""

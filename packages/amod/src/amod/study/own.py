@@ -24,7 +24,7 @@ from amod.study.stages import MODEL, with_weights
 from amod.use.schedule import Schedule, mixing
 from amod.use.weights import check_preset, classes_in, create_model
 from repro_shared.evidence.records import RunRecord
-from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.cli import Command
 from repro_shared.runtime.distributed import from_first, processes
 from repro_shared.runtime.errors import UserError
@@ -63,10 +63,8 @@ class Place:
         check_device(self.device)
         if not self.data:
             raise UserError("no data: give a folder with train/ and val/ with --data DIR")
-        if self.workers < 0:
-            raise UserError(f"--workers must be 0 or more, got {self.workers}")
-        if self.seed < 0:
-            raise UserError(f"--seed must be 0 or more, got {self.seed}")
+        require(self.workers >= 0, "--workers", "0 or more", self.workers)
+        require(self.seed >= 0, "--seed", "0 or more", self.seed)
 
 
 def verb(

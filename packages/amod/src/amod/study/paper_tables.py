@@ -22,7 +22,7 @@ from amod.use.schedule import Schedule
 from repro_shared.evidence.cells import ReportedCell
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.study.paper import Arm, Scale, Study
+from repro_shared.study.paper import Arm, Scale, Study, ids
 from repro_shared.study.results import Results
 
 FINETUNE = Schedule(batch_size=128, learning_rate=1e-5, warmup=0.05, epochs=100)
@@ -161,4 +161,5 @@ def beside_reported(results: Results) -> Table:
             "isoFLOP keeps the first layers; the linear router is raw, as printed; transfer "
             "starts from the dense checkpoint.",
         ),
+        ids(each.arm for each in cell_arms(results.study.name)),
     )

@@ -25,7 +25,7 @@ from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.records import Curve
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.study.paper import Arm
+from repro_shared.study.paper import Arm, ids
 from repro_shared.study.results import Results
 
 INTERVALS = (
@@ -121,6 +121,7 @@ def conversion(results: Results) -> Table:
         (Column("model"), *columns),
         tuple(rows),
         notes(results, *further),
+        ids(of_kind(arms, Converted)),
     )
 
 
@@ -178,6 +179,7 @@ def finetuning(results: Results) -> Table:
             "A-MoD is better. Fewer layers stand beside the capacity of nearest cost, or of the "
             "next at or below theirs.",
         ),
+        ids(arm for _, arm, _ in finetuned_rows(results)),
     )
 
 
@@ -220,6 +222,7 @@ def transfer(results: Results) -> Table:
             "never there: the other seeds. Two points below A-MoD's best: the paper's line. Last: "
             "when A-MoD has reached the final accuracy of the model in this row.",
         ),
+        ids(arms),
     )
 
 
@@ -252,6 +255,7 @@ def scratch(results: Results) -> Table:
         (*COST_AND_ACCURACY, Column("accuracy by seed")),
         tuple(rows),
         notes(results, "The dense model's schedule and rate for all."),
+        ids(arm for arm, _ in routed),
     )
 
 
@@ -279,6 +283,7 @@ def importance(results: Results) -> Table:
             (arm.name, *(interval(results.values(arm, name)) for name in measures)) for arm in arms
         ),
         notes(results, explained),
+        ids(arms),
     )
 
 

@@ -12,7 +12,7 @@ from amod.study.recipes import Plan, cifar10_plan, digits_plan
 from amod.study.tables import base, notes, tag
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.study.paper import Arm, Scale, Study
+from repro_shared.study.paper import Arm, Scale, Study, ids
 from repro_shared.study.protocols import DataSource
 from repro_shared.study.results import Results
 
@@ -68,6 +68,7 @@ def by_rate(results: Results) -> Table:
         ),
         tuple(rows),
         notes(results, "No final run is scored on these pictures."),
+        ids(tried),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.provenance import provenance
 from repro_shared.evidence.tables import Cell, Column, Interval, Table, write_tables
+from repro_shared.runtime.checks import require
 from repro_shared.runtime.files import ensure_output_dir
 from repro_shared.study.paper import Context
 from repro_shared.timing.bench import Bench, add_bench, bench_of
@@ -25,7 +26,6 @@ from seg_kd.study.stages import job_of, untrained
 from seg_kd.train import start
 from seg_kd.use import adapter
 from seg_kd.use.data import Scenes
-from seg_kd.use.flags import require
 
 # The same step with the teacher's forward pass and no distillation loss.
 BASELINE = "teacher forward + student step"

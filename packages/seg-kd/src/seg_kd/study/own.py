@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sha256_file
 from repro_shared.runtime.weights import load_strictly, read_weights
@@ -38,7 +38,6 @@ from seg_kd.study.stages import WEIGHTS
 from seg_kd.train import Optimiser
 from seg_kd.use import adapter
 from seg_kd.use.evaluation import evaluate as score
-from seg_kd.use.flags import require
 from seg_kd.use.models import own_model
 
 Flat = tyro.conf.OmitArgPrefixes

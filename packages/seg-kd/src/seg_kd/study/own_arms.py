@@ -10,6 +10,7 @@ from typing import Any
 
 import pydantic
 
+from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.rng import SEED_LIMIT
@@ -24,7 +25,6 @@ from seg_kd.study.calibration import check_facts, timed_step
 from seg_kd.study.stages import File, Student, Teacher
 from seg_kd.train import Optimiser
 from seg_kd.use.data import LabelMaps, View
-from seg_kd.use.flags import require
 from seg_kd.use.models import own_model
 
 UNUSED = Optimiser()  # of a teacher that is not trained here

@@ -8,7 +8,7 @@ from functools import partial
 from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.study.paper import Arm, Study
+from repro_shared.study.paper import Arm, Study, ids
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
 from seg_kd.study.arms import budgets, objectives, students, tag, teacher, untrained
@@ -58,8 +58,9 @@ def verdicts(results: Results) -> Table:
         study.data.sentence,
     )
     return Table(
-        table.id, table.title, table.columns, table.rows, (*table.notes, *warnings(results))
-    )
+        table.id, table.title, table.columns, table.rows, (*table.notes, *warnings(results)),
+        table.arms,
+    )  # fmt: skip
 
 
 def cost_table(results: Results) -> Table:
@@ -102,6 +103,7 @@ def cost_table(results: Results) -> Table:
             "A step is data, teacher, student, loss, backward and optimiser. 10 % and 90 % are of "
             "the ratios taken round by round.",
         ),
+        ids(students(study, "time", last)),
     )
 
 
@@ -155,6 +157,7 @@ def comparison_table(results: Results, match: Match, budget: int) -> Table:
             "paper's.",
             *warnings(results),
         ),
+        ids(arm for _, arm in arms),
     )
 
 
@@ -229,6 +232,7 @@ def curve_table(results: Results) -> Table:
             *notes,
             *warnings(results),
         ),
+        ids(students(study, "time", times[0])),
     )
 
 

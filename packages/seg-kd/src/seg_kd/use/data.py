@@ -19,9 +19,9 @@ from repro_shared.datasets.label_maps import LabelMapFolder
 from repro_shared.datasets.scenes import DigitScenes, SceneConfig
 from repro_shared.datasets.views import Seeded
 from repro_shared.datasets.wheels import Split
+from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
-from seg_kd.use.flags import require
 
 Sample = tuple[np.ndarray, np.ndarray]
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
