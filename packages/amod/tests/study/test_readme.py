@@ -24,10 +24,13 @@ def studies() -> dict[str, Results]:
 @pytest.mark.parametrize(
     ("verdict", "answer"),
     [
-        ("supported", "ahead on the digits and on CIFAR-10.**"),
-        ("contradicted", "behind on the digits and on CIFAR-10.**"),
-        ("inconclusive", "undecided on the digits and on CIFAR-10.**"),
-        ("no verdict (n < 5)", "no verdict on the digits and on CIFAR-10.**"),
+        ("supported", "beats the linear router on the digits and on CIFAR-10.**"),
+        ("contradicted", "loses to the linear router on the digits and on CIFAR-10.**"),
+        ("inconclusive", "cannot be told apart on the digits and on CIFAR-10.**"),
+        (
+            "no verdict (n < 5)",
+            "no verdict on attention against the linear router on the digits and",
+        ),
     ],
 )
 def test_the_answer_follows_the_verdict(

@@ -23,7 +23,7 @@ QUESTIONS = (
     (
         "attention-beats-isoflop-first-0.5",
         "Fine-tuned with half of the tokens",
-        "the first layers alone, at about the same cost",
+        "the first layers alone (of about the same cost)",
     ),
     ("converted-attention-beats-random", "Converted to half of the tokens", "random tokens"),
     (
@@ -43,7 +43,11 @@ QUESTIONS = (
     ),
 )
 """The headline claims: id without the study's tag, what was done, and the rival."""
-ANSWERS = {"supported": "ahead", "contradicted": "behind", "inconclusive": "undecided"}
+ANSWERS = {
+    "supported": "attention beats {}",
+    "contradicted": "attention loses to {}",
+    "inconclusive": "attention and {} cannot be told apart",
+}
 FLOPS_REACHED = ("equal", "equal when truncated")
 FLOPS_WORDS = {
     "equal": "equal our closed form to the last digit",
@@ -103,7 +107,8 @@ def claim_found(studies: Mapping[str, Results], name: str, asked: str, rival: st
         claims = [c for c in results.study.claims if c.id == f"{name}-{tag(results)}"]
         for claim in claims:
             verdict = results.verdict(claim).verdict
-            places.setdefault(ANSWERS.get(verdict, "no verdict"), []).append(f"on {where}")
+            answer = ANSWERS.get(verdict, "there is no verdict on attention against {}")
+            places.setdefault(answer.format(rival), []).append(f"on {where}")
             arms = (results.study.arm(identifier) for identifier in (claim.arm, claim.rival))
             found = (interval(results.values(arm, claim.metric)) for arm in arms)
             rank = claim.unit == RANK_CORRELATION
@@ -111,9 +116,9 @@ def claim_found(studies: Mapping[str, Results], name: str, asked: str, rival: st
             ours, theirs = (show(end and end.mean, "none") for end in found)
             unit = "" if rank else " %"
             said.append(f"on {where} {ours} against {theirs}{unit} ({verdict})")
-    answer = ", ".join(f"{word} {' and '.join(names)}" for word, names in places.items())
+    answer = "; ".join(f"{words} {' and '.join(names)}" for words, names in places.items())
     detail = "; ".join(said)
-    return f"**{asked}, attention against {rival}: {answer}.** {detail[:1].upper()}{detail[1:]}."
+    return f"**{asked}, {answer}.** {detail[:1].upper()}{detail[1:]}."
 
 
 def oracles_found(studies: Mapping[str, Results]) -> list[str]:

@@ -100,8 +100,8 @@ def _equal_iterations(*found: Results) -> str:
     ]
     return (
         f"**At equal iterations {sides.count('neither')} of {len(sides)} comparisons with plain "
-        f"training have an interval that holds zero.** {sides.count('above')} lie above, "
-        f"{sides.count('below')} below."
+        f"training have an interval that holds zero.** The other intervals: "
+        f"{sides.count('above') or 'none'} above zero, {sides.count('below') or 'none'} below."
     )
 
 
