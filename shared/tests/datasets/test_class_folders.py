@@ -151,5 +151,7 @@ def test_a_broken_file_among_batches_is_one_line(tmp_path: Path) -> None:
     folder.paths[4].write_bytes(hashlib.sha256(b"noise").digest())
     loader = readable(batches(folder, Seeded(to_tensor), batch_size=3, workers=2))
     next(loader)
-    with pytest.raises(UserError, match=r"^\S+e\.jpg: not a PNG, JPEG, WEBP or BMP image$"):
+    with pytest.raises(
+        UserError, match=r"^\S+e\.jpg: not an 8- or 16-bit PNG, JPEG, WEBP, BMP, TIFF or PPM image$"
+    ):
         next(loader)

@@ -79,7 +79,7 @@ def test_scan_reports_bad_files_in_order(tmp_path: Path) -> None:
     found = scan_images([text, good, str(cut), empty, tmp_path / "gone.png"])
     assert [path for path, _ in found] == [text, cut, empty, tmp_path / "gone.png"]
     reasons = [reason for _, reason in found]
-    assert reasons[0] == "not a PNG, JPEG, WEBP or BMP image"
+    assert reasons[0] == "not an 8- or 16-bit PNG, JPEG, WEBP, BMP, TIFF or PPM image"
     assert reasons[1].startswith("truncated or damaged")
     assert reasons[2].startswith("empty file")
     assert reasons[3] == "no such file"

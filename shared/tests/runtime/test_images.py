@@ -33,7 +33,7 @@ def png(path: Path, width: int, height: int, bits: int, colour: int, rows: bytes
     return path
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "webp", "tif", "tiff", "ppm"])
 def test_lossless_formats_give_the_pixels_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(RGB).save(path, **({"lossless": True} if suffix == "webp" else {}))
@@ -127,6 +127,26 @@ def test_label_maps_of_every_depth_keep_their_indices(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_label_map(png(path, 8, 5, bits, 0, rows)), values)
 
 
+def test_tiff_keeps_gray_16_bit_and_indices(tmp_path: Path) -> None:
+    gray, path = RGB[:, :, 0], tmp_path / "a.tif"
+    for stored in (gray, (gray.astype(np.uint16) << 8) + 99):
+        Image.fromarray(stored).save(path, compression="tiff_lzw")
+        np.testing.assert_array_equal(read_rgb(path), np.stack([gray] * 3, axis=2))
+    for kind in (np.uint8, np.uint16, np.int32, np.float32):
+        Image.fromarray((gray % 12).astype(kind)).save(path)
+        np.testing.assert_array_equal(read_label_map(path), gray % 12)
+    Image.fromarray(gray > 99).save(path)
+    np.testing.assert_array_equal(read_label_map(path), gray > 99)
+    Image.fromarray(gray).save(path, compression="jpeg")
+    with pytest.raises(UserError, match="JPEG changes label indices"):
+        read_label_map(path)
+    Image.fromarray(gray / np.float32(255)).save(path)
+    with pytest.raises(UserError, match="not whole"):
+        read_label_map(path)
+    with pytest.raises(UserError, match="real numbers"):
+        read_rgb(path)
+
+
 @pytest.mark.parametrize(
     ("pixels", "name", "message"),
     [
@@ -144,7 +164,7 @@ def test_label_maps_that_cannot_be_indices(
     assert str(tmp_path / name) in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "ppm"])
 def test_truncated_anywhere(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"whole.{suffix}"
     Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8))).save(whole)
@@ -164,9 +184,9 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "gif.png", "GIF")
     expected = {
         "empty": "empty file",
-        "text": "not a PNG, JPEG, WEBP or BMP",
+        "text": "not an 8- or 16-bit PNG, JPEG, WEBP, BMP, TIFF or PPM",
         "folder": "is a folder",
-        "gif": "not a PNG, JPEG, WEBP or BMP",
+        "gif": "not an 8- or 16-bit PNG, JPEG, WEBP, BMP, TIFF or PPM",
         "missing": "no such file",
     }
     for name, message in expected.items():
@@ -196,12 +216,12 @@ def test_decompression_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         open_image(tmp_path / "large.png")
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "ppm"])
 def test_random_damage_gives_pixels_or_one_line(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(RAMP).save(path, **({} if suffix == "bmp" else {"exif": exif}))
+    Image.fromarray(RAMP).save(path, **({} if suffix in ("bmp", "ppm") else {"exif": exif}))
     content = path.read_bytes()
     rng = np.random.default_rng(1)
     for _ in range(60):

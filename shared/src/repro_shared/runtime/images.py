@@ -12,13 +12,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from repro_shared.runtime.errors import UserError, one_line
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 # 100 megapixels are 300 MB of RGB; Pillow itself would only warn up to 179 megapixels.
 MAX_PIXELS = 100_000_000
 
-# What Pillow's decoders raise on broken files, as fuzzing of the four formats shows.
+# What Pillow's decoders raise on broken files, as fuzzing of the formats shows.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 # EXIF orientation -> what shows the picture upright.
@@ -53,7 +53,7 @@ def open_image(path: str | Path) -> Image.Image:
     except IsADirectoryError:
         reason = "is a folder, not an image file"
     except UnidentifiedImageError:
-        reason = "not a PNG, JPEG, WEBP or BMP image"
+        reason = "not an 8- or 16-bit PNG, JPEG, WEBP, BMP, TIFF or PPM image"
     except _DECODER_ERRORS as error:
         reason = f"truncated or damaged image ({str(error) or type(error).__name__}); replace it"
     raise UserError(f"{path}: {reason}")
@@ -71,8 +71,13 @@ def scan_images(paths: Iterable[str | Path]) -> list[tuple[Path, str]]:
 
 
 def read_rgb(path: str | Path) -> NDArray[np.uint8]:
-    """Read a picture as RGB, uint8 (H, W, 3), upright as EXIF says; UserError as `open_image`."""
+    """Read a picture as RGB, uint8 (H, W, 3), upright as EXIF says.
+
+    UserError as `open_image`; also for pixels that are real numbers, whose range nobody knows.
+    """
     image = _upright(open_image(path))
+    if image.mode == "F":
+        raise UserError(f"{path}: pixels are real numbers; store the picture with 8 bits a channel")
     if image.mode.startswith("I"):
         # Pillow clips 16-bit gray at 255 when converting; keep its upper byte instead.
         gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
@@ -87,13 +92,16 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
 def read_label_map(path: str | Path) -> NDArray[np.uint8]:
     """Read one class index per pixel, uint8 (H, W), as stored: gray values or palette positions.
 
-    UserError as `open_image`; also for colour, JPEG (it changes indices) and values above 255.
+    UserError as `open_image`; also for colour, JPEG (it changes indices), numbers that are not
+    whole and values above 255.
     """
     path = Path(path)
     image = open_image(path)
-    if image.format == "JPEG":
+    if "JPEG" in (image.format, str(image.info.get("compression")).upper()):
         raise UserError(f"{path}: JPEG changes label indices; store label maps as PNG")
     values = np.asarray(image)
+    if values.dtype.kind == "f" and (values != np.rint(values)).any():
+        raise UserError(f"{path}: label map with numbers that are not whole; store class indices")
     if values.ndim != 2:
         raise UserError(f"{path}: label map is a colour image, not one class index per pixel")
     if values.min() < 0 or values.max() > 255:
