@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from repro_shared.datasets.class_folders import ClassFolder, check, check_same_classes
+from repro_shared.datasets.class_folders import (
+    SCORED,
+    TRAIN,
+    ClassFolder,
+    check,
+    check_readable,
+    check_same_classes,
+    find_split,
+)
+from repro_shared.datasets.fingerprint import fingerprint_folder
 from repro_shared.datasets.views import Seeded, batches, readable
 from repro_shared.runtime.errors import UserError
 
@@ -84,7 +93,7 @@ def test_fingerprint_is_of_content_and_place_only(tmp_path: Path) -> None:
         (("cat/a.png", "dog/notes.txt"), r"class folder \S+dog has no images \(.*\)$"),
         (
             ("train/cat/a.png", "train/dog/a.png", "val/cat/a.png"),
-            "train has no images .*of one split",
+            r"data holds splits \(train, val\): give the folder of one",
         ),
     ],
 )
@@ -104,21 +113,82 @@ def test_classes_of_two_splits(tmp_path: Path) -> None:
         check_same_classes(one, other)
 
 
+def test_numbered_folders_are_in_natural_order(tmp_path: Path) -> None:
+    # torchvision 714, timm 222: sorted as text, 10 and 11 come before 2.
+    for number in range(12):
+        save(tmp_path / str(number) / "a.png", number)
+    folder = ClassFolder(tmp_path)
+    assert folder.classes == tuple(map(str, range(12)))
+    assert [path.parent.name for path in folder.paths] == [*folder.classes]
+    assert folder.targets == (*range(12),)
+    names = ("Zebra", "ant", "img10", "img9", "01", "1")
+    mixed = ClassFolder(make(tmp_path / "mixed", tuple(f"{name}/a.png" for name in names)))
+    assert mixed.classes == ("01", "1", "ant", "img9", "img10", "Zebra")  # as timm sorts them
+    # The order is part of what is read; where it is the alphabet's, records of before hold.
+    assert folder.fingerprint() != fingerprint_folder(tmp_path, folder.paths)
+    plain = ClassFolder(make(tmp_path / "plain"))
+    assert plain.fingerprint() == fingerprint_folder(tmp_path / "plain", plain.paths)
+
+
+def test_images_below_a_class_are_read_and_others_counted(tmp_path: Path) -> None:
+    # The tree in which timm finds six images and torchvision eight.
+    images = ("cat/a.png", "cat/b.JPG", "cat/c.jpeg", "cat/indoors/d.png", "cat/indoors/e.png",
+              "dog/f.png", "dog/g.tif", "dog/far/below/h.ppm")  # fmt: skip
+    root = make(tmp_path, (*images, "loose.png"))
+    for stray in ("cat/notes.txt", "dog/far/boxes.csv", "dog/LICENSE", "cat/.hidden/x.txt"):
+        (root / stray).parent.mkdir(exist_ok=True)
+        (root / stray).write_text("no image")
+    folder = ClassFolder(root)
+    assert [path.relative_to(root).as_posix() for path in folder.paths] == sorted(images)
+    assert folder.targets == (0,) * 5 + (1,) * 3
+    assert folder.counts() == (
+        f"{root}: 2 classes, 8 images; passed over: 1 .png outside class folders, 1 .txt, "
+        "1 without ending, 1 .csv"
+    )
+    assert folder.order() == "0 cat, 1 dog"
+    assert np.array_equal(np.array(folder.read(7)), noise(6))  # the .tif
+
+
+def test_a_class_map_numbers_the_folders(tmp_path: Path) -> None:
+    root = make(tmp_path)
+    folder = ClassFolder(root, class_map={"n10": 0, "n02": 4, "n03": 7, "n01": 9})
+    assert (folder.classes, folder.numbers) == (("n10", "n02", "n03", "n01"), (0, 4, 7, 9))
+    assert folder.targets == (0,) * 4 + (1,) * 2 + (3,)
+    assert folder.order() == "0 n10, 4 n02, 7 n03, 9 n01"
+    assert folder.fingerprint() != ClassFolder(root).fingerprint()
+    shared = ClassFolder(root, class_map={"n01": 0, "n02": 0, "n10": 1})
+    assert (shared.classes, shared.targets) == (("n01 / n02", "n10"), (0,) * 3 + (1,) * 4)
+    same = ClassFolder(root, class_map={"n01": 0, "n02": 1, "n10": 2})
+    assert same.fingerprint() == ClassFolder(root).fingerprint()
+    with pytest.raises(UserError, match="the class map lacks n02, n10"):
+        ClassFolder(root, class_map={"n01": 0})
+    many = ClassFolder(root, class_map={f"n{n:02}": n for n in range(1000)})
+    assert many.order() == ", ".join(f"{n} n{n:02}" for n in range(11)) + ", ..., 999 n999"
+
+
+def test_usual_names_of_splits_are_found(tmp_path: Path) -> None:
+    make(tmp_path, ("Train/cat/a.png", "valid/cat/a.png", "test/cat/a.png", "val/a.png"))
+    assert find_split(tmp_path, TRAIN) == "Train"
+    assert find_split(tmp_path, SCORED) == "valid"  # `val` has no class folders
+    assert find_split(tmp_path / "nowhere", SCORED) == ""
+
+
 def test_check_counts_each_split(tmp_path: Path) -> None:
     make(tmp_path / "train")
-    make(tmp_path / "val", ("n01/a.png", "n02/a.png", "n10/a.png"))
-    first, second = check(tmp_path).splitlines()
+    make(tmp_path / "valid", ("n01/a.png", "n02/a.png", "n10/a.png"))
+    first, details, second, further, order = check(tmp_path).splitlines()
     mark = ClassFolder(tmp_path, "train").fingerprint()
-    assert first == (
-        f"train: 3 classes, 7 images, 1 (n01) to 4 (n10) a class, all readable, sha256 {mark}"
-    )
-    assert second.startswith("val: 3 classes, 3 images, 1 (n01) to 1 (n01) a class")
-    assert check(tmp_path / "val").startswith("all: 3 classes")
+    assert first == f"{tmp_path / 'train'}: 3 classes, 7 images"
+    assert details == f"  all readable, 1 (n01) to 4 (n10) a class, sha256 {mark}"
+    assert second == f"{tmp_path / 'valid'}: 3 classes, 3 images"
+    assert further.startswith("  all readable, 1 (n01) to 1 (n01) a class")
+    assert order == "classes: 0 n01, 1 n02, 2 n10"
+    assert check(tmp_path / "valid").startswith(f"{tmp_path / 'valid'}: 3 classes")
     # A folder `train` that holds images is a class: of vehicles, say.
     make(tmp_path / "vehicles", ("train/a.png", "bus/a.png"))
-    assert check(tmp_path / "vehicles").startswith("all: 2 classes")
-    shutil.rmtree(tmp_path / "val" / "n10")
-    with pytest.raises(UserError, match="val lacks n10"):
+    assert check(tmp_path / "vehicles").startswith(f"{tmp_path / 'vehicles'}: 2 classes")
+    shutil.rmtree(tmp_path / "valid" / "n10")
+    with pytest.raises(UserError, match="valid lacks n10"):
         check(tmp_path)
 
 
@@ -131,6 +201,8 @@ def test_check_names_unreadable_files(tmp_path: Path) -> None:
         UserError, match=r"2 of 7 images cannot be read: .*a\.png: empty.*f\.PNG: trunc"
     ):
         check(tmp_path)
+    with pytest.raises(UserError, match="2 of 7 images cannot be read"):
+        check_readable([ClassFolder(tmp_path)], threads=3)
 
 
 def test_batches_are_the_folder_in_order(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
+from repro_shared.runtime.progress import Progress
 
 
 def fingerprint_folder(root: str | Path, files: Iterable[str | Path]) -> str:
@@ -18,12 +19,14 @@ def fingerprint_folder(root: str | Path, files: Iterable[str | Path]) -> str:
     if len(paths) != len(listed):
         raise ValueError("a file is named twice")
     digest = hashlib.sha256()
-    for name, path in sorted(paths.items()):
-        try:
-            size, content = path.stat().st_size, sha256_file(path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        _add(digest, name, f"{size}", content.encode())
+    with Progress(len(paths), "files read for their fingerprint") as progress:
+        for step, (name, path) in enumerate(sorted(paths.items()), start=1):
+            try:
+                size, content = path.stat().st_size, sha256_file(path)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+            _add(digest, name, f"{size}", content.encode())
+            progress.update(step)
     return digest.hexdigest()
 
 

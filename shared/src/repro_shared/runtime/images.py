@@ -2,7 +2,8 @@
 
 import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from repro_shared.runtime.errors import UserError, one_line
+from repro_shared.runtime.progress import Progress
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 # 100 megapixels are 300 MB of RGB; Pillow itself would only warn up to 179 megapixels.
 MAX_PIXELS = 100_000_000
+_AT_ONCE = 500  # files that are handed to the threads of a scan
 
 # What Pillow's decoders raise on broken files, as fuzzing of the formats shows.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
@@ -59,15 +62,23 @@ def open_image(path: str | Path) -> Image.Image:
     raise UserError(f"{path}: {reason}")
 
 
-def scan_images(paths: Iterable[str | Path]) -> list[tuple[Path, str]]:
+def scan_images(paths: Sequence[str | Path], threads: int = 1) -> list[tuple[Path, str]]:
     """Decode every file in full; (path, reason in one line) of each unusable one, in order."""
-    bad = []
-    for path in map(Path, paths):
-        try:
-            open_image(path)
-        except UserError as error:
-            bad.append((path, str(error).removeprefix(one_line(f"{path}:")).lstrip()))
+    bad, files = [], [Path(path) for path in paths]
+    with Progress(len(files), "images checked") as progress, ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(files), _AT_ONCE):
+            part = files[start : start + _AT_ONCE]
+            bad += [(p, why) for p, why in zip(part, pool.map(_problem, part), strict=True) if why]
+            progress.update(start + len(part))
     return bad
+
+
+def _problem(path: Path) -> str:
+    try:
+        open_image(path)
+    except UserError as error:
+        return str(error).removeprefix(one_line(f"{path}:")).lstrip()
+    return ""
 
 
 def read_rgb(path: str | Path) -> NDArray[np.uint8]:
