@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from scipy import stats
 from torch import nn
 
 import amod
+from amod.method.blocks import unroute
 from amod.method.importance import auc, leave_one_out, pearson, ranked_by, spearman
 
 
@@ -37,9 +39,12 @@ def test_importance_is_the_rise_of_the_loss_without_a_token(capacity: float, rou
         assert rankings[1].sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
     # Slow, at the last block: one image, one token at a time.
     with torch.no_grad():
-        x, _ = routed._embed(images)
-        *_, before, _ = list(routed.walk(x))
-        block = routed.blocks[3]
+        seen: list[Any] = []
+        handle = routed.blocks[3].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        routed(images)
+        handle.remove()
+        before, block = seen[0], copy.deepcopy(routed).blocks[3]
+        unroute(block)
 
         def loss(y: torch.Tensor, row: int) -> float:
             logits = routed.forward_head(routed.norm(y))
@@ -49,7 +54,7 @@ def test_importance_is_the_rise_of_the_loss_without_a_token(capacity: float, rou
             y = before[row : row + 1]
             gate = torch.ones(1, 5, 1, dtype=torch.float64)
             if router == "linear":  # the update is multiplied, here too
-                gate = (y @ routed.routers["3"].weight)[..., None]
+                gate = (y @ routed.blocks[3].router.weight)[..., None]
             whole = loss(y + gate * (block(y) - y), row)
             for token in range(5):
                 rest = [i for i in range(5) if i != token]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import amod
-from amod.method.packing import packed
+from amod.method.blocks import routed_blocks
 from amod.method.routing import (
     attention_scores,
     attention_with_scores,
@@ -43,6 +43,18 @@ def vit(seed: int = 0, name: str = "vit_tiny_patch16_224", **changes: Any) -> An
 
 def images(batch: int = 3) -> Tensor:
     return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def states(model: Any, x: Tensor) -> list[Tensor]:
+    """Tokens that enter the first block, and those after each block."""
+    found: list[Tensor] = []
+    hooks = [model.blocks[0].register_forward_pre_hook(lambda _, given: found.append(given[0]))]
+    for block in model.blocks:
+        hooks.append(block.register_forward_hook(lambda _, given, output: found.append(output)))
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def reference(
@@ -108,7 +120,7 @@ def test_gates_of_each_token_equal_the_slow_reference(router: str) -> None:
     routed = amod.convert(copy.deepcopy(model), router=router, capacity=0.4).double()
 
     def gates(index: int, x: Tensor) -> Tensor:
-        r = (x * routed.routers[str(index)].weight).sum(-1)
+        r = (x * routed.blocks[index].router.weight).sum(-1)
         return r.sigmoid() if router == "linear-sigmoid" else r
 
     with torch.no_grad():
@@ -152,10 +164,9 @@ def test_state_dicts_are_interchangeable_and_nothing_is_added() -> None:
 
 def test_skipped_tokens_pass_bit_for_bit_and_k_of_them_change() -> None:
     model = amod.convert(vit(), capacity=0.4)
-    x, _ = model._embed(images())
-    states = [x, *model.walk(x)]
+    after = states(model, images())
     for index in (1, 3):
-        same = (states[index] == states[index + 1]).all(dim=-1)
+        same = (after[index] == after[index + 1]).all(dim=-1)
         assert same.sum(dim=1).tolist() == [17 - tokens_kept(0.4, 17)] * 3
 
 
@@ -164,28 +175,29 @@ def test_no_dependence_on_batch_mates_or_token_order() -> None:
     x = images().double()
     alone = torch.cat([model(one[None]) for one in x])
     torch.testing.assert_close(model(x), alone, rtol=1e-10, atol=1e-10)
-    tokens, _ = model._embed(x)
+    tokens = states(model, x)[0]
     order = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(3))
-    *_, straight = model.walk(tokens)
-    *_, permuted = model.walk(tokens[:, order])
+    straight, permuted = model.blocks(tokens), model.blocks(tokens[:, order])
     torch.testing.assert_close(permuted, straight[:, order], rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_equal_those_of_masked_execution() -> None:
-    block = vit().double().blocks[1]
+    model = amod.convert(vit().double())
+    block, dense = model.blocks[1], vit().double().blocks[1]
+    dense.load_state_dict(block.state_dict())
     x = torch.randn(2, 17, 48, dtype=torch.float64, requires_grad=True)
     index = select(torch.rand(2, 17, generator=torch.Generator().manual_seed(0)), 6)
 
     def masked(x: Tensor) -> Tensor:
         keep = torch.zeros(2, 17, dtype=torch.bool).scatter(1, index, True)
         mask = keep[:, None, None, :].expand(-1, -1, 17, -1)
-        return torch.where(keep[..., None], block(x, attn_mask=mask), x)
+        return torch.where(keep[..., None], dense(x, attn_mask=mask), x)
 
     weight = torch.randn(2, 17, 48, dtype=torch.float64)
     results = []
-    for run in (lambda x: packed(block, x, index), masked):
+    for run, of in ((lambda x: block.process(x, index), block), (masked, dense)):
         output = run(x)
-        found = torch.autograd.grad((output * weight).sum(), [x, *block.parameters()])
+        found = torch.autograd.grad((output * weight).sum(), [x, *of.parameters()])
         results.append([output, *found])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
@@ -225,34 +237,22 @@ def test_attention_and_scores_from_the_same_maps(rows: Any) -> None:
     torch.testing.assert_close(scores, attention_scores(q, k, 0.25, rows, 2))
 
 
-def test_inference_writes_in_place_and_changes_nothing_else() -> None:
+def test_inference_changes_nothing_that_others_hold() -> None:
     model = amod.convert(vit(), capacity=0.4, backend="swapped")
-    with_gradient = model(images()).detach()
-    kept: list[Tensor] = []
+    with_gradient = states(model, images())
     with torch.inference_mode():
-        assert torch.equal(model(images()), with_gradient)
         features = model.forward_intermediates(images(), intermediates_only=True, output_fmt="NLC")
-        x, ropes = model._embed(images())
-        slow = [y.clone() for y in model.walk(x, ropes)]
-        for ours, theirs in zip(features, slow, strict=True):
+        for ours, theirs, block in zip(
+            features, states(model, images())[1:], with_gradient[1:], strict=True
+        ):
             assert torch.equal(ours, theirs[:, 1:])
-        handle = model.blocks[0].register_forward_hook(lambda *io: kept.append(io[2]))
-        model(images())
-        handle.remove()
-        assert torch.equal(kept[0], slow[0])  # what a hook kept is not overwritten
-    other = amod.convert(vit(), capacity=0.4, router="l2norm")  # needs no scores of block 0
-    with torch.inference_mode():
-        storage = other.blocks[0](x)
-        before = storage.clone()
-        other.blocks[0].forward = lambda *_, **__: storage
-        other(images())
-        assert not torch.equal(storage, before)  # without a hook the rows are overwritten
+            assert torch.equal(theirs, block)
 
 
 def test_alignment_and_presets() -> None:
     assert [tokens_kept(c, 197, 8) for c in (0.5, 0.125, 0.01, 1.0)] == [96, 24, 8, 197]
     deep = amod.convert(vit(depth=8), capacity=0.7, **amod.PRESETS["practical"])
-    assert list(deep.routers) == ["5", "7"]
+    assert list(routed_blocks(deep)) == [5, 7]
     assert deep.routing.kept(17) == 8
     assert deep.routing.protect_prefix
     assert amod.convert(vit(), **amod.PRESETS["paper"]).routing == amod.Routing()
@@ -274,18 +274,17 @@ def test_row_choices_and_protection() -> None:
 
 def test_linear_router_multiplies_the_update_and_not_the_residual() -> None:
     model = amod.convert(vit(), router="linear")
-    router = model.routers["1"]
+    router = model.blocks[1].router
     with torch.no_grad():
         router.weight.zero_()
-    x, _ = model._embed(images())
-    states = [x, *model.walk(x)]
-    assert torch.equal(states[2], states[1])  # r = 0: every token keeps its residual
+    after = states(model, images())
+    assert torch.equal(after[2], after[1])  # r = 0: every token keeps its residual
     unit = amod.convert(vit(), router="linear-unit", capacity=1.0)
     torch.testing.assert_close(unit(images()), vit()(images()))  # starts as the dense model
     added = {n for n, _ in unit.named_parameters()} - {n for n, _ in vit().named_parameters()}
-    assert added == {"routers.1.weight", "routers.3.weight"}
+    assert added == {"blocks.1.router.weight", "blocks.3.router.weight"}
     unit(images()).sum().backward()
-    assert unit.routers["1"].weight.grad.abs().sum() > 0
+    assert unit.blocks[1].router.weight.grad.abs().sum() > 0
 
 
 def test_intermediates_are_complete_maps() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import amod
-from amod.method.packing import full_rope, gather_rope
+from amod.method.packing import gather_rope, whole_rope
 
 ROTARY = (
     "vit_small_patch16_rope_224",
@@ -76,7 +76,7 @@ def test_rotary_models(name: str) -> None:
 
 def test_rotary_rows() -> None:
     table = torch.randn(5, 8)
-    full = full_rope(table, 2)
+    full = whole_rope(table, torch.zeros(1, 7, 4))
     assert torch.equal(full[2:], table)
     assert torch.equal(full[:2], torch.tensor([0.0] * 4 + [1.0] * 4).expand(2, -1))
     index = torch.tensor([[0, 3], [2, 6]])

@@ -107,7 +107,7 @@ def test_learned_routers_are_loaded_and_the_dense_row_is_without_them(
     data: Path, tmp_path: Path
 ) -> None:
     trained = amod.convert(vit(), router="linear", capacity=0.5)
-    nn.init.normal_(trained.routers["1"].weight)
+    nn.init.normal_(trained.blocks[1].router.weight)
     torch.save({"model": trained.state_dict()}, tmp_path / "mod.pth")
     table = evaluate(NAME, str(tmp_path / "mod.pth"), str(data), (0.5,), "linear",
                      model_kwargs=TINY)  # fmt: skip

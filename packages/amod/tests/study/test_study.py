@@ -306,7 +306,7 @@ def test_learned_routers_begin_alike_whatever_ran_before() -> None:
     for noise in (1, 2):
         torch.manual_seed(noise)
         model = build(Variant("linear", 0.5), new_model(network), 7)
-        weights.append(model.routers["1"].weight)
+        weights.append(model.blocks[1].router.weight)
     assert torch.equal(*weights)
 
 

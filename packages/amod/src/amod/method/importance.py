@@ -8,14 +8,13 @@ the paper does not give it).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from amod.method.packing import packed
-from amod.method.routing import select
+from amod.method.blocks import routed_blocks
 
 Rankings = dict[int, Tensor]
 
@@ -31,22 +30,31 @@ def leave_one_out(model: Any, images: Tensor, targets: Tensor) -> tuple[Rankings
     Returns:
         Two dictionaries by block, (B, N) each: rise of the cross-entropy, and ranking.
     """
-    importance, rankings = {}, {}
+    routed, inputs, found = routed_blocks(model), {}, {}
+
+    def keep_input(index: int) -> Any:
+        return lambda _, x, named: inputs.update({index: (x[0], named)})
+
+    def keep_ranking(index: int) -> Any:
+        return lambda _, x, output: found.update({index: output})
+
+    with ExitStack() as hooks, torch.inference_mode():
+        for index, block in enumerate(model.blocks):
+            watch = block.register_forward_pre_hook(keep_input(index), with_kwargs=True)
+            hooks.callback(watch.remove)
+        for index, block in routed.items():
+            hooks.callback(block.router.register_forward_hook(keep_ranking(index)).remove)
+            # A ranking is wanted at full capacity, too.
+            hooks.callback(setattr, block.route, "ranks", block.route.ranks)
+            block.route.ranks = True
+        model(images)
+    named = {index: arguments for index, (_, arguments) in inputs.items()}
     with torch.inference_mode():
-        x, ropes = model._embed(images)
-        scores: Tensor | None = None
-        for index in range(len(model.blocks)):
-            if str(index) in model.routers:
-                # Rankings need the scores whatever the capacity is.
-                ranking, gate = model.routers[str(index)](x, scores)
-                rankings[index] = ranking.float()
-                importance[index] = _rise(model, index, x, gate, ropes, targets)
-                x, scores = model._advance(index, x, scores, ropes)
-            elif str(index + 1) in model.routers and model.routers[str(index + 1)].needs_scores:
-                x, scores = model._scored_step(index, x, ropes[index] if ropes else None)
-            else:
-                x, scores = model._advance(index, x, None, ropes)
-    return importance, rankings
+        importance = {
+            index: _rise(model, index, inputs[index][0], found[index][1], named, targets)
+            for index in routed
+        }
+    return importance, {index: ranking.float() for index, (ranking, _) in found.items()}
 
 
 @contextmanager
@@ -58,14 +66,13 @@ def ranked_by(model: Any, rankings: Rankings) -> Iterator[None]:
         rankings: by block, (B, N), for the batch that will be run.
     """
 
-    def choose(index: int, ranking: Tensor, kept: int) -> Tensor:
-        return select(rankings[index], kept)
+    def instead(index: int) -> Any:
+        return lambda _, x, output: (rankings[index], output[1])
 
-    model._choose = choose
-    try:
+    with ExitStack() as hooks:
+        for index, block in routed_blocks(model).items():
+            hooks.callback(block.router.register_forward_hook(instead(index)).remove)
         yield
-    finally:
-        del model._choose
 
 
 def _rise(
@@ -73,29 +80,29 @@ def _rise(
     index: int,
     x: Tensor,
     gate: Tensor | None,
-    ropes: list[Tensor] | None,
+    named: dict[int, dict[str, Any]],
     targets: Tensor,
 ) -> Tensor:
     """Loss without each token minus loss with all, (B, N)."""
     tokens, block = x.shape[1], model.blocks[index]
-    rope = ropes[index] if ropes else None
     everyone = torch.arange(tokens, device=x.device)
     others = torch.stack([everyone[everyone != i] for i in range(tokens)])
     rows = []
     gates = [None] * len(x) if gate is None else [g.expand(tokens, -1) for g in gate]
     for image, factors, target in zip(x, gates, targets, strict=True):
-        without = packed(block, image.expand(tokens, -1, -1), others, factors, rope)
+        without = block.process(image.expand(tokens, -1, -1), others, factors, **named[index])
         one = None if factors is None else factors[:1]
-        whole = packed(block, image[None], everyone[None], one, rope)
-        loss = _loss(model, index + 1, torch.cat([without, whole]), ropes, target)
+        whole = block.process(image[None], everyone[None], one, **named[index])
+        loss = _loss(model, index + 1, torch.cat([without, whole]), named, target)
         rows.append(loss[:-1] - loss[-1])
     return torch.stack(rows)
 
 
-def _loss(model: Any, first: int, x: Tensor, ropes: list[Tensor] | None, target: Tensor) -> Tensor:
-    scores: Tensor | None = None
+def _loss(
+    model: Any, first: int, x: Tensor, named: dict[int, dict[str, Any]], target: Tensor
+) -> Tensor:
     for index in range(first, len(model.blocks)):
-        x, scores = model._advance(index, x, scores, ropes)
+        x = model.blocks[index](x, **named[index])
     logits = model.forward_head(model.norm(x))
     return nn.functional.cross_entropy(logits, target.expand(len(x)), reduction="none")
 

@@ -6,6 +6,7 @@ is any callable `(x, scores) -> (ranking, gate)`; see `Router`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -80,9 +81,7 @@ class LinearRouter(nn.Module):
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rank by x w, and gate by it; at least in float32, whatever the precision."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
-            r = x.to(wide) @ self.weight.to(wide)
+        r = _projected(x, self.weight)
         if self.gate == "sigmoid":
             return r, r.sigmoid()
         return r, 1 + r.tanh() if self.gate == "unit" else r
@@ -107,23 +106,40 @@ class RandomRouter(nn.Module):
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rank at random."""
-        return torch.rand(x.shape[:2]).to(x.device), None  # the same draws on every device
+        return _random(x), None
 
 
 class CallableRouter(nn.Module):
-    """A user's function of x and scores; it may return the ranking alone."""
+    """A user's function or module of x and scores; it may return the ranking alone.
 
-    needs_scores = True
-    gated = True
+    Args:
+        function: of that form. Its own `needs_scores` and `gated` count, where it has them.
+    """
 
     def __init__(self, function: Callable[..., Tensor | tuple[Tensor, Tensor | None]]) -> None:
         super().__init__()
         self.function = function
+        self.needs_scores = bool(getattr(function, "needs_scores", True))
+        self.gated = bool(getattr(function, "gated", True))
 
     def forward(self, x: Tensor, scores: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Whatever the function says."""
         found = self.function(x, scores)
         return found if isinstance(found, tuple) else (found, None)
+
+
+def _projected(x: Tensor, weight: Tensor) -> Tensor:
+    wide = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        return x.to(wide) @ weight.to(wide)
+
+
+def _random(x: Tensor) -> Tensor:
+    return torch.rand(x.shape[:2]).to(x.device)  # the same draws on every device
+
+
+torch.fx.wrap("_projected")
+torch.fx.wrap("_random")
 
 
 ROUTERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
@@ -141,11 +157,13 @@ ROUTERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
 def make_router(name: object, width: int) -> nn.Module:
     """A router by its name, or around a callable, for a model of embedding dimension `width`.
 
+    A module is copied, so that no two blocks share its weights.
+
     Raises:
         ValueError: unknown name.
     """
     if callable(name):
-        return CallableRouter(name)
+        return CallableRouter(copy.deepcopy(name) if isinstance(name, nn.Module) else name)
     if name not in ROUTERS:
         raise ValueError(f"unknown router {name!r}: choose one of {', '.join(ROUTERS)}")
     kind, settings = ROUTERS[str(name)]

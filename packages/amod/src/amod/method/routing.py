@@ -60,6 +60,13 @@ def attention_scores(
         return torch.cat([_maps(q, k, scale).mean(dim=(1, 2)) for q, k in _chunks(voters, key)])
 
 
+def votes(maps: Tensor, rows: Rows, prefix: int) -> Tensor:
+    """Mean over heads and query rows of attention maps (B, H, N, N): (B, N), at least float32."""
+    start, stop = _voters(rows, prefix)
+    wide = torch.promote_types(maps.dtype, torch.float32)
+    return maps[:, :, start:stop].to(wide).mean(dim=(1, 2))
+
+
 def attention_with_scores(
     query: Tensor,
     key: Tensor,
@@ -76,7 +83,7 @@ def attention_with_scores(
         (B, H, N, D) in value's type, and (B, N) float32.
     """
     start, stop = _voters(rows, prefix)
-    if torch.compiler.is_compiling():
+    if traced():
         maps = _maps(query, key, scale)
         return maps.to(value.dtype) @ value, maps[:, :, start:stop].mean(dim=(1, 2)).float()
     batch, heads, tokens, width = query.shape
@@ -104,6 +111,11 @@ def attention_with_scores(
     return output, (torch.cat(received) / voters).float()
 
 
+def traced() -> bool:
+    """Whether torch.compile, torch.export or torch.jit.trace is recording what runs."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
     wide = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):  # it would multiply in half precision
@@ -111,7 +123,7 @@ def _maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def _chunks(query: Tensor, key: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
-    if torch.compiler.is_compiling():  # it plans its own memory, and a split would fix the batch
+    if traced():  # a compiler plans its own memory, and a split would fix the batch
         return [(query, key, *others)]
     per_image = query.shape[1] * query.shape[2] * key.shape[2] * 4
     chunk = max(1, CHUNK_BYTES // per_image)
@@ -169,6 +181,11 @@ def _logsumexp(query: Tensor, key: Tensor, scale: float) -> Tensor:
     operator = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     cpu_sums: Tensor = operator(query, key, key, 0.0, False, scale=scale)[1]
     return cpu_sums
+
+
+def select_share(ranking: Tensor, capacity: float, align: int = 1, protected: int = 0) -> Tensor:
+    """`select` of `tokens_kept` of the tokens."""
+    return select(ranking, tokens_kept(capacity, ranking.shape[1], align), protected)
 
 
 def select(scores: Tensor, kept: int, protected: int = 0) -> Tensor:

@@ -9,7 +9,6 @@ model, this one ends with fewer tokens than it began with, and has no feature ma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
+from amod.method.blocks import Reclassed, reclass, routed_blocks
 from amod.method.flops import NORM_OPERATIONS, Shape, head_macs, routed_macs
-from amod.method.passes import RoutedMixin
 
 POOLINGS = ("", "token", "avg", "max")
 
@@ -39,29 +38,33 @@ def merge_tokens(model: nn.Module, r: int = 8) -> Any:
     Raises:
         ValueError: another kind of model, or a negative r, with the reason.
     """
-    if r < 0:
-        raise ValueError(f"r must not be negative, got {r}")
+    if not isinstance(r, int) or r < 0:
+        raise ValueError(f"r must be a whole number, 0 or more, got {r!r}")
     name = type(model).__name__
-    if isinstance(model, RoutedMixin | MergingMixin):
+    if routed_blocks(model) or isinstance(model, Merging):
         raise ValueError(f"{name} is routed or merges tokens already; start from a timm model")
     if not isinstance(model, VisionTransformer):
         raise ValueError(f"{name} cannot merge tokens: it is no plain ViT")
     for index, block in enumerate(model.blocks):
         if type(block) is not Block or type(block.attn) is not Attention:
             raise ValueError(f"{name} cannot merge tokens: block {index} is not timm's plain Block")
-    if model.global_pool not in POOLINGS:
-        raise ValueError(f"{name} cannot merge tokens: its {model.global_pool!r} pooling counts "
-                         "a merged token once")  # fmt: skip
+    _check_pooling(name, model.global_pool)
     merging: Any = model
-    base: Any = type(model)
     for block in merging.blocks:
         block.attn.fused_attn = True  # keys are read off where fused attention is called
-    merging.__class__ = _merging_class(base)
+    reclass(merging, Merging)
     merging.merged_per_block = r
     return merging
 
 
-class MergingMixin:
+def _check_pooling(name: str, pooling: str | None) -> None:
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"{name} cannot merge tokens: its {pooling!r} pooling counts a merged token once"
+        )
+
+
+class Merging(Reclassed):
     """The passes of a merging VisionTransformer; placed before the model's own class."""
 
     merged_per_block: int
@@ -108,11 +111,6 @@ class MergingMixin:
             x = x * (sizes / pooled.mean(dim=1, keepdim=True))[..., None].to(x.dtype)
         logits: Tensor = self.forward_head(x)
         return logits
-
-
-@cache
-def _merging_class(base: Any) -> type:
-    return type(f"Merging{base.__name__}", (MergingMixin, base), {"__doc__": base.__doc__})
 
 
 class _KeyMode(TorchFunctionMode):

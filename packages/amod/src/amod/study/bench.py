@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from amod.method.flops import dense_macs, routed_macs, shape_of
+from amod.method.blocks import routed_blocks, unroute
 from amod.method.model import convert
 from amod.rivals.baselines import cut_depth, isoflop_layers
 from amod.rivals.merging import equal_r, merge_tokens, merged_macs
@@ -105,15 +106,12 @@ class WithScores(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = convert(model)
+        for block in routed_blocks(self.model).values():
+            unroute(block)  # the attention before it still votes
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, classes)."""
-        model = self.model
-        x, _ = model._embed(image)
-        for index, block in enumerate(model.blocks):
-            feeds = str(index + 1) in model.routers
-            x = model._scored_step(index, x, None)[0] if feeds else block(x)
-        logits: Tensor = model.forward_head(model.norm(x))
+        logits: Tensor = self.model(image)
         return logits
 
 
@@ -204,8 +202,7 @@ def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
         cost, linear = (routed_macs(shape, capacity, linear_router=x) for x in (False, True))
         arms[f"A-MoD {capacity:g}"] = convert(twin(), capacity=capacity), cost
         arms[f"linear {capacity:g}"] = convert(twin(), capacity=capacity, router="linear"), linear
-        fixed = convert(twin(), capacity=capacity)
-        fixed.routers = nn.ModuleDict({name: FixedRouter() for name in fixed.routers})
+        fixed = convert(twin(), capacity=capacity, router=FixedRouter())
         arms[f"fixed tokens {capacity:g}"] = fixed, cost
         if routed_only:
             continue

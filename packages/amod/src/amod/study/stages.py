@@ -72,7 +72,7 @@ def given(config: Given, ctx: Context) -> Outcome:
         state = create_model(config.model, config.classes, start, **settings).state_dict()
     else:
         state = read_weights(ctx.data.path)
-        if not any(name.startswith("routers.") for name in state):
+        if not any(".router." in name for name in state):
             model = create_model(config.model, classes_in(ctx.data.path), **settings)
             load_weights(model, ctx.data.path)
     save_weights(state, ctx.folder / MODEL)

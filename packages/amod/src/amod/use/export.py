@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from amod.method.passes import RoutedMixin
+from amod.method.blocks import routed_blocks
+from amod.method.model import reroute
 from repro_shared.runtime.errors import UserError
 
 OPSET = 20
@@ -44,7 +45,7 @@ def export_onnx(model: nn.Module, path: str | os.PathLike[str], batch: int | Non
         UserError: onnx or onnxscript is not installed.
         OSError: the file cannot be written.
     """
-    if not isinstance(model, RoutedMixin):
+    if not routed_blocks(model):
         raise ValueError(f"{type(model).__name__} is not routed; use amod.convert first")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -52,7 +53,7 @@ def export_onnx(model: nn.Module, path: str | os.PathLike[str], batch: int | Non
     if missing:
         raise UserError(f"{' and '.join(missing)} not installed; ONNX export needs both")
     routed: Any = copy.deepcopy(model).cpu().float().eval()
-    routed.routing = replace(routed.routing, backend="explicit")
+    reroute(routed, replace(routed.routing, backend="explicit"))
     channels, size = routed.patch_embed.proj.in_channels, routed.patch_embed.img_size
     # An open batch needs an example above 1: torch.export takes sizes of 0 and 1 for constants.
     example = torch.zeros(batch or 2, channels, *size)

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
+from amod.method.blocks import routed_blocks
 from amod.method.model import convert
-from amod.method.passes import RoutedMixin
 from amod.method.routers import AttentionRouter, LinearRouter, NormRouter, RandomRouter
 from amod.use.registry import PREFIX
 from repro_shared.runtime.errors import one_line
@@ -144,7 +144,7 @@ class _HubModel(
             raise ValueError(
                 f"{model_id}: {CONFIG} describes no model that can be made: {one_line(repr(error))}"
             ) from error
-        if not isinstance(model, RoutedMixin):
+        if not routed_blocks(model):
             raise ValueError(f"{model_id} is a dense model: load it with timm, then use convert")
         path = Path(model_id) / WEIGHTS
         if not Path(model_id).is_dir():
@@ -166,14 +166,14 @@ def _config(model: Any) -> dict[str, Any]:
         ValueError: see `save_pretrained`.
     """
     name = type(model).__name__
-    if not isinstance(model, RoutedMixin):
+    if not routed_blocks(model):
         raise ValueError(f"{name} is not routed; use amod.convert first")
     made_by_timm: Any = getattr(model, "pretrained_cfg", None)
     if made_by_timm is None:
         raise ValueError(f"{name} cannot be saved: it was not made by timm.create_model")
     settings = asdict(model.routing)
     settings["score"] = settings.pop("rows")
-    settings["router"] = _router_name(next(iter(model.routers.values())))
+    settings["router"] = _router_name(next(iter(routed_blocks(model).values())).router)
     registered = made_by_timm["architecture"].startswith(PREFIX)
     return {"model_args": settings} if registered else {"amod": settings}
 

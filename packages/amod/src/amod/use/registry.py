@@ -19,7 +19,6 @@ from timm.models import (
     register_model,
     resolve_pretrained_cfg,
 )
-from timm.models._features import FeatureGetterNet
 
 from amod.method.model import PRESETS, convert
 
@@ -59,8 +58,11 @@ def _create(dense: str, pretrained: bool, settings: dict[str, Any]) -> Any:
         settings.pop("pretrained_cfg_overlay", None),
     )
     model = model_entrypoint(dense)(pretrained=pretrained, pretrained_cfg=cfg, **settings)
-    inner = model.model if isinstance(model, FeatureGetterNet) else model
-    convert(inner, **{**PRESETS[preset], **given})
+    inner = model if hasattr(model, "blocks") else model.model  # features_only wraps it
+    settings = {**PRESETS[preset], **given}
+    # timm drops the blocks behind the last wanted feature; with few of them none is routed.
+    if inner is model or len(inner.blocks) > settings.get("first", 1):
+        convert(inner, **settings)
     return model
 
 

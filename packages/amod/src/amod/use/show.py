@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from amod.method.blocks import routed_blocks
 from amod.method.model import set_capacity
 from amod.use.views import eval_transform
 from amod.use.weights import routed_model
@@ -81,22 +83,22 @@ def routing_masks(model: Any, images: Tensor) -> dict[int, Tensor]:
     Returns:
         By index of the block, bool (B, N), prefix tokens first.
     """
-    choose, tokens = model._choose, model.patch_embed.num_patches + model.num_prefix_tokens
+    blocks, tokens = routed_blocks(model), model.patch_embed.num_patches + model.num_prefix_tokens
     # At full capacity a block chooses nothing: it processes all.
     full = torch.ones(len(images), tokens, dtype=torch.bool, device=images.device)
-    masks = dict.fromkeys(model.routing.blocks(len(model.blocks)), full)
+    masks = dict.fromkeys(blocks, full)
 
-    def listen(index: int, ranking: Tensor, kept: int) -> Tensor:
-        chosen: Tensor = choose(index, ranking, kept)
-        masks[index] = torch.zeros_like(full).scatter(1, chosen, True)
-        return chosen
+    def listen(index: int) -> Any:
+        def keep(_: Any, __: Any, output: tuple[Tensor, Tensor | None]) -> None:
+            chosen = blocks[index].route.chosen(output[0])
+            masks[index] = torch.zeros_like(full).scatter(1, chosen, True)
 
-    model._choose = listen  # on this instance only, and only for this pass
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        del model._choose
+        return keep
+
+    with ExitStack() as hooks, torch.no_grad():
+        for index, block in blocks.items():
+            hooks.callback(block.router.register_forward_hook(listen(index)).remove)
+        model(images)
     return masks
 
 

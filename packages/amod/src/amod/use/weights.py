@@ -99,7 +99,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def _routers(state: Mapping[str, T]) -> dict[str, T]:
-    return {key: value for key, value in state.items() if key.startswith("routers.")}
+    return {key: value for key, value in state.items() if ".router." in key}
 
 
 def check_preset(preset: str) -> None:
