@@ -237,7 +237,7 @@ def test_r_8_costs_as_much_as_capacity_one_half() -> None:
 
 
 def test_what_cannot_merge_says_why() -> None:
-    with pytest.raises(ValueError, match="r must not be negative, got -1"):
+    with pytest.raises(ValueError, match="whole number, 0 or more, got -1"):
         merge_tokens(vit(), -1)
     with pytest.raises(ValueError, match="routed or merges tokens already"):
         merge_tokens(merge_tokens(vit()))
