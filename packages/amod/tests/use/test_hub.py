@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import amod
+from amod.method.blocks import routed_blocks
 from amod.use import hub
 
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4,
