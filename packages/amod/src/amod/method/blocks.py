@@ -113,23 +113,22 @@ class Reclassed:
         return _remade, (mixin, base), self.__getstate__()
 
 
-def reclass(module: nn.Module, mixin: type[Reclassed]) -> None:
-    """Put `mixin` before a module's class, in place."""
-    made: Any = _mixed(mixin, type(module))
-    module.__class__ = made
+def reclass(module: Any, mixin: Any) -> None:
+    """Put `mixin`, a subclass of `Reclassed`, before a module's class, in place."""
+    module.__class__ = _mixed(mixin, type(module))
 
 
-def declass(module: nn.Module) -> None:
+def declass(module: Any) -> None:
     """Undo `reclass`."""
     module.__class__ = type(module).__bases__[1]
 
 
 @cache
-def _mixed(mixin: type, base: type) -> type:
+def _mixed(mixin: Any, base: Any) -> Any:
     return type(f"{mixin.__name__}{base.__name__}", (mixin, base), {"__doc__": base.__doc__})
 
 
-def _remade(mixin: type, base: type) -> Any:
+def _remade(mixin: Any, base: Any) -> Any:
     made = _mixed(mixin, base)
     return made.__new__(made)
 
