@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from repro_shared.metrics.classification import top_accuracy
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.distributed import processes
 from repro_shared.runtime.errors import DivergedError, UserError
-from repro_shared.runtime.memory import peak_memory_mb
+from repro_shared.runtime.memory import PeakMemory
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import (
     capture_rng,
@@ -59,6 +60,7 @@ class Job:
         evaluate_every: steps between evaluations; 0 evaluates at the end only.
         checkpoint_every: steps between checkpoints.
         workers, device, label: as they say.
+        best: called with the model whenever an evaluation scores higher than all before.
     """
 
     model: Any
@@ -75,6 +77,7 @@ class Job:
     workers: int = 0
     device: str = "cpu"
     label: str = "training"
+    best: Callable[[nn.Module], None] | None = None
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Outcome:
     seconds: float
     samples: int
     curve: list[dict[str, Any]] = field(default_factory=list)
-    peak_memory_mb: float = 0.0
+    peak_memory_mb: float | None = None
 
 
 class Trainer:
@@ -93,6 +96,7 @@ class Trainer:
 
     def __init__(self, job: Job) -> None:
         schedule, (self.rank, self.world) = job.schedule, processes(job.device)
+        self.memory = PeakMemory()
         self.job = job
         local = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         self.device = torch.device(local if job.device == "cuda" else job.device)
@@ -138,7 +142,7 @@ class Trainer:
                     progress.update(self.done, loss=loss)
                 last = self.done == steps
                 if last or (job.evaluate_every and self.done % job.evaluate_every == 0):
-                    self.evaluate()
+                    self.evaluate(progress)
                 if not last and self.done % job.checkpoint_every == 0:
                     self.save()
         if self.average is not None:
@@ -149,7 +153,7 @@ class Trainer:
             self.seconds,
             steps * job.schedule.batch_size,
             self.curve,
-            peak_memory_mb(),
+            self.memory.mb(),
         )
 
     def step(self, images: Tensor, targets: Tensor) -> float:
@@ -180,7 +184,7 @@ class Trainer:
         self.loss_sum, self.loss_count = self.loss_sum + value, self.loss_count + 1
         return value
 
-    def evaluate(self) -> None:
+    def evaluate(self, progress: Progress) -> None:
         """Add a point to the curve: mean loss since the last one, accuracy of the weights kept."""
         point: dict[str, Any] = {"step": self.done, "loss": self.loss_sum / self.loss_count}
         if self.job.test is not None:
@@ -189,7 +193,15 @@ class Trainer:
                 self.job.test, self.job.test_view,
                 workers=self.job.workers, rank=self.rank, world=self.world,
             )  # fmt: skip
-            point["accuracy"] = top_accuracy(scored, loader, world=self.world)[0]
+
+            def tell(step: int, **_: float) -> None:
+                if self.rank == 0:
+                    progress.update(self.done, evaluated=f"{step}/{len(loader)} batches")
+
+            point["accuracy"] = top_accuracy(scored, loader, tell, self.world)[0]
+            before = max((known["accuracy"] for known in self.curve), default=-1.0)
+            if self.job.best is not None and point["accuracy"] > before:
+                self.job.best(scored)
         self.curve.append(point)
         self.loss_sum, self.loss_count = 0.0, 0
 

@@ -16,10 +16,8 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from repro_shared.runtime.checks import require
-from repro_shared.runtime.errors import DivergedError
-from repro_shared.runtime.memory import peak_memory_mb
+from repro_shared.runtime.memory import PeakMemory, pin_allocator
 from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
-from repro_shared.runtime.weights import load_strictly
 from seg_kd.method.losses import (
     FeatureProjector,
     feature_distillation,
@@ -28,8 +26,12 @@ from seg_kd.method.losses import (
 )
 from seg_kd.method.objectives import Objective
 from seg_kd.use import adapter
-from seg_kd.use.data import InMemory, View, Views
+from seg_kd.use.data import Samples, View, Views
+from seg_kd.use.heads import needs_edges
 from seg_kd.use.loop import ExactLoop, Loop, run_loop
+from seg_kd.use.outputs import Seen, feature_channels, watched
+from seg_kd.use.preprocessing import paired
+from seg_kd.use.weights import load_start, once
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Job:
 
     student_config: dict[str, Any]
     view: View
-    source: InMemory
+    source: Samples
     optimiser: Optimiser
     iterations: int
     seed: int
@@ -138,14 +140,14 @@ class Trained:
             optimiser).
         curve: mean losses every few iterations: {"iteration", "<loss part>", ...}.
         samples: images seen.
-        peak_memory_mb: largest memory so far: of the process, or of the CUDA device.
+        peak_memory_mb: largest memory meanwhile: of the process, or of the CUDA device.
     """
 
     student: nn.Module
     seconds: float
     curve: list[dict[str, float]] = field(default_factory=list)
     samples: int = 0
-    peak_memory_mb: float = 0.0
+    peak_memory_mb: float | None = None
 
 
 class Distiller(BaseModel):
@@ -155,13 +157,14 @@ class Distiller(BaseModel):
     is in no state_dict, no optimiser and no DDP bucket.
 
     Args:
-        student: mmseg encoder-decoder with one decode head (and optionally auxiliary heads).
-        teacher: likewise; None when the objective is plain cross-entropy.
+        student: mmseg segmentor; what it gives for distillation, see `Seen`.
+        teacher: likewise, with a preprocessor of its own; None when the objective is plain
+            cross-entropy.
         objective: what is distilled, with its weights.
     """
 
     def __init__(self, student: Any, teacher: Any, objective: Objective) -> None:
-        super().__init__(data_preprocessor=student.data_preprocessor)
+        super().__init__(data_preprocessor=paired(student, teacher))
         self.student = student
         self.objective = objective
         self._teacher = [teacher] if teacher is not None else []
@@ -169,8 +172,8 @@ class Distiller(BaseModel):
             teacher.eval().requires_grad_(False)
         if objective.feature_weight:
             self.projector = FeatureProjector(
-                adapter.feature_channels(student, objective.layer),
-                adapter.feature_channels(self._teacher[0], objective.layer),
+                feature_channels(student, objective.layer),
+                feature_channels(self._teacher[0], objective.layer),
                 batch_norm=objective.batch_norm,
             )
 
@@ -184,46 +187,42 @@ class Distiller(BaseModel):
         return self
 
     def forward(
-        self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        data_samples: list[Any] | None = None,
+        teacher_inputs: Tensor | None = None,
+        mode: str = "tensor",
     ) -> Any:
-        """Named loss parts in mode `loss`; the student's own answer in the other modes."""
-        if mode != "loss":
+        """Named loss parts in mode `loss`; the student's own answer in the other modes.
+
+        `teacher_inputs` are the same images in the teacher's normalisation, where it has another.
+        """
+        if mode != "loss" or not self._teacher:
             return self.student(inputs, data_samples, mode=mode)
         assert data_samples is not None
         objective = self.objective
-        feature, logits, stages = _heads(self.student, inputs, objective)
-        own = self.student.decode_head.loss_by_feat(logits, data_samples)
-        losses = {f"decode.{name}": value for name, value in own.items()}
-        if self.student.with_auxiliary_head:
-            losses |= self.student._auxiliary_head_forward_train(stages, data_samples)
-        if not self._teacher:
-            return losses
-        with torch.no_grad():
-            teacher_feature, teacher_logits, _ = _heads(self._teacher[0], inputs, objective)
+        with watched(self.student) as seen:
+            losses = self.student(inputs, data_samples, mode="loss")
+        taught = self.teach(inputs if teacher_inputs is None else teacher_inputs)
         if objective.logit_weight:
             losses["distill.loss_logit"] = objective.logit_weight * self._logit_loss(
-                logits, teacher_logits, data_samples
+                seen.logits(), taught.logits(), data_samples
             )
         if objective.feature_weight:
             losses["distill.loss_feature"] = objective.feature_weight * feature_distillation(
-                self.projector(feature),
-                teacher_feature,
+                self.projector(seen.layer(objective.layer)),
+                taught.layer(objective.layer),
                 normalise=objective.normalise,
                 distance=objective.distance,
             )
         return losses
 
-    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the loss parts; stop before the optimiser step if one is not finite.
-
-        Raises:
-            DivergedError: names the parts that are not finite.
-        """
-        total, parts = super().parse_losses(losses)
-        if not torch.isfinite(total):
-            bad = [name for name, value in parts.items() if not torch.isfinite(value).all()]
-            raise DivergedError(f"loss is not finite ({', '.join(bad)}): lower the learning rate")
-        return total, parts
+    @torch.no_grad()
+    def teach(self, inputs: Tensor) -> Seen:
+        """The teacher's maps for images (B, 3, H, W) in its own normalisation."""
+        with watched(self._teacher[0]) as taught:
+            self._teacher[0](inputs, mode="tensor")
+        return taught
 
     def _logit_loss(self, student: Tensor, teacher: Tensor, data_samples: list[Any]) -> Tensor:
         objective = self.objective
@@ -246,30 +245,18 @@ class Distiller(BaseModel):
         )
 
 
-def _heads(
-    model: Any, inputs: Tensor, objective: Objective
-) -> tuple[Any, Tensor, tuple[Tensor, ...]]:
-    """Distilled feature (None without a feature term), logits (B, K, h, w), backbone stages."""
-    stages = model.extract_feat(inputs)
-    if not objective.feature_weight:
-        return None, model.decode_head(stages), stages
-    if objective.layer == "c4":
-        return stages[model.decode_head.in_index], model.decode_head(stages), stages
-    with adapter.captured_feature(model.decode_head) as features:
-        logits = model.decode_head(stages)
-    return features[0], logits, stages
-
-
 def make_model(job: Job) -> Distiller:
     """Student and objective; the initialisation depends on the seed alone, so arms are paired."""
     seed_everything(derive_seed(job.seed, "initialise"))
     student = adapter.build_model(job.student_config)
+    if adapter.mask_padding(student):
+        once("cross-entropy: padding and unlabelled pixels do not count (mmseg's avg_non_ignore)")
     if job.imagenet:
         from seg_kd.use.pretrained import load_lite0_backbone
 
         load_lite0_backbone(student.backbone.timm_model)
     if job.student_weights is not None:
-        load_strictly(student, job.student_weights, "the file of the student's weights")
+        load_start(student, job.student_weights, "the file of the student's weights")
     seed_everything(derive_seed(job.seed, "projector"))
     return Distiller(student, job.teacher, job.objective)
 
@@ -283,13 +270,16 @@ def make_loop(job: Job, paused: bool = False) -> ExactLoop:
         UserError: the checkpoint in `job.directory` belongs to another job.
     """
     adapter.framework()
+    pin_allocator()
     settings = Loop(
         job.directory, job.iterations, job.checkpoint_interval, job.identity, job.label, paused
     )
     batch, state = job.optimiser.batch_size, settings.saved_state()
     seed = derive_seed(job.seed, "views")
     loader = endless_loader(
-        Views(job.source, adapter.training_transform(job.view), seed),
+        Views(
+            job.source, adapter.training_transform(job.view, needs_edges(job.student_config)), seed
+        ),
         seed,
         batch,
         batch * (int(state["iteration"]) if state else 0),
@@ -317,11 +307,12 @@ def train(job: Job) -> Trained:
 
     `job.directory/checkpoints` is left for the caller to remove.
     """
+    memory = PeakMemory()
     loop = make_loop(job)
     return Trained(
         loop.bare_model.student.eval(),
         loop.seconds,
         loop.curve,
         job.iterations * job.optimiser.batch_size,
-        peak_memory_mb(),
+        memory.mb(),
     )

@@ -7,13 +7,14 @@ Each is a function of an arm's config and of where it runs. What other arms star
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from timm.data import create_transform
-from torch import Tensor
+from torch import Tensor, nn
 
 import amod
 from amod.method.flops import shape_of
@@ -36,22 +37,33 @@ from amod.study.configs import (
 )
 from amod.train import Job, Trainer, train
 from amod.train import Outcome as Trained
+from amod.use.classes import stored
 from amod.use.data import patch_relevance
 from amod.use.schedule import Schedule
 from amod.use.views import eval_transform
-from amod.use.weights import classes_in, create_model, load_weights
+from amod.use.weights import (
+    classes_in,
+    classes_of,
+    create_model,
+    fitted,
+    is_router,
+    load_state,
+    load_weights,
+)
 from repro_shared.datasets import views
 from repro_shared.datasets.views import PLAIN, Seeded, batches
 from repro_shared.evidence.records import MOST_POINTS
 from repro_shared.metrics.classification import top_accuracy
 from repro_shared.runtime.distributed import processes
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import Progress, say
 from repro_shared.runtime.rng import derive_seed, seed_everything
 from repro_shared.runtime.weights import read_weights, save_weights
 from repro_shared.study.paper import Context, Outcome, Start
 from repro_shared.study.trip import steps_through
 
 MODEL = "model.safetensors"
+BEST = "best.safetensors"  # of the evaluation that scored best, where weights are kept
 
 
 @steps_through(Trainer.step)
@@ -71,10 +83,11 @@ def given(config: Given, ctx: Context) -> Outcome:
         start = derive_seed(ctx.seed, "initialise")
         state = create_model(config.model, config.classes, start, **settings).state_dict()
     else:
-        state = read_weights(ctx.data.path)
-        if not any(".router." in name for name in state):
-            model = create_model(config.model, classes_in(ctx.data.path), **settings)
-            load_weights(model, ctx.data.path)
+        state = read_weights(ctx.data.path, ctx.data.averaged)
+        model = create_model(config.model, classes_of(state), **settings)
+        state = fitted(model, state, told=True)
+        if not any(map(is_router, state)):
+            load_state(model, state, str(ctx.data.path))
     save_weights(state, ctx.folder / MODEL)
     return Outcome({"parameters": float(sum(value.numel() for value in state.values()))})
 
@@ -83,8 +96,12 @@ def given(config: Given, ctx: Context) -> Outcome:
 def converted(config: Converted, ctx: Context) -> Outcome:
     """Accuracy right after conversion (the paper's table 3)."""
     model = from_start(config.variant, ctx)
-    loader = batches(ctx.data.test, test_view(ctx.starts[0], model), workers=ctx.workers)
-    return Outcome({"accuracy": top_accuracy(model.to(ctx.device), loader)[0]})
+    view = test_view(ctx.starts[0], model)
+    loader = batches(ctx.data.test, view, config.batch, ctx.workers)
+    scored = among(model.to(ctx.device), ctx.data.test)
+    with Progress(len(loader), f"{ctx.label}, batches") as progress:
+        accuracy, top5, pictures = top_accuracy(scored, loader, progress.update)
+    return Outcome({"accuracy": accuracy, "top5": top5, "pictures": float(pictures)})
 
 
 @steps_through(leave_one_out)
@@ -126,6 +143,7 @@ def finetuned(config: Finetuned, ctx: Context) -> Outcome:
     """
     model = from_start(config.variant, ctx)
     if model.num_classes != len(ctx.data.classes):
+        say(f"a new classifier of {len(ctx.data.classes)} classes, instead of {model.num_classes}")
         _new_head(model, ctx)
     done = _train(config, ctx, model, test_view(ctx.starts[0], model), config.evaluations)
     found = _outcome(done, config.variant, curve=config.evaluations > 0)
@@ -189,6 +207,7 @@ def build(variant: Variant, model: Any, seed: int) -> Any:
             score=variant.score,
             protect_prefix=variant.protect_prefix,
             k_align=variant.k_align,
+            every=variant.every,
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -208,11 +227,49 @@ def from_start(variant: Variant, ctx: Context) -> Any:
 def with_weights(variant: Variant, model: Any, path: Path | str, seed: int) -> Any:
     """The variant with weights of a file, those of a dense model or of one routed in this way."""
     if variant.layers:
-        load_weights(model, path)
+        load_weights(model, path, dense=True)
         return build(variant, model, seed).eval()
     model = build(variant, model, seed)
     load_weights(model, path)
     return model.eval()
+
+
+class Among(nn.Module):
+    """A model that chooses among some of its classes only.
+
+    Args:
+        model: gives logits (B, all classes).
+        numbers: of the classes, in the order of the new logits (B, len(numbers)).
+    """
+
+    def __init__(self, model: nn.Module, numbers: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.numbers = model, list(numbers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of those classes."""
+        logits: Tensor = self.model(images)
+        return logits[:, self.numbers]
+
+
+def among(model: Any, pictures: Any) -> Any:
+    """The model, choosing among the classes that the pictures' class map names.
+
+    So the authors of ImageNet-A and -R score theirs, which have 200 of the 1000 classes.
+
+    Raises:
+        UserError: pictures of fewer classes and no map, or of classes that the model lacks.
+    """
+    classes = model.num_classes
+    numbers = getattr(pictures, "numbers", range(classes))
+    if tuple(numbers) == tuple(range(classes)):
+        return model
+    if numbers[-1] >= classes or tuple(numbers) == tuple(range(len(numbers))):
+        raise UserError(
+            f"the pictures have {len(numbers)} classes, numbered to {numbers[-1]}, the model has "
+            f"{classes}: give a JSON file that says which ones they are with --class-map"
+        )
+    return Among(model, numbers)
 
 
 def train_view(view: View, model: Any) -> views.View:
@@ -257,10 +314,13 @@ def agreement(model: Any, pictures: int, ctx: Context) -> dict[str, float]:
     return metrics
 
 
-def save_model(model: Any, ctx: Context) -> None:
-    """Leave the weights in the run's folder; of several processes the first one does."""
+def save_model(model: Any, ctx: Context, name: str = MODEL) -> None:
+    """Leave the weights, with the names of the classes, in the run's folder.
+
+    Of several processes the first one does.
+    """
     if processes(ctx.device)[0] == 0:
-        save_weights(model, ctx.folder / MODEL)
+        save_weights(model, ctx.folder / name, metadata=stored(ctx.data.classes))
 
 
 def _train(
@@ -272,6 +332,7 @@ def _train(
 ) -> Trained:
     """Train to the end, or go on from a checkpoint."""
     schedule: Schedule = config.schedule.resolved(len(ctx.data.train))
+    keeps = isinstance(config, Finetuned) and config.keep
     return train(
         Job(
             model=model,
@@ -288,6 +349,7 @@ def _train(
             workers=ctx.workers,
             device=ctx.device,
             label=ctx.label,
+            best=(lambda model: save_model(model, ctx, BEST)) if keeps else None,
         )
     )
 
@@ -309,7 +371,7 @@ def _outcome(done: Trained, variant: Variant, curve: bool = False) -> Outcome:
         done.seconds,
         done.samples,
         macs,
-        done.peak_memory_mb or None,
+        done.peak_memory_mb,
         columns if curve else {},
     )
 

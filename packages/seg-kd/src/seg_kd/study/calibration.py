@@ -29,7 +29,7 @@ from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import Calibration, calibrate, drift, plan_iterations
 from seg_kd.method.objectives import LOGIT, Objective
 from seg_kd.study.arms import objectives, students, untrained
-from seg_kd.study.stages import Student, job_of, load_teacher, settle_allocator
+from seg_kd.study.stages import Student, job_of, load_teacher
 from seg_kd.train import start
 from seg_kd.use import adapter
 
@@ -159,8 +159,6 @@ def timed_step(session: Session, arm: Arm, folder: Path) -> Callable[[], None]:
     """A whole training step of a student, with a live trainer of its own in `folder`."""
     ctx = context_of(session, arm, 0, folder)
     network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
-    if arm.config.budget:
-        settle_allocator(network, ctx.data)
     job = job_of(replace(arm.config, iterations=ENDLESS), ctx, network)
     return start(replace(job, checkpoint_interval=0)).step
 

@@ -19,11 +19,13 @@ from repro_shared.runtime.weights import load_strictly, read_weights, save_weigh
 from repro_shared.study.paper import Context, Outcome, Start
 from repro_shared.study.trip import steps_through
 from seg_kd.method.objectives import PLAIN, Objective
+from seg_kd.study.trial import try_once
 from seg_kd.train import Distiller, Job, Optimiser, train
 from seg_kd.use import adapter
 from seg_kd.use.data import Splits, View
 from seg_kd.use.evaluation import evaluate
 from seg_kd.use.models import Model, OwnModel
+from seg_kd.use.weights import load_trained
 
 Match = Literal["time", "iterations"]
 COMMITTED = Path(__file__).parents[1] / "weights"
@@ -110,7 +112,8 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
     path = ctx.folder / WEIGHTS
     seconds, samples, memory = 0.0, 0, None
     if config.given is not None:
-        given = _load(config, ctx.seed, Path(config.given.path), config.given.path)
+        given = untrained(config, ctx.seed)
+        load_trained(given, read_weights(config.given.path), config.given.path)
         save_weights(given, path)
         return Outcome({"given": 1.0}, notes=f"weights sha256 {config.given.sha256}")
     if config.weights:
@@ -125,7 +128,8 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
         save_weights(done.student, path, half=True)
         seconds, samples, memory = done.seconds, done.samples, done.peak_memory_mb
     # Scored as it will be used: after rounding to float16.
-    scores = evaluate(_load(config, ctx.seed, path, str(path)), data.test, config.classes)
+    network = _load(config, ctx.seed, path, str(path)).to(ctx.device)
+    scores = evaluate(network, data.test, config.classes)
     return Outcome(
         metrics(data.classes, scores, config.iterations),
         seconds,
@@ -141,10 +145,8 @@ def student(config: Student, ctx: Context) -> Outcome:
     adapter.set_device(ctx.device)
     data: Splits = ctx.data
     network = load_teacher(ctx.starts[0], ctx.seed) if ctx.starts else None
-    if config.budget:  # of a comparison: its seconds are compared
-        settle_allocator(network, data)
     done = train(job_of(config, ctx, network))
-    scores = evaluate(done.student, data.test, config.classes)
+    scores = evaluate(done.student, data.test, config.classes) if data.test else None
     save_weights(done.student, ctx.folder / WEIGHTS)
     return Outcome(
         metrics(data.classes, scores, config.iterations),
@@ -159,7 +161,7 @@ def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = 
     start, objective = None, PLAIN
     if isinstance(config, Student):
         start, objective = config.start, config.objective
-    return Job(
+    job = Job(
         student_config=config.model.config(config.classes, config.view.crop),
         view=config.view,
         source=ctx.data.train,
@@ -176,6 +178,10 @@ def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = 
         label=ctx.label,
         identity=ctx.key,
     )
+    models = [config.model, *(start.arm.config.model for start in ctx.starts)]
+    if any(isinstance(each, OwnModel) for each in models):
+        try_once(job, ctx.data.test, ctx.device)
+    return job
 
 
 def load_teacher(start: Start, seed: int) -> nn.Module:
@@ -198,25 +204,15 @@ def untrained(config: Teacher, seed: int) -> nn.Module:
         return adapter.build_model(config.model.config(config.classes, config.view.crop)).eval()
 
 
-_SETTLED = set[str]()
-
-
-def settle_allocator(network: nn.Module | None, data: Splits) -> None:
-    """Evaluate a teacher once a process and data set before anything is timed.
-
-    Every run but a process's first comes after the evaluation of another. On CamVid's frames an
-    evaluation leaves the CPU allocator in a state in which a step with a teacher costs a tenth
-    less, and a plain step the same: calibrations and first runs must begin in that state too.
-    """
-    if network is not None and data.fingerprint not in _SETTLED:
-        _SETTLED.add(data.fingerprint)
-        evaluate(network, data.test, len(data.classes))
-
-
 def metrics(
-    classes: tuple[str, ...], scores: SegmentationScores, iterations: int
+    classes: tuple[str, ...], scores: SegmentationScores | None, iterations: int
 ) -> dict[str, float]:
-    """mIoU and the IoU of each class that occurs, in percent, and the iterations run."""
+    """mIoU and the IoU of each class that occurs, in percent, and the iterations run.
+
+    Without scores the iterations alone.
+    """
+    if scores is None:
+        return {"iterations": float(iterations)}
     named = zip(classes, scores.iou, strict=True)
     return {
         "miou": float(scores.miou),

@@ -19,11 +19,12 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from repro_shared.runtime.checkpoint import CheckpointStore
-from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import capture_rng, restore_rng
 
 _SERIAL = itertools.count()
+READ_EVERY = 20  # iterations, at most, between looks at the losses: a look waits for the device
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class ExactLoop(IterBasedTrainLoop):
         self.settings, self.store, self.state = settings, settings.store, state
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
-        self._sums: dict[str, Tensor] = {}
+        self._names: list[str] = []  # of the loss parts
+        self._unread: list[Tensor] = []  # the parts of each iteration, on the device
+        self._sums: Tensor | None = None  # of those read since the last point of the curve
 
     @property
     def bare_model(self) -> Any:
@@ -125,11 +128,20 @@ class ExactLoop(IterBasedTrainLoop):
             self.state = None
 
     def step(self) -> None:
-        """One timed iteration: data, teacher, student, loss, backward, optimiser, schedule."""
+        """One timed iteration: data, teacher, student, loss, backward, optimiser, schedule.
+
+        A device works on behind it; its time is in that of the iterations that read the losses.
+
+        Raises:
+            DivergedError: a loss since the last look is not finite; it is in no checkpoint.
+        """
         began = time.perf_counter()
         self.run_iter(next(self.dataloader_iterator))
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
+        saved = self.store is not None and self._iter % self.settings.interval == 0
+        if self._ends_point or saved or self._iter % READ_EVERY == 0:
+            self._read()
+        if self._ends_point:
+            self._add_point()
         self.seconds += time.perf_counter() - began
 
     def run_iter(self, data_batch: Any) -> None:
@@ -140,20 +152,43 @@ class ExactLoop(IterBasedTrainLoop):
             "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs
         )
         self._iter += 1
-        self._log(outputs)
+        self._names = list(outputs)
+        self._unread.append(torch.stack([value.detach().float() for value in outputs.values()]))
 
-    def _log(self, outputs: dict[str, Tensor]) -> None:
-        every = max(1, self.max_iters // 50)
-        for name, value in outputs.items():
-            self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach().cpu()
-        if self._iter % every == 0 or self._iter == self.max_iters:
-            count = every if self._iter % every == 0 else self._iter % every
-            means = {name: float(total) / count for name, total in self._sums.items()}
-            self.curve.append({"iteration": float(self._iter), **means})
-            self._sums = {}
+    @property
+    def _every(self) -> int:
+        """Iterations that a point of the curve is the mean of."""
+        return max(1, self.max_iters // 50)
+
+    @property
+    def _ends_point(self) -> bool:
+        return self._iter % self._every == 0 or self._iter == self.max_iters
+
+    def _read(self) -> None:
+        """Add the unread losses to the sums; one wait for the device."""
+        if not self._unread:
+            return
+        rows = torch.stack(self._unread).cpu()
+        self._unread = []
+        finite = rows.isfinite()
+        whole = finite[:, self._names.index("loss")]
+        if not whole.all():
+            first = int(whole.int().argmin())
+            bad = [n for n, good in zip(self._names, finite[first], strict=True) if not good]
+            raise DivergedError(_diverged(self._iter - len(rows) + first + 1, bad))
+        for row in rows:  # one by one: the sum must not depend on when it was read
+            self._sums = row if self._sums is None else self._sums + row
+
+    def _add_point(self) -> None:
+        assert self._sums is not None
+        count = self._iter % self._every or self._every
+        means = {n: v / count for n, v in zip(self._names, self._sums.tolist(), strict=True)}
+        self.curve.append({"iteration": float(self._iter), **means})
+        self._sums = None
 
     def snapshot(self) -> dict[str, Any]:
         """All that the rest of the run depends on, in types `weights_only` can load."""
+        self._read()
         runner = self.runner
         return {
             "identity": self.settings.identity,
@@ -163,7 +198,7 @@ class ExactLoop(IterBasedTrainLoop):
             "random": capture_rng(),
             "seconds": self.seconds,
             "curve": self.curve,
-            "sums": dict(self._sums),
+            "sums": {} if self._sums is None else dict(zip(self._names, self._sums, strict=True)),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -175,8 +210,18 @@ class ExactLoop(IterBasedTrainLoop):
         for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.seconds, self.curve = state["seconds"], list(state["curve"])
-        self._sums = dict(state["sums"])
+        sums = state["sums"]
+        self._names, self._sums = list(sums), torch.stack(list(sums.values())) if sums else None
         restore_rng(state["random"])
+
+
+def _diverged(iteration: int, bad: list[str]) -> str:
+    """What to say of the first loss that is not finite, and of its parts that are not."""
+    parts = [name for name in bad if name != "loss"] or ["their sum"]
+    advice = "lower the learning rate"
+    if all(name.startswith("distill.") for name in parts):
+        advice = "the student's own loss is; check the teacher and the weights of the objective"
+    return f"loss is not finite in iteration {iteration} ({', '.join(parts)}): {advice}"
 
 
 def run_loop(
