@@ -15,8 +15,8 @@ ROOMS = {
         "distributed", "checks", "memory",
     ),
     "datasets": (
-        "wheels", "scenes", "composing", "label_maps", "class_folders", "boxes", "views",
-        "fingerprint",
+        "wheels", "scenes", "composing", "label_maps", "label_values", "class_folders", "boxes",
+        "views", "fingerprint",
     ),
     "metrics": ("segmentation", "classification", "detection", "ranking"),
     "timing": ("calibrate", "counts", "bench"),

@@ -1,4 +1,4 @@
-"""The label-map folder: what it reads, and one clear line for each thing that can be wrong."""
+"""Label-map folders: what is read, one pass that checks, one clear line for each fault."""
 
 import shutil
 from collections.abc import Callable
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro_shared.datasets.label_maps import LabelMapFolder
+from repro_shared.datasets.fingerprint import fingerprint_folder
+from repro_shared.datasets.label_maps import LabelMapFolder, Pair
+from repro_shared.datasets.label_values import LabelValues
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_bytes
 
 RNG = np.random.default_rng(0)
 NAMES = ("seq1_a", "seq1_b", "seq2_a")
@@ -18,8 +21,6 @@ NAMES = ("seq1_a", "seq1_b", "seq2_a")
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Three 7 x 5 images of classes 0 to 3; 11 is not labelled."""
-    for kind in ("images", "labels"):
-        (tmp_path / "set" / kind / "train").mkdir(parents=True)
     for name in NAMES:
         write(tmp_path / "set", "images", name, RNG.integers(0, 256, (7, 5, 3)))
         write(tmp_path / "set", "labels", name, RNG.choice([0, 1, 2, 3, 11], (7, 5)))
@@ -27,36 +28,67 @@ def root(tmp_path: Path) -> Path:
 
 
 def write(root: Path, kind: str, name: str, pixels: np.ndarray) -> Path:
-    path = root / kind / "train" / f"{name}.png"
+    path = root / kind / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.astype(np.uint8)).save(path)
     return path
 
 
-def open_set(root: Path, **options: object) -> LabelMapFolder:
-    return LabelMapFolder(root, "train", 4, **{"ignore_values": (11,), **options})
+def open_set(root: Path, ignored: tuple[int, ...] = (11,), **options: object) -> LabelMapFolder:
+    names = sorted(path.stem for path in (root / "images").iterdir())
+    pairs = [Pair(n, *(root / kind / f"{n}.png" for kind in ("images", "labels"))) for n in names]
+    return LabelMapFolder(
+        root, pairs, LabelValues(**{"num_classes": 4, **options}, ignored=ignored)
+    )
 
 
-def test_reads_pairs_in_order_of_names(root: Path) -> None:
-    (root / "images" / "train" / ".hidden.png").touch()
-    (root / "images" / "train" / "README.txt").touch()
+def stored(root: Path, name: str) -> np.ndarray:
+    return np.asarray(Image.open(root / "labels" / f"{name}.png"))
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 419, 420])
+def test_a_survey_counts_and_reads_the_same_from_files_and_memory(
+    root: Path, kept_bytes: int
+) -> None:
     data = open_set(root)
-    data.check()
+    before = list(data)
+    found = data.survey(kept_bytes=kept_bytes)
+    found.refuse()
+    values = np.concatenate([stored(root, name).ravel() for name in NAMES])
     assert data.names == NAMES
-    assert len(data) == len(list(data)) == 3
-    for name, (image, label) in zip(NAMES, data, strict=True):
-        np.testing.assert_array_equal(image, Image.open(root / "images/train" / f"{name}.png"))
-        values = np.asarray(Image.open(root / "labels/train" / f"{name}.png"))
-        np.testing.assert_array_equal(label, np.where(values == 11, 255, values))
+    assert found.sizes == ((7, 5),) * 3
+    assert found.pixels.tolist() == np.bincount(values, minlength=4)[:4].tolist()
+    assert found.ignored == {11: int((values == 11).sum())}
+    # 3 x 7 x 5 pixels of 4 bytes: kept where they fit, else read anew each time.
+    assert (data[0][0] is data[0][0]) is (kept_bytes == 420)
+    for name, (image, label), (old_image, old_label) in zip(NAMES, data, before, strict=True):
+        np.testing.assert_array_equal(image, Image.open(root / "images" / f"{name}.png"))
+        np.testing.assert_array_equal(image, old_image)
+        np.testing.assert_array_equal(label, old_label)
+        np.testing.assert_array_equal(
+            label, np.where(stored(root, name) == 11, 255, stored(root, name))
+        )
         assert image.dtype == label.dtype == np.uint8
     np.testing.assert_array_equal(data[-1][0], data[2][0])
 
 
-def test_jpeg_images(root: Path) -> None:
-    folder = root / "images" / "train"
-    Image.open(folder / "seq1_a.png").save(folder / "seq1_a.JPG", "JPEG")
-    (folder / "seq1_a.png").unlink()
+def test_no_more_than_a_few_images_are_in_memory(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(60):
+        write(root, "images", f"x{i:02}", np.zeros((7, 5, 3)))
+        write(root, "labels", f"x{i:02}", np.zeros((7, 5)))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     data = open_set(root)
-    assert data[0][0].shape == (7, 5, 3)
+    read, most = list[str](), 0
+    examine = LabelMapFolder._examine
+    monkeypatch.setattr(
+        LabelMapFolder, "_examine", lambda self, pair: read.append(pair.name) or examine(self, pair)
+    )
+    for taken, _ in enumerate(data._examined("read"), start=1):
+        most = max(most, len(read) - taken)
+    assert most <= 8
+    assert sorted(read) == sorted(data.names)
 
 
 def test_subset_by_name(root: Path) -> None:
@@ -65,66 +97,30 @@ def test_subset_by_name(root: Path) -> None:
     assert part.names == ("seq1_a", "seq1_b")
     assert data.names == NAMES
     np.testing.assert_array_equal(part[1][1], data[1][1])
-    assert part.fingerprint() != data.fingerprint()
-    # Bad files outside the subset do not matter to it.
-    (root / "labels/train/seq2_a.png").write_bytes(b"")
-    part.check()
-    with pytest.raises(UserError, match="no image of split 'train' has a wanted name"):
+    assert part.survey().fingerprint != data.survey().fingerprint
+    # Bad files outside the subset do not matter to it; what was kept of the whole is not its own.
+    (root / "labels/seq2_a.png").write_bytes(b"")
+    part.survey().refuse()
+    assert len(data.subset(lambda name: name == "seq1_b")) == 1
+    with pytest.raises(UserError, match="no image has a wanted name"):
         data.subset(lambda name: False)
 
 
-def test_fingerprint(root: Path, tmp_path: Path) -> None:
-    reference = open_set(root).fingerprint()
+def test_fingerprint(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = open_set(root).survey().fingerprint
+    files = [path.relative_to(root) for path in root.rglob("*.png")]
+    text = f"{fingerprint_folder(root, files)} classes 4 ignored [11]"  # as it has always been
+    assert reference == sha256_bytes(text.encode())
     copy = shutil.copytree(root, tmp_path / "copy")
-    assert open_set(copy).fingerprint() == reference
-    assert open_set(root, ignore_values=(11, 255)).fingerprint() != reference
-    write(copy, "labels", "seq1_a", np.zeros((7, 5)))
-    assert open_set(copy).fingerprint() != reference
-
-
-def test_a_relative_folder_is_the_same_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = open_set(root).fingerprint()
+    assert open_set(copy).survey().fingerprint == reference
+    for options in (
+        {"ignored": (11, 255)}, {"num_classes": 5}, {"mapped": ((7, 1),)},
+    ):  # fmt: skip
+        assert open_set(root, **options).survey().fingerprint != reference
     monkeypatch.chdir(root.parent)
-    data = open_set(Path(root.name))
-    data.check()
-    assert data.fingerprint() == expected
-    monkeypatch.chdir(root)
-    assert open_set(Path("../set")).fingerprint() == expected
-
-
-def remove(path: str) -> Callable[[Path], None]:
-    return lambda root: shutil.rmtree(root / path) if path.endswith("n") else (root / path).unlink()
-
-
-def empty(kind: str) -> Callable[[Path], None]:
-    def damage(root: Path) -> None:
-        for path in (root / kind / "train").iterdir():
-            path.unlink()
-
-    return damage
-
-
-def twin(root: Path) -> None:
-    shutil.copy(root / "images/train/seq1_a.png", root / "images/train/seq1_a.jpg")
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (shutil.rmtree, "set: no such folder; give the folder of the data set"),
-        (remove("images/train"), "images/train: no such folder"),
-        (remove("labels/train"), "labels/train: no such folder"),
-        (empty("images"), "images/train: holds no image"),
-        (empty("labels"), "labels/train: holds no image"),
-        (remove("labels/train/seq1_b.png"), r"images/train/seq1_b.png: image without label map.*1"),
-        (remove("images/train/seq2_a.png"), r"labels/train/seq2_a.png: label map without image.*1"),
-        (twin, "seq1_a.png: same name as seq1_a.jpg"),
-    ],
-)
-def test_folders_that_are_refused(root: Path, damage: Callable[[Path], None], message: str) -> None:
-    damage(root)
-    with pytest.raises(UserError, match=message):
-        open_set(root)
+    assert open_set(Path(root.name)).survey().fingerprint == reference
+    write(copy, "labels", "seq1_a", np.zeros((7, 5)))
+    assert open_set(copy).survey().fingerprint != reference
 
 
 def truncate(kind: str) -> Callable[[Path], None]:
@@ -140,11 +136,11 @@ def truncate(kind: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate("images"), "images/train/seq1_b.png: truncated or damaged"),
-        (truncate("labels"), "labels/train/seq1_b.png: truncated or damaged"),
+        (truncate("images"), "images/seq1_b.png: truncated or damaged"),
+        (truncate("labels"), "labels/seq1_b.png: truncated or damaged"),
         (
             lambda root: write(root, "labels", "seq1_b", np.full((7, 5), 4)),
-            r"labels/train/seq1_b.png: value 4 \(35 pixels\) is neither a class \(0 to 3\) nor "
+            r"labels/seq1_b.png: value 4 \(35 pixels\) is neither a class \(0 to 3\) nor "
             r"ignored \(11\)",
         ),
         (
@@ -160,12 +156,12 @@ def truncate(kind: str) -> Callable[[Path], None]:
             "seq1_b.png: label map is a colour image",
         ),
         (
-            lambda root: (root / "images/train/seq1_b.png").write_bytes(b""),
-            "images/train/seq1_b.png: empty file",
+            lambda root: (root / "images/seq1_b.png").write_bytes(b""),
+            "images/seq1_b.png: empty file",
         ),
         (
-            lambda root: (root / "labels/train/seq1_b.png").write_bytes(b""),
-            "labels/train/seq1_b.png: empty file",
+            lambda root: (root / "labels/seq1_b.png").write_bytes(b""),
+            "labels/seq1_b.png: empty file",
         ),
     ],
 )
@@ -177,18 +173,19 @@ def test_bad_files_are_named_when_read_and_when_checked(
     assert len(data[0]) == 2
     with pytest.raises(UserError, match=message):
         data[1]
+    found = data.survey()
+    assert list(found.problems) == ["seq1_b"]
     with pytest.raises(UserError, match=f"1 of 3 images cannot be used: .*{message}") as caught:
-        data.check()
+        found.refuse()
     assert "\n" not in str(caught.value)
 
 
-def test_check_names_all_and_explains_ten(root: Path) -> None:
+def test_all_bad_pairs_are_named_and_ten_explained(root: Path) -> None:
     for i in range(20):
         write(root, "images", f"x{i:02}", np.zeros((7, 5, 3)))
         write(root, "labels", f"x{i:02}", np.full((7, 5), 9))
-    data = open_set(root)
     with pytest.raises(UserError, match=r"20 of 23 .*x00\.png.*x09\.png") as caught:
-        data.check()
+        open_set(root).survey().refuse()
     line = str(caught.value)
     others = ", ".join(f"x{i}" for i in range(10, 20))
     assert line.endswith(f"; and 10 more: {others}")
@@ -196,17 +193,49 @@ def test_check_names_all_and_explains_ten(root: Path) -> None:
     assert "seq" not in line.partition("cannot be used")[2]  # the sound ones
 
 
+def write_palette(root: Path, name: str, values: np.ndarray, colours: list[int]) -> None:
+    write(root, "images", name, np.zeros((*values.shape, 3)))
+    image = Image.fromarray(values.astype(np.uint8), "L")
+    image.putpalette(colours)
+    assert image.mode == "P"
+    image.save(root / "labels" / f"{name}.png")
+
+
+RED_GREEN = [0, 0, 0, 255, 0, 0, 0, 255, 0]
+GREEN_RED = [0, 0, 0, 0, 255, 0, 255, 0, 0]
+
+
 @pytest.mark.parametrize(
-    ("num_classes", "ignore_values", "message"),
+    ("colours", "values", "message"),
     [
-        (0, (255,), "number of classes must be 1 to 255"),
-        (256, (255,), "number of classes must be 1 to 255"),
-        (4, (3,), "ignore value 3 must be above the classes 0 to 3"),
-        (4, (256,), "at most 255"),
+        (RED_GREEN, [[0, 1, 2]], ""),
+        (GREEN_RED, [[0, 1, 2]], r"c.png: its palette pairs 1 with \(0, 255, 0\)"),
+        # One object a file, each with a palette of its own: both are value 1.
+        (GREEN_RED, [[0, 1, 0]], r"c.png: its palette pairs 1 with \(0, 255, 0\).*--palette FILE"),
+        # The same colour under another number.
+        (GREEN_RED, [[0, 2, 2]], r"c.png: its palette pairs 2 with \(255, 0, 0\)"),
+        # Colours of values that do not occur may be anything.
+        (GREEN_RED, [[0, 0, 0]], ""),
+        (RED_GREEN[:3], [[0, 0, 0]], ""),
     ],
 )
-def test_classes_and_ignored_values_are_checked(
-    root: Path, num_classes: int, ignore_values: tuple[int, ...], message: str
+def test_palettes_that_order_colours_differently_are_refused(
+    tmp_path: Path, colours: list[int], values: list[list[int]], message: str
 ) -> None:
+    for name in "ab":
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        write_palette(tmp_path, name, np.array([[0, 1, 2]]), RED_GREEN)
+    write_palette(tmp_path, "c", np.array(values), colours)
+    found = open_set(tmp_path).survey()
+    if not message:
+        found.refuse()
+        return
     with pytest.raises(UserError, match=message):
-        LabelMapFolder(root, "train", num_classes, ignore_values)
+        found.refuse()
+    # By colour they are all the same.
+    palette = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
+    data = open_set(tmp_path, palette=palette)
+    data.survey().refuse()
+    seen = np.asarray(colours).reshape(-1, 3)[np.array(values)]
+    expected = np.array([[palette.index(tuple(c)) for c in row] for row in seen.tolist()])
+    np.testing.assert_array_equal(data[2][1], expected)

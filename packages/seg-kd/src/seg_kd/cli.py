@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 import seg_kd
 from repro_shared.evidence.citation import Citation, Repository
+from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
 from seg_kd.study import bench, recipes
 from seg_kd.study.own import Own
+from seg_kd.study.own_arms import HOW_MANY, Images
 from seg_kd.study.readme import blocks
+from seg_kd.use.check import check
 
 CITATION = Citation(
     key="ali2026canonical",
@@ -63,17 +68,33 @@ PAPER = Paper(
 )  # fmt: skip
 
 
-def data_check(directory: str, *, set: Literal["camvid", "cityscapes"] = "camvid") -> None:
-    """Verify a data set's folder: counts, labels, unreadable files, fingerprint.
+def data_check(
+    directory: str,
+    images: Annotated[Images, tyro.conf.OmitArgPrefixes] = Images(),
+    *,
+    set: Literal["camvid", "cityscapes"] | None = None,
+) -> None:
+    """Read a data set's folder: counts, classes that occur, what is wrong, fingerprint.
 
     Args:
-        directory: holds images/<split> and labels/<split>.
-        set: which set it is; gives classes and splits.
+        directory: the folder.
+        images: how it is read, as for `train`.
+        set: read it as this study's data instead.
+
+    Raises:
+        UserError: what is wrong; where the number of classes is not known, after the values that
+            occur.
     """
-    source = recipes.CITYSCAPES_MAPS if set == "cityscapes" else recipes.CAMVID_MAPS
-    splits = source.open(Path(directory))
-    for name, images in ((source.train_split, splits.train), (source.test_split, splits.test)):
-        print(f"{name}: {len(images)} images, fingerprint {images.fingerprint}")
+    images = replace(images, data=directory)
+    unknown = set is None and not images.num_classes
+    if unknown:
+        images = replace(images, num_classes=254, ignore=(), allow_absent_classes=True)
+    sets = {"camvid": recipes.CAMVID_MAPS, "cityscapes": recipes.CITYSCAPES_MAPS}
+    source = images.source() if set is None else sets[set]
+    for line in check(source, Path(directory), absent=not unknown):
+        print(line)
+    if unknown:
+        raise UserError(HOW_MANY)
 
 
 _OWN = Own(PAPER)

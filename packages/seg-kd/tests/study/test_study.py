@@ -427,8 +427,6 @@ def test_own_data_are_fingerprinted_as_they_are_read(folder: Path) -> None:
     first = maps.open(folder).fingerprint
     assert maps.open(folder).fingerprint == first
     assert replace(maps, ignore_values=(11, 12, 255)).open(folder).fingerprint != first
-    shared = replace(maps, own=False)
-    assert shared.open(folder).fingerprint == shared.open(folder).fingerprint != first
 
 
 def test_fingerprint_of_the_digits_is_that_of_the_records() -> None:

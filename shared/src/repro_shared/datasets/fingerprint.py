@@ -18,15 +18,27 @@ def fingerprint_folder(root: str | Path, files: Iterable[str | Path]) -> str:
     paths = {path.relative_to(root).as_posix(): path for path in listed}
     if len(paths) != len(listed):
         raise ValueError("a file is named twice")
-    digest = hashlib.sha256()
+    contents = dict[str, tuple[int, str]]()
     with Progress(len(paths), "files read for their fingerprint") as progress:
-        for step, (name, path) in enumerate(sorted(paths.items()), start=1):
-            try:
-                size, content = path.stat().st_size, sha256_file(path)
-            except OSError as error:
-                raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-            _add(digest, name, f"{size}", content.encode())
+        for step, (name, path) in enumerate(paths.items(), start=1):
+            contents[name] = content_of(path)
             progress.update(step)
+    return fingerprint_contents(contents)
+
+
+def content_of(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file; UserError if it cannot be read."""
+    try:
+        return path.stat().st_size, sha256_file(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def fingerprint_contents(contents: Mapping[str, tuple[int, str]]) -> str:
+    """The fingerprint of files from the `content_of` each, by place below their folder."""
+    digest = hashlib.sha256()
+    for name, (size, content) in sorted(contents.items()):
+        _add(digest, name, f"{size}", content.encode())
     return digest.hexdigest()
 
 

@@ -114,7 +114,8 @@ def read_label_map(path: str | Path) -> NDArray[np.uint8]:
     if values.dtype.kind == "f" and (values != np.rint(values)).any():
         raise UserError(f"{path}: label map with numbers that are not whole; store class indices")
     if values.ndim != 2:
-        raise UserError(f"{path}: label map is a colour image, not one class index per pixel")
+        problem = "label map is a colour image, not one class index per pixel"
+        raise UserError(f"{path}: {problem}; store indices, or give their colours (--palette)")
     if values.min() < 0 or values.max() > 255:
         raise UserError(f"{path}: label map with value {values.max()}; indices end at 255")
     step = 1

@@ -42,6 +42,7 @@ from seg_kd.use.models import own_model
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
+SCORES = ("miou", "pixel_accuracy")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,9 @@ class Own:
         if not weights:
             raise UserError(f"no weights for {model}: give --weights FILE")
         state = read_weights(weights)
-        test = source.open(Path(images.data)).test
+        if not source.test_split:
+            raise UserError("nothing to score: name a split with --val-split")
+        test = source.part(Path(images.data), training=False)
         network = adapter.build_model(config.config(images.num_classes, images.crop))
         load_strictly(network, state, weights)
         result = score(network.to(device).eval(), test, images.num_classes)
@@ -228,8 +231,7 @@ class Own:
         record, made = run_alone(session, length.seed)
         publish_model(made / WEIGHTS, folder)
         scores = {
-            "miou": round(record.metrics["miou"], 4),
-            "pixel_accuracy": round(record.metrics["pixel_accuracy"], 4),
+            **{k: round(v, 4) for k, v in record.metrics.items() if k in SCORES},
             "iou": {k[4:]: round(v, 4) for k, v in record.metrics.items() if k.startswith("iou/")},
             "iterations": int(record.metrics["iterations"]),
             "seconds": record.seconds,

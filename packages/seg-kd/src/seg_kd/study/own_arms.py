@@ -24,9 +24,13 @@ from seg_kd.study import stages
 from seg_kd.study.calibration import check_facts, timed_step
 from seg_kd.study.stages import File, Student, Teacher
 from seg_kd.train import Optimiser
+from seg_kd.use import adapter
 from seg_kd.use.data import LabelMaps, View
+from seg_kd.use.formats import changed as changed_form
+from seg_kd.use.formats import find_form, read_palette
 from seg_kd.use.models import own_model
 
+HOW_MANY = "how many classes? Give --num-classes N, or --classes with their names"
 UNUSED = Optimiser()  # of a teacher that is not trained here
 
 
@@ -35,24 +39,53 @@ class Images:
     """The user's data and how training views are drawn.
 
     Attributes:
-        data: folder with images/<split> and labels/<split>.
-        num_classes: number of classes; label values 0 .. num_classes - 1.
+        data: folder with images/<split> and labels/<split>, or of Cityscapes', ADE20K's, Pascal
+            VOC's or mmseg's form.
+        num_classes: number of classes; left out, as many as --classes, --palette or the form has.
+        classes: their names, or one text file with a name a line.
         ignore: label values that count as unlabelled besides 255.
+        map: VALUE=CLASS for label values that are not their class, e.g. 255=1.
+        reduce_zero_label: value 0 is unlabelled, and value v is class v - 1.
+        palette: for label maps in colours: text file with a line `R G B name` for each value.
+        allow_absent_classes: train although a class never occurs in the training labels.
+        format: form of the folder; left out, the first that it has.
+        image_suffix: what names of images end in, e.g. _rgb or _rgb.png.
+        label_suffix: what names of label maps end in; what stands before is the image's name.
         train_split: name of the training split.
-        val_split: name of the evaluation split.
+        val_split: name of the evaluation split; none: train without scoring.
         crop: training crop, height and width in pixels.
         flip: probability of a horizontal flip.
         workers: data-loading processes.
+        eval_batch_size: images that are scored together; 16, or fewer where they are large.
     """
 
     data: str = ""
     num_classes: int = 0
+    classes: tuple[str, ...] = ()
     ignore: tuple[int, ...] = ()
+    map: tuple[str, ...] = ()
+    reduce_zero_label: bool = False
+    palette: str = ""
+    allow_absent_classes: bool = False
+    format: str = ""
+    image_suffix: str = ""
+    label_suffix: str = ""
     train_split: str = "train"
     val_split: str = "val"
     crop: tuple[int, int] = (512, 512)
     flip: float = 0.5
     workers: int = 0
+    eval_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        names = self._names()
+        if not self.num_classes and self.data:
+            count = len(names) or find_form(Path(self.data), self.format).num_classes
+            object.__setattr__(self, "num_classes", count)
+        if names and len(names) != self.num_classes and self.data:
+            where = "--classes" if self.classes else f"--palette {self.palette}"
+            found = f"{len(names)} classes, --num-classes says {self.num_classes}"
+            raise UserError(f"{where} names {found}: they must agree")
 
     def source(self) -> LabelMaps:
         """The data source.
@@ -62,16 +95,42 @@ class Images:
         """
         if not self.data:
             raise UserError("no data: give the folder with --data DIR")
+        if not self.num_classes:
+            raise UserError(HOW_MANY)
         require(2 <= self.num_classes <= 254, "--num-classes", "2 to 254", self.num_classes)
         require(self.workers >= 0, "--workers", "0 or more", self.workers)
+        size = self.eval_batch_size
+        require(size is None or size >= 1, "--eval-batch-size", "at least 1", size)
+        form = find_form(Path(self.data), self.format)
+        mapped = tuple(_value_to_class(text) for text in self.map)
+        names = self._names()
+        if not names and self.num_classes == form.num_classes:
+            names = tuple(adapter.framework().utils.get_classes(form.name))
         return LabelMaps(
             name=Path(self.data).name or "data",
-            classes=tuple(f"class {index}" for index in range(self.num_classes)),
+            classes=names or tuple(f"class {index}" for index in range(self.num_classes)),
             ignore_values=(*self.ignore, 255),
             train_split=self.train_split,
-            test_split=self.val_split,
+            test_split="" if self.val_split == "none" else self.val_split,
             own=True,
+            form=changed_form(
+                form, self.image_suffix, self.label_suffix, mapped, self.reduce_zero_label
+            ),
+            palette=read_palette(self.palette)[0] if self.palette else (),
+            absent=self.allow_absent_classes,
+            batch_size=size,
         )
+
+    def _names(self) -> tuple[str, ...]:
+        """Class names that were given, or those of the palette."""
+        if len(self.classes) == 1 and Path(self.classes[0]).is_file():
+            lines = Path(self.classes[0]).read_text("utf-8", "replace").splitlines()
+            return tuple(line.strip() for line in lines if line.strip())
+        if self.classes or not self.palette:
+            return self.classes
+        names = read_palette(self.palette)[1]
+        classes = [i for i in range(len(names)) if i not in self.ignore]
+        return names[: self.num_classes or len(classes)]
 
     def view(self) -> View:
         """How training views are drawn."""
@@ -149,6 +208,13 @@ def affordable(study: Study, session: Session, seconds: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
         step = timed_step(session, study.arms[-1], Path(folder))
         return iterations_for_budget(seconds, measure({"step": step}, rounds=15).median("step"))
+
+
+def _value_to_class(text: str) -> tuple[int, int]:
+    value, sign, target = text.partition("=")
+    if not (sign and value.isdecimal() and target.isdecimal()):
+        raise UserError(f"--map {text}: give VALUE=CLASS, e.g. 255=1")
+    return int(value), int(target)
 
 
 def own_study(

@@ -10,35 +10,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from repro_shared.datasets import views
-from repro_shared.datasets.label_maps import LabelMapFolder
+from repro_shared.datasets.label_maps import LabelMapFolder, Sample, Survey
+from repro_shared.datasets.label_values import Colour, LabelValues
 from repro_shared.datasets.scenes import DigitScenes, SceneConfig
 from repro_shared.datasets.views import Seeded
 from repro_shared.datasets.wheels import Split
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import sha256_bytes
+from repro_shared.runtime.progress import say
+from seg_kd.use.formats import Form, Listing, find_form, list_pairs
 
-Sample = tuple[np.ndarray, np.ndarray]
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class InMemory(Sequence[Sample]):
-    """Images (H, W, 3) uint8 RGB and label maps (H, W) uint8 (255 = ignore), read once."""
+@dataclass
+class Samples(Sequence[Sample]):
+    """Images (H, W, 3) uint8 RGB and label maps (H, W) uint8 (255 = ignore).
 
-    def __init__(self, samples: list[Sample], fingerprint: str) -> None:
-        self.samples = samples
-        self.fingerprint = fingerprint
+    Attributes:
+        source: where they are read when asked for: a list, or files.
+        fingerprint: of all of them.
+        sizes: their heights and widths.
+        batch_size: how many are scored together; None: see `evaluate`.
+    """
+
+    source: Sequence[Sample]
+    fingerprint: str
+    sizes: Sequence[tuple[int, int]]
+    batch_size: int | None = None
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        return self.samples[index]
+        return self.source[index]
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,10 @@ class View:
 
 @dataclass
 class Splits:
-    """Training and test images of a data set, in memory, with the names of its classes."""
+    """Training and test images of a data set, with the names of its classes; test may be empty."""
 
-    train: InMemory
-    test: InMemory
+    train: Samples
+    test: Samples
     classes: tuple[str, ...]
 
     @property
@@ -118,25 +128,31 @@ class Scenes:
         train = self._part("train", self.train_length)
         return Splits(train, self._part(self.test_split, self.test_length), self.classes)
 
-    def _part(self, split: Split, length: int) -> InMemory:
+    def _part(self, split: Split, length: int) -> Samples:
         scenes = DigitScenes(self.scenes, split, length, self.seed)
         samples = [(s.image, s.label_map) for s in (scenes[i] for i in range(length))]
-        return InMemory(samples, scenes.fingerprint())
+        sizes = [label.shape for _, label in samples]
+        return Samples(samples, scenes.fingerprint(), sizes)
 
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """A folder `images/<split>/*`, `labels/<split>/<same name>.png`, given with `--data`.
+    """A folder of images and label maps, in one of the forms of `formats`, given with `--data`.
 
     Attributes:
         name: the set's name.
         classes: class names; the label value of a class is its place.
         pictures: what the images are, in words.
         ignore_values: label values that count as unlabelled besides 255.
-        train_split, test_split: names of the splits.
+        train_split, test_split: names of the splits; without a test split nothing is scored.
         hold_out: file-name prefix; if set, training leaves these files out and they are scored
             (tuning without touching the test split).
-        own: whether it is a user's, whose classes and ignored labels are part of the fingerprint.
+        own: whether it is a user's, whose settings are flags that an error may name.
+        form: of the folder; None: the first that it has.
+        palette: colours of the label values, for label maps in colours.
+        absent: whether a class may be missing from the training labels.
+        batch_size: images that are scored together; None: see `evaluate`.
+        title, known: see `NamedSet`; without them a set is what its folder holds.
     """
 
     name: str
@@ -147,41 +163,102 @@ class LabelMaps:
     test_split: str = "val"
     hold_out: str = ""
     own: bool = False
+    form: Form | None = None
+    palette: tuple[Colour, ...] = ()
+    absent: bool = False
+    batch_size: int | None = None
+    title: str = ""
+    known: tuple[str, ...] | None = None
 
     @property
     def sentence(self) -> str:
         """What the images are, and which are scored."""
+        return f"{self.pictures}{self.scoring}"
+
+    @property
+    def scoring(self) -> str:
+        """Which images are scored."""
         held = f"sequence {self.hold_out}, held out"
-        return (
-            f"{self.pictures}; scored on: {held if self.hold_out else f'{self.test_split} split'}"
-        )
+        return f"; scored on: {held if self.hold_out else f'{self.test_split} split'}"
 
     def missing(self, folder: Path | None) -> list[str]:
         """The folder, if it was not given."""
         return [] if folder is not None else [f"{self.name}: give its folder with --data DIR"]
 
     def open(self, folder: Path | None) -> Splits:
-        """Read it.
+        """Check both splits.
 
         Raises:
             UserError: no folder, or one that the reader refuses.
         """
+        train = self.part(folder, training=True)
+        return Splits(train, self.part(folder, training=False), self.classes)
+
+    def part(self, folder: Path | None, training: bool) -> Samples:
+        """Check the images of one split and say what was found; they are read when asked for.
+
+        Raises:
+            UserError: as `open`; labels that are all ignored, or training ones without a class.
+        """
+        if not (self.test_split or training):
+            return Samples([], "", [])
+        found = self.survey(folder, training)
+        survey = found.survey
+        survey.refuse()
+        for problem in self.problems(found, training):
+            raise UserError(problem)
+        return Samples(found.files, survey.fingerprint, survey.sizes, self.batch_size)
+
+    def survey(self, folder: Path | None, training: bool) -> Found:
+        """Read all files of one split, and say how many there are and what was passed over.
+
+        Raises:
+            UserError: no folder, or files that are not where they should be.
+        """
         if folder is None:
             raise UserError(f"{self.name} is not shipped: give its folder with --data DIR")
-        train = self._part(folder, training=True)
-        return Splits(train, self._part(folder, training=False), self.classes)
-
-    def _part(self, folder: Path, training: bool) -> InMemory:
         split = self.train_split if training or self.hold_out else self.test_split
-        files = LabelMapFolder(str(folder), split, len(self.classes), self.ignore_values)
+        form = self.form or find_form(folder)
+        advice = f": choose with --{'train' if training else 'val'}-split" if self.own else ""
+        advice += ", or none to train without scoring" if advice and not training else ""
+        listing = list_pairs(folder, form, split, advice)
+        say(f"{folder}, {split} ({form.name}): {listing.sentence()}")
+        values = LabelValues(
+            len(self.classes), self.ignore_values, form.mapped, form.reduce_zero, self.palette
+        )
+        files = LabelMapFolder(folder, listing.pairs, values)
         if self.hold_out:
             files = files.subset(lambda name: name.startswith(self.hold_out) != training)
-        files.check()
-        digest = files.fingerprint()
-        if self.own:
-            read_as = f"{digest} {len(self.classes)} {sorted({*self.ignore_values})}"
-            digest = sha256_bytes(read_as.encode())
-        return InMemory([files[i] for i in range(len(files))], digest)
+        return Found(split, listing, files, files.survey(f"{split}: images checked"))
+
+    def problems(self, found: Found, training: bool) -> list[str]:
+        """What is wrong with the labels of a split as a whole."""
+        survey, split = found.survey, found.split
+        ignored = sorted(survey.ignored.items(), key=lambda item: -item[1])
+        held = "".join(f"; value {v} is ignored in {n:,} pixels" for v, n in ignored[:3])
+        value = ignored[0][0] if ignored else "VALUE"
+        if not survey.pixels.any():
+            offer = f": is {value} a class, give --map {value}=CLASS"
+            return [f"every label of split {split} is ignored{held}{offer if self.own else ''}"]
+        lost = [index for index, count in enumerate(survey.pixels) if not count]
+        if not lost or not training or self.absent:
+            return []
+        some = ", ".join(f"{i} ({self.classes[i]})" for i in lost[:5])
+        some += f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        which = f"class {some} never occurs" if len(lost) == 1 else f"classes {some} never occur"
+        target = lost[0] if len(lost) == 1 else "CLASS"
+        offer = f": give --map {value}={target} if {value} stands for it, " if ignored else ": "
+        offer += "--allow-absent-classes if it may be missing"
+        return [f"{which} in the labels of split {split}{held}{offer if self.own else ''}"]
+
+
+class Found(NamedTuple):
+    """A split: its name, its files, and what a pass over them found."""
+
+    split: str
+    listing: Listing
+    files: LabelMapFolder
+    survey: Survey
 
 
 class Views(views.Views):

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from repro_shared.metrics.segmentation import SegmentationScores, confusion_matrix, scores
+from repro_shared.runtime.progress import Progress
 from seg_kd.use import adapter
-from seg_kd.use.data import InMemory, as_results
+from seg_kd.use.data import Samples, as_results
+
+TOGETHER = 16
+LOGITS = 2**27  # half a gibibyte of whole images' logits
 
 
 def evaluate(
-    model: Any, source: InMemory, num_classes: int, batch_size: int = 16
+    model: Any, source: Samples, num_classes: int, label: str = "images scored"
 ) -> SegmentationScores:
     """mIoU of `model` over `source`, from one confusion matrix over all labelled pixels.
+
+    Neighbours of equal size are predicted together: `source.batch_size` of them, or, where that is
+    None, 16, or fewer whose logits take half a gibibyte.
 
     Args:
         model: mmseg segmentor; left in evaluation mode.
         source: images and label maps (255 = ignore).
         num_classes: number of classes.
-        batch_size: images of equal size that are predicted together.
+        label: of the progress line.
     """
     transform = adapter.test_transform()
     total = np.zeros((num_classes, num_classes), dtype=np.int64)
     model.eval()
-    with torch.inference_mode():
-        for batch in _same_size_batches(source, batch_size):
-            items = [transform(as_results(*source[i])) for i in batch]
+    done = 0
+    with torch.inference_mode(), Progress(len(source), label) as progress:
+        for batch in same_size_batches(source.sizes, num_classes, source.batch_size):
+            samples = [source[i] for i in batch]
+            items = [transform(as_results(*sample)) for sample in samples]
             predicted = model.test_step(adapter.collate(items))
-            for index, sample in zip(batch, predicted, strict=True):
-                prediction = sample.pred_sem_seg.data[0].cpu().numpy()
-                total += np.asarray(confusion_matrix(prediction, source[index][1], num_classes))
+            for (_, label_map), output in zip(samples, predicted, strict=True):
+                prediction = output.pred_sem_seg.data[0].cpu().numpy()
+                total += np.asarray(confusion_matrix(prediction, label_map, num_classes))
+            done += len(batch)
+            progress.update(done)
     return scores(total)
 
 
-def _same_size_batches(source: InMemory, batch_size: int) -> list[list[int]]:
+def same_size_batches(
+    sizes: Sequence[tuple[int, int]], num_classes: int, batch_size: int | None = None
+) -> list[list[int]]:
+    """Indices of neighbours of one size (height, width), in the batches that `evaluate` makes."""
     batches: list[list[int]] = []
-    for index in range(len(source)):
-        size = source[index][1].shape
-        full = batches and len(batches[-1]) >= batch_size
-        if not batches or full or source[batches[-1][0]][1].shape != size:
+    for index, size in enumerate(sizes):
+        most = batch_size or max(1, min(TOGETHER, LOGITS // (num_classes * size[0] * size[1])))
+        if not batches or len(batches[-1]) >= most or sizes[batches[-1][0]] != size:
             batches.append([])
         batches[-1].append(index)
     return batches

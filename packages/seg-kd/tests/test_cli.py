@@ -1,0 +1,86 @@
+"""`data check`, and training without an evaluation split."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_kd import cli
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["seg-kd", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    shown = capsys.readouterr()
+    assert stop.value.code == code, shown.err
+    return shown.out, shown.err
+
+
+def test_data_check_counts(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "images" / "train" / "notes.txt").touch()
+    out, _ = call(capsys, "data", "check", str(folder), "--num-classes", "11", "--ignore", "11")
+    label = np.stack([np.asarray(Image.open(p)) for p in (folder / "labels/train").iterdir()])
+    lines = out.splitlines()
+    assert lines[0] == "train: 6 images; passed over: 1 .txt"
+    assert lines[1].startswith("  48 x 40 pixels; fingerprint ")
+    for line, value in zip(lines[2:14], range(12), strict=True):
+        assert line.split()[1] == str(value)
+        assert f"{(label == value).sum():,} pixels" in line
+    assert lines[13].split()[2] == "ignored"
+    assert lines[14] == "val: 2 images; passed over: nothing"
+    same, _ = call(capsys, "data", "check", str(folder), "--set", "camvid")
+    assert "class   0 sky" in same
+
+
+def test_data_check_names_every_problem(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "labels/train/train_1.png").write_bytes(b"")
+    Image.fromarray(np.full((40, 48), 77, np.uint8)).save(folder / "labels/train/train_2.png")
+    (folder / "images/val/val_0.png").unlink()
+    out, err = call(
+        capsys, "data", "check", str(folder), "--num-classes", "12", "--ignore", "12", code=2
+    )
+    problems = [line for line in out.splitlines() if line.startswith("problem: ")]
+    assert len(problems) == 3
+    assert "train_1.png: empty file" in problems[0]
+    assert "train_2.png: value 77" in problems[1]
+    assert "val_0.png: label map without image" in problems[2]
+    assert err.splitlines()[-1] == f"error: {folder}: 3 problems, see above"
+
+
+def test_data_check_shows_values_where_the_classes_are_not_known(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    out, err = call(capsys, "data", "check", str(folder), code=2)
+    assert [line.split()[1] for line in out.splitlines() if "pixels " in line][:12] == [
+        str(value) for value in range(12)
+    ]
+    assert "how many classes? Give --num-classes N" in err.splitlines()[-1]
+
+
+def test_training_without_an_evaluation_split(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
+    out, _ = call(
+        capsys, "train", *images, "--val-split", "none", "--iterations", "1", "--batch-size", "2",
+        "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    scores = json.loads(out)
+    assert scores["iterations"] == 1
+    assert "miou" not in scores
+    weights = str(tmp_path / "out" / "model.pth")
+    assert Path(weights).is_file()
+    _, err = call(capsys, "evaluate", *images, "--val-split", "none", "--weights", weights, code=2)
+    assert "name a split with --val-split" in err
+    # Only the split that is scored is read.
+    (folder / "labels/train/train_1.png").write_bytes(b"")
+    out, err = call(capsys, "evaluate", *images, "--weights", weights, "--eval-batch-size", "1")
+    assert json.loads(out)["images"] == 2
+    assert "train (folders)" not in err
