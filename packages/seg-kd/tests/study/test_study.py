@@ -27,15 +27,19 @@ from repro_shared.timing.calibrate import Calibration
 from seg_kd.cli import PAPER
 from seg_kd.method.objectives import LOGIT
 from seg_kd.study import stages
-from seg_kd.study.arms import budgets, objectives, students, teacher
+from seg_kd.study.arms import budgets, objectives, place, students, teacher
 from seg_kd.study.calibration import EqualTime, compact, drifted, settled
+from seg_kd.study.figures import equal_time_figure
 from seg_kd.study.own_arms import Affordable
 from seg_kd.study.readme import findings, judged, side
 from seg_kd.study.recipes import (
+    CAMVID_MAPS,
     SCENES,
+    camvid_teachers,
     comparison,
     equal_time,
     equal_time_camvid,
+    equal_time_camvid_tuning,
     equal_time_digits,
 )
 from seg_kd.study.stages import Student
@@ -98,7 +102,9 @@ def test_digits_from_nothing_to_a_report(
     assert svg.read_bytes().startswith(b"<?xml")
 
 
-def test_folder_recipe_runs_on_a_label_map_folder(folder: Path, tmp_path: Path) -> None:
+def test_folder_recipe_runs_on_a_label_map_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = equal_time_camvid("smoke")
 
     def smaller(arm: Arm) -> Arm:
@@ -109,6 +115,25 @@ def test_folder_recipe_runs_on_a_label_map_folder(folder: Path, tmp_path: Path) 
     study = replace(study, arms=tuple(map(smaller, study.arms)), prepare=EqualTime(2, False))
     reproduce_study(session(study, tmp_path / "out", folder), (0,))
     assert len(RunFolder(tmp_path / "out" / study.name, study.name).read()) == 8
+    # Squares are not captioned as CamVid's road scenes, whatever the study is called.
+    said = "images of the given folder, not the CamVid of the committed records; scored on: val"
+    shown = capsys.readouterr()
+    assert f"Data: {said} split." in shown.out
+    assert f"camvid: {said}" in shown.err
+    assert "CamVid road scenes" not in shown.out
+    results = load_results(PAPER, study, tmp_path / "out")
+    _, drawing = equal_time_figure(results)
+    assert "Students at equal time on the given folder" in drawing.axes[0].get_title()
+    assert all(each.data_name == "a folder given as camvid" for each in results.records)
+
+
+def test_a_set_is_known_by_the_fingerprints_of_the_records() -> None:
+    studies = [equal_time_camvid("cpu"), camvid_teachers("cpu"), equal_time_camvid_tuning("cpu")]
+    found = [load_results(PAPER, study, PAPER.results) for study in studies]
+    assert {r.data_fingerprint for f in found for r in f.records} == set(CAMVID_MAPS.known or ())
+    for results in found:
+        assert results.sentence == results.study.data.sentence
+        assert place(results) == "CamVid"
 
 
 def hundred(study: Study) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repro_shared.runtime.errors import UserError
+from repro_shared.study.identity import is_itself, sentence_of
 from repro_shared.study.keys import seed_of
 from repro_shared.study.paper import Arm
 from repro_shared.study.protocols import DataSource
@@ -45,6 +46,8 @@ def plan(session: Session, seeds: tuple[int, ...], controls: bool, again: bool =
               for (_, seed), name in restored.items()]  # fmt: skip
     for source, wanting in lacks.items():
         state = f"needs {', '.join(wanting)}" if wanting else "ready"
+        if source in session.opened and not is_itself(source, session.opened[source].fingerprint):
+            state = sentence_of(source, session.opened[source].fingerprint)
         lines.append(f"  data: {source.name}: {state}")
     cost = f"{steps} training steps" + (f" and {epochs:g} epochs" if epochs else "")
     lines.append(f"  together {runs} runs to make, {cost}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from repro_shared.study.paper import Arm, Study
@@ -38,6 +38,26 @@ class DataSource(Protocol):
 
     def open(self, folder: Path | None) -> Any:
         """Read it: a `Data`. `folder` is `--data`. UserError for what is wrong with it."""
+        ...
+
+
+@runtime_checkable
+class NamedSet(DataSource, Protocol):
+    """A data set that others bring: the folder given may be another one, see `study.identity`."""
+
+    @property
+    def title(self) -> str:
+        """Its name in prose."""
+        ...
+
+    @property
+    def known(self) -> tuple[str, ...] | None:
+        """Fingerprints of the committed records; None for a user's own, which has no other name."""
+        ...
+
+    @property
+    def scoring(self) -> str:
+        """What `sentence` says of the scored pictures, behind what they are."""
         ...
 
 

@@ -13,6 +13,7 @@ from repro_shared.evidence.claims import Claim, Verdict, judge
 from repro_shared.evidence.measured import Measured, measure, read_measured
 from repro_shared.evidence.records import Curve, RunRecord
 from repro_shared.evidence.run_folder import RunFolder
+from repro_shared.study.identity import is_itself, sentence_of
 from repro_shared.study.keys import data_key, recipe_key
 from repro_shared.study.paper import Arm, Paper, Study
 from repro_shared.study.protocols import DataSource
@@ -33,6 +34,7 @@ class Results:
     facts: dict[str, Any] = field(default_factory=dict)
     curves: Mapping[tuple[str, int, str], Curve] = field(default_factory=dict)
     shipped: Mapping[str, float] = field(default_factory=dict)  # committed values by arm's id
+    fingerprints: Mapping[DataSource, str] = field(default_factory=dict)  # of the records' data
 
     def runs(self, arm: Arm) -> list[RunRecord]:
         """The complete runs of an arm, by seed."""
@@ -53,12 +55,28 @@ class Results:
         return sorted({record.seed for record in self.records if record.arm not in own})
 
     @property
+    def sentence(self) -> str:
+        """What the pictures are and which are scored: of the data that the records are of."""
+        return sentence_of(self.study.data, self.fingerprints.get(self.study.data, ""))
+
+    def place(self, words: str) -> str:
+        """What prose calls the data: these words, unless the records are of other data."""
+        itself = is_itself(self.study.data, self.fingerprints.get(self.study.data, ""))
+        return words if itself else "the given folder"
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What stands below every table: data, seeds, what was left out."""
         seeds = " ".join(map(str, self.seeds)) or "none"
         stale = f"{self.stale} older records (other settings, data or version) are left out."
+        others = [
+            f"{source.name}: {sentence_of(source, found)}."
+            for source, found in self.fingerprints.items()
+            if source != self.study.data and not is_itself(source, found)
+        ]
         return (
-            f"Data: {self.study.data.sentence}. Seeds: {seeds}.",
+            f"Data: {self.sentence}. Seeds: {seeds}.",
+            *others,
             *((stale,) if self.stale else ()),
         )
 
@@ -108,6 +126,8 @@ def load_results(
     # The newest of an arm and seed counts.
     current = {(r.arm, r.seed): r for r in known if r.key == key(arms[r.arm][0], r.seed)}
     own = out.resolve() == paper.results.resolve()
+    # Committed values of other data are no comparison.
+    alike = all(is_itself(source, found) for source, found in prints.items())
     return Results(
         paper,
         study,
@@ -116,7 +136,8 @@ def load_results(
         len(found) - len(current),
         read_facts(out, study) or {},
         folder.curves(),
-        {} if own else shipped_values(paper, study),
+        shipped_values(paper, study) if alike and not own else {},
+        prints,
     )
 
 

@@ -13,6 +13,7 @@ from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.files import atomic_write_json
 from repro_shared.runtime.progress import say
+from repro_shared.study.identity import name_of
 from repro_shared.study.keys import seed_of
 from repro_shared.study.paper import Arm, Context, Outcome, Start
 from repro_shared.study.session import (
@@ -120,10 +121,11 @@ def _record(session: Session, arm: Arm, seed: int) -> None:
     source = study.source(arm)
     if source.name not in session.origins:
         found = provenance(paper.distributions, paper.source / "__init__.py")
+        fingerprint = session.open(source).fingerprint
         session.origins[source.name] = Origin(
             method_version=paper.method_version,
-            data_name=source.name,
-            data_fingerprint=session.open(source).fingerprint,
+            data_name=name_of(source, fingerprint),
+            data_fingerprint=fingerprint,
             provenance=found,
         )
     try:

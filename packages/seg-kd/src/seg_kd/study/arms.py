@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repro_shared.study.paper import Arm, Study
+from repro_shared.study.results import Results
 from seg_kd.method.objectives import Objective
 from seg_kd.study.stages import Match, Student, Teacher
 
@@ -20,9 +21,10 @@ def tag(study: Study) -> str:
     return study.name.removeprefix("equal_time_").replace("_", "-")
 
 
-def place(study: Study) -> str:
+def place(results: Results) -> str:
     """The data as prose names them."""
-    return next((words for key, words in TITLES.items() if tag(study).startswith(key)), tag(study))
+    name = tag(results.study)
+    return results.place(next((w for key, w in TITLES.items() if name.startswith(key)), name))
 
 
 def students(study: Study, match: Match | None = None, budget: int | None = None) -> list[Arm]:

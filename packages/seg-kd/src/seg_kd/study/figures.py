@@ -59,7 +59,7 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
     axes.set_xlabel("time budget, in iterations of logit distillation")
     axes.set_ylabel("mIoU (percent)")
     refused = " (refused: step costs moved)" if drifted(results.facts) else ""
-    axes.set_title(f"Students at equal time on {place(study)}{refused}")
+    axes.set_title(f"Students at equal time on {place(results)}{refused}")
     axes.legend(loc="upper left")
     caption(drawing, " ".join([*_below(results), *_elsewhere(results)]))
     return f"equal-time-{tag(study)}", drawing
@@ -67,7 +67,7 @@ def equal_time_figure(results: Results) -> tuple[str, Figure]:
 
 def _below(results: Results) -> list[str]:
     """What points and bars are, and of which pictures."""
-    data = results.study.data.sentence
+    data = results.sentence
     return [
         f"Points: single seeds ({len(results.seeds)}); bars: 95 % t intervals of the mean.",
         f"{data[0].upper()}{data[1:]}.",

@@ -61,7 +61,7 @@ def judged(results: Results, claim: Claim) -> str:
         effect = f"{it.capitalize()} ends {beside(verdict.mean)} plain training. "
     reason = f", since {verdict.reason}" if verdict.reason else ""
     return (
-        f"**On {place(results.study)}, at equal time, {said}.** {effect}Verdict: "
+        f"**On {place(results)}, at equal time, {said}.** {effect}Verdict: "
         f"{verdict.verdict}{reason}."
     )
 
@@ -86,7 +86,7 @@ def _cost(results: Results) -> str:
     ratio = results.facts["ratios"]["plain"]
     plain, logit = (_last(results, name).config.iterations for name in ("plain", "logit"))
     return (
-        f"**On {place(results.study)} a step without a teacher takes {ratio:.2f} of the time of a "
+        f"**On {place(results)} a step without a teacher takes {ratio:.2f} of the time of a "
         f"step of logit distillation.** So, at equal time, plain training gets {plain} iterations "
         f"and logit distillation {logit}."
     )
@@ -120,7 +120,7 @@ def _longer(results: Results) -> str:
         "neither": "training for longer is not shown to change the plain student",
     }
     return (
-        f"**On {place(results.study)} {said[side(effects)]}.** Trained "
+        f"**On {place(results)} {said[side(effects)]}.** Trained "
         f"{longer.config.budget // plain.config.budget} times as long it goes from "
         f"{_mean(results, plain):.1f} to {_mean(results, longer):.1f} mIoU."
     )
@@ -140,7 +140,7 @@ def _over_random(results: Results) -> str:
     where = side(effects)
     little = "Such an assay says little about distillation. " if where == "neither" else ""
     return (
-        f"**On {place(results.study)} {said[where]}.** Logit distillation from the trained one "
+        f"**On {place(results)} {said[where]}.** Logit distillation from the trained one "
         f"ends {beside(sum(effects) / len(effects))} the same from the random one. {little}"
         f"The teacher has {_mean(results, teacher(results.study)):.1f} mIoU and the plain student "
         f"{_mean(results, _last(results, 'plain')):.1f}."

@@ -69,9 +69,19 @@ SCENES = SceneConfig(
 
 
 CAMVID_MAPS = LabelMaps(
-    "camvid", CAMVID, "real photographs: CamVid road scenes, 240 x 180", (11, 255)
+    "camvid",
+    CAMVID,
+    "real photographs: CamVid road scenes, 240 x 180",
+    (11, 255),
+    title="CamVid",
+    known=(
+        "f0cbee64da9f7948348555b9bc48e6cb+af367403ffbeb8335d021d7daf9734ab",
+        "be853409b640c5281a8cfbf72d230a87+78943718c4188fe44aef8ffa8c1d694f",  # of the tuning
+    ),
 )
-CITYSCAPES_MAPS = LabelMaps("cityscapes", CITYSCAPES, "real photographs: Cityscapes")
+CITYSCAPES_MAPS = LabelMaps(
+    "cityscapes", CITYSCAPES, "real photographs: Cityscapes", title="Cityscapes", known=()
+)
 
 
 def learns(like: Student, objective: Objective, match: Match, budget: int, teacher: Arm) -> Arm:

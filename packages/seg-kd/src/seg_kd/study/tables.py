@@ -11,7 +11,7 @@ from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, Study, ids
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
-from seg_kd.study.arms import budgets, objectives, students, tag, teacher, untrained
+from seg_kd.study.arms import budgets, objectives, place, students, tag, teacher, untrained
 from seg_kd.study.calibration import REFERENCE, drifted, realised_time, time_off
 from seg_kd.study.stages import Match
 
@@ -38,9 +38,10 @@ def teachers_table(results: Results) -> Table:
                      for name in ("miou", "pixel_accuracy")))
         for arm in results.study.arms
     ]  # fmt: skip
+    where = place(results)
     return Table(
         "teachers-camvid",
-        "CamVid's teacher by length of its training, one seed each",
+        f"{where[:1].upper()}{where[1:]}'s teacher by length of its training, one seed each",
         (Column("teacher"), Column("mIoU", "%", 2), Column("pixel accuracy", "%", 2)),
         tuple(rows),
         results.notes,
@@ -55,7 +56,7 @@ def verdicts(results: Results) -> Table:
         results.verdicts,
         f"verdicts-{tag(study)}",
         f"Verdicts, {study.name}",
-        study.data.sentence,
+        results.sentence,
     )
     return Table(
         table.id, table.title, table.columns, table.rows, (*table.notes, *warnings(results)),
