@@ -115,7 +115,8 @@ class Reclassed:
 
 def reclass(module: Any, mixin: Any) -> None:
     """Put `mixin`, a subclass of `Reclassed`, before a module's class, in place."""
-    module.__class__ = _mixed(mixin, type(module))
+    base: Any = type(module)
+    module.__class__ = _mixed(mixin, base)
 
 
 def declass(module: Any) -> None:

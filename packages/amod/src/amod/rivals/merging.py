@@ -15,11 +15,11 @@ import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from amod.method.blocks import Reclassed, reclass, routed_blocks
 from amod.method.flops import NORM_OPERATIONS, Shape, head_macs, routed_macs
+from amod.method.scored import heads, merged
 
 POOLINGS = ("", "token", "avg", "max")
 
@@ -50,8 +50,6 @@ def merge_tokens(model: nn.Module, r: int = 8) -> Any:
             raise ValueError(f"{name} cannot merge tokens: block {index} is not timm's plain Block")
     _check_pooling(name, model.global_pool)
     merging: Any = model
-    for block in merging.blocks:
-        block.attn.fused_attn = True  # keys are read off where fused attention is called
     reclass(merging, Merging)
     merging.merged_per_block = r
     return merging
@@ -113,21 +111,6 @@ class Merging(Reclassed):
         return logits
 
 
-class _KeyMode(TorchFunctionMode):
-    """Keeps the keys of a fused attention, normalised and split into heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[Tensor] = []  # torch.compile follows a list, not an attribute of a mode
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if function is nn.functional.scaled_dot_product_attention:
-            self.keys.append(args[1])
-        return function(*args, **(kwargs or {}))
-
-
 def merging_step(
     block: Any, x: Tensor, sizes: Tensor, r: int, prefix: int, proportional: bool
 ) -> tuple[Tensor, Tensor]:
@@ -145,11 +128,12 @@ def merging_step(
         (B, n - r, d) and (B, n - r), r being at most half of the tokens without the prefix.
     """
     bias = sizes.log()[:, None, None, :].to(x.dtype) if proportional else None
-    mode = _KeyMode()
-    with mode:
-        attended = block.attn(block.norm1(x), attn_mask=bias)
-    x = x + block.drop_path1(block.ls1(attended))
-    x, sizes = merge(x, sizes, mode.keys[0].mean(dim=1), r, prefix)
+    attention, y = block.attn, block.norm1(x)
+    query, key, value = heads(attention, y, None)
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    output = nn.functional.scaled_dot_product_attention(query, key, value, bias, dropout)
+    x = x + block.drop_path1(block.ls1(merged(attention, y, output)))
+    x, sizes = merge(x, sizes, key.mean(dim=1), r, prefix)
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))), sizes
 
 
@@ -177,17 +161,17 @@ def merge(x: Tensor, sizes: Tensor, keys: Tensor, r: int, prefix: int) -> tuple[
         unit = nn.functional.normalize(keys[:, prefix:].float(), dim=-1)
         similarity, partner = (unit[:, 1::2] @ unit[:, ::2].transpose(1, 2)).max(dim=-1)
         order = similarity.argsort(dim=1, descending=True)
-        merged, kept = order[:, :r], order[:, r:].sort(dim=1).values
-        partner = partner.gather(1, merged)
+        joining, kept = order[:, :r], order[:, r:].sort(dim=1).values
+        partner = partner.gather(1, joining)
     head, a, b = x[:, :prefix], x[:, prefix + 1 :: 2], x[:, prefix::2]
     size_a, size_b = sizes[:, prefix + 1 :: 2], sizes[:, prefix::2]
 
     # Weights below 1 instead of sums divided at the end: half precision would overflow.
-    size_merged = size_a.gather(1, merged)
+    size_merged = size_a.gather(1, joining)
     total = size_b.scatter_add(1, partner, size_merged)
     weight = (size_merged / total.gather(1, partner))[..., None].to(x.dtype)
     b = b * (size_b / total)[..., None].to(x.dtype)
-    b = b.scatter_add(1, _wide(partner, x), _take(a, merged) * weight)
+    b = b.scatter_add(1, _wide(partner, x), _take(a, joining) * weight)
     return (
         torch.cat([head, _take(a, kept), b], dim=1),
         torch.cat([sizes[:, :prefix], size_a.gather(1, kept), total], dim=1),
