@@ -25,6 +25,7 @@ from amod.study.configs import (
     Transferred,
     Variant,
 )
+from amod.study.figures import conversion as conversion_figure
 from amod.study.recipes import CAPACITIES, Plan, cifar10_plan, digits_plan, routing
 from amod.study.stages import build, new_model
 from amod.study.tuning import TRIES, by_rate, routing_cifar10_tuning, routing_digits_tuning
@@ -203,7 +204,12 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     photographs(data)
     study = recipes.routing_cifar10("smoke")
     reproduce_study(Session(PAPER, study, out, data), (0,))
-    assert "accuracy after" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "accuracy after" in shown
+    assert "Data: images of the given folder, not the CIFAR-10 of the committed records." in shown
+    assert "real photographs" not in shown
+    _, drawing = conversion_figure(load_results(PAPER, study, out))
+    assert "not the CIFAR-10 of the committed records" in drawing.get_supxlabel()
     assert (out / "tables" / "conversion-cifar10-smoke.csv").is_file()
     assert (out / "figures" / "conversion-cifar10-smoke.svg").is_file()
     assert publish(PAPER, out, check=False) == []
@@ -226,6 +232,15 @@ def test_photographs_in_class_folders(tmp_path: Path, capsys: pytest.CaptureFixt
         Image.new("RGB", (32, 32)).save(data / part / "k" / "0.png")
     with pytest.raises(UserError, match="must have the same 10 classes"):
         reproduce_study(Session(PAPER, study, tmp_path / "new", data), (1,))
+
+
+def test_a_set_is_known_by_the_fingerprints_of_the_records() -> None:
+    studies = [recipes.routing_cifar10("cpu"), routing_cifar10_tuning("cpu")]
+    found = [load_results(PAPER, study, PAPER.results) for study in studies]
+    prints = {record.data_fingerprint for results in found for record in results.records}
+    assert prints == set(recipes.CIFAR10.known or ())
+    for results in found:
+        assert results.sentence == results.study.data.sentence
 
 
 def test_the_plan_says_what_is_missing(tmp_path: Path) -> None:

@@ -90,20 +90,30 @@ class SmallPhotographs:
         classes: how many there must be.
         held_out: score on a fifth of the training pictures, which training then leaves out, so that
             tuning does not look at the test pictures.
+        known: see `NamedSet`.
     """
 
     name: str
     size: int = 32
     classes: int = 10
     held_out: bool = False
+    known: tuple[str, ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """In prose."""
+        return self.name
+
+    @property
+    def scoring(self) -> str:
+        """Which pictures are scored, where it is not the test set."""
+        return ", scored on a fifth of the training pictures" if self.held_out else ""
 
     @property
     def sentence(self) -> str:
         """What the pictures are, and which are scored."""
-        held_out = ", scored on a fifth of the training pictures" if self.held_out else ""
-        return (
-            f"real photographs: {self.name} in class folders, {self.size} x {self.size}{held_out}"
-        )
+        side = f"{self.size} x {self.size}"
+        return f"real photographs: {self.name} in class folders, {side}{self.scoring}"
 
     def missing(self, folder: Path | None) -> list[str]:
         """The folders that are not there."""
@@ -146,17 +156,29 @@ class ImageFolders:
         folder: below `--data`; empty where that is the folder itself.
         scored: the folder that is scored.
         trains: whether `train/` is needed too.
+        known: see `NamedSet`.
     """
 
     name: str
     folder: str = ""
     scored: Split = "test"
     trains: bool = True
+    known: tuple[str, ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """In prose."""
+        return self.name
+
+    @property
+    def scoring(self) -> str:
+        """Which pictures are scored."""
+        return f", scored on {self.scored}"
 
     @property
     def sentence(self) -> str:
         """What the pictures are, and which are scored."""
-        return f"real photographs: {self.name}, scored on {self.scored}"
+        return f"real photographs: {self.name}{self.scoring}"
 
     def missing(self, folder: Path | None) -> list[str]:
         """The folders that are not there."""

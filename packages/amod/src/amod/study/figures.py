@@ -101,7 +101,6 @@ def _underline(drawing: Figure, results: Results, further: str = "") -> None:
     """Seeds and data, in a line below."""
     seeds = " ".join(map(str, results.seeds)) or "none"
     drawing.supxlabel(
-        f"Data: {results.study.data.sentence}.\nSeeds {seeds}; means with 95 % t intervals."
-        f"{further}",
+        f"Data: {results.sentence}.\nSeeds {seeds}; means with 95 % t intervals.{further}",
         fontsize="x-small",
     )

@@ -76,7 +76,7 @@ def given(model: str) -> Arm:
 def _cell_arm(cell: ReportedCell) -> CellArm:
     variant, start = variant_of(cell), given(cell.row.partition(" ")[0])
     scored: Split = "val" if cell.dataset == "ImageNet-1k" else "test"
-    data = ImageFolders(cell.dataset, FOLDERS[cell.dataset], scored)
+    data = ImageFolders(cell.dataset, FOLDERS[cell.dataset], scored, known=())
     name = " ".join(filter(None, (cell.row, cell.column, cell.dataset)))
     if cell.table == "table3":
         # As it was trained: one run, which no seed changes but the untrained linear router's.

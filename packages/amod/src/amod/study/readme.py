@@ -82,7 +82,7 @@ def findings(digits: Results, cifar: Results) -> list[str]:
     """An answer a paragraph, which follows from verdicts or intervals; numbers from the records."""
     if not (digits.records and cifar.records):
         return ["No evidence on images has been committed yet."]
-    studies = {"the digits": digits, "CIFAR-10": cifar}
+    studies = {"the digits": digits, cifar.place("CIFAR-10"): cifar}
     claimed = [claim_found(studies, *question) for question in QUESTIONS]
     return [flops_found(agreements()), *claimed, *oracles_found(studies), digit_found(digits)]
 

@@ -304,7 +304,7 @@ def _verdicts(results: Results, name: str, wanted: Callable[[str], bool]) -> Tab
         [results.verdict(claim) for claim in claims],
         f"{name}-{tag(results)}",
         f"Verdicts in {claims[0].unit}, {results.study.name}",
-        results.study.data.sentence,
+        results.sentence,
     )
 
 

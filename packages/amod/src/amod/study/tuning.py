@@ -7,8 +7,7 @@ from dataclasses import replace
 from amod.study import stages
 from amod.study.claims import of_kind
 from amod.study.configs import Finetuned, Variant
-from amod.study.data import SmallPhotographs
-from amod.study.recipes import Plan, cifar10_plan, digits_plan
+from amod.study.recipes import CIFAR10, Plan, cifar10_plan, digits_plan
 from amod.study.tables import base, notes, tag
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
@@ -86,5 +85,5 @@ def routing_cifar10_tuning(scale: Scale) -> Study:
 
     Cells: none. Cost: a quarter of an hour. Deviations: as of `routing_cifar10`.
     """
-    data = SmallPhotographs("CIFAR-10", held_out=True)
+    data = replace(CIFAR10, held_out=True)
     return tuning("routing_cifar10", scale, data, cifar10_plan(scale))
