@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Literal
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 import amod
 from amod.study import bench, evaluate, own, paper_tables, recipes, tuning
 from amod.study.flop_table import computed
 from amod.study.readme import blocks
+from amod.use.classes import names_in, read_class_map
+from amod.use.options import PAPER_ROUTING, RANDOM, Checkpoint, RoutingSettings
+from amod.use.weights import file_of, routed_model
 from repro_shared.datasets.class_folders import check
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
+
+Flat = tyro.conf.OmitArgPrefixes
 
 PAPER = Paper(
     package=amod,
@@ -61,68 +69,95 @@ PAPER = Paper(
 
 def show(
     image: str,
+    checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
+    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
     *,
     model: str = "deit_small_patch16_224",
-    weights: str | None = None,
     out: str = "routing.png",
     capacity: float = 0.5,
-    router: str = "attention",
-    preset: Literal["paper", "practical"] = "paper",
     animate: bool = False,
 ) -> None:
     """Draw which patches of an image each routed block processes.
 
     Args:
         image: an image file; it is scaled and cropped by timm's evaluation transform.
+        checkpoint: the weights.
+        routing: how the model is routed.
         model: a timm model name.
-        weights: its checkpoint (.safetensors or .pth); random weights without.
         out: file to write, .png, or .gif for an animation over capacity.
         capacity: of a still picture; an animation goes from 0.9 to 0.1.
-        router: as the model was trained.
-        preset: as the model was trained.
         animate: animate a .png, too.
     """
     from amod.use.show import show as draw
 
-    print(draw(image, model, weights, out, capacity, router, preset, animate))
+    weights, settings = file_of(checkpoint, model), checkpoint.settings
+    print(draw(image, model, weights, out, capacity, routing, animate, **settings))
 
 
 def export(
     model: str,
     out: str,
+    checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
+    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
     *,
-    weights: str | None = None,
     capacity: float = 0.5,
-    router: str = "attention",
-    preset: Literal["paper", "practical"] = "paper",
 ) -> None:
     """Write a routed model as ONNX.
 
     Args:
         model: a timm model name.
         out: the .onnx file.
-        weights: its checkpoint; random weights without.
+        checkpoint: the weights.
+        routing: how the model is routed.
         capacity: share of tokens in routed blocks.
-        router: as the model was trained.
-        preset: as the model was trained.
     """
     from amod.use.export import export_onnx
-    from amod.use.weights import routed_model
 
-    network = routed_model(model, weights, capacity, router, preset)
+    weights, settings = file_of(checkpoint, model), checkpoint.settings
+    network = routed_model(model, weights, capacity, routing, **settings)
     try:
         print(export_onnx(network, out))
     except (ValueError, ImportError) as error:
         raise UserError(str(error)) from error
 
 
-def data_check(directory: str) -> None:
-    """Verify a folder of class folders: counts, unreadable files, fingerprint.
+def convert(
+    model: str,
+    out: str,
+    checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
+    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
+    *,
+    capacity: float = 0.5,
+) -> None:
+    """Write a converted model: weights, config.json and a card, as the Hugging Face hub has them.
+
+    Args:
+        model: a timm model name.
+        out: folder to write; `amod.use.hub.from_pretrained` reads it.
+        checkpoint: the weights, dense or routed.
+        routing: how the model is routed.
+        capacity: share of tokens in routed blocks.
+    """
+    from amod.use.hub import save_pretrained
+
+    weights, settings = file_of(checkpoint, model), checkpoint.settings
+    if weights is None:
+        raise UserError("nothing to convert: give --weights FILE or --pretrained")
+    if (Path(out) / "config.json").exists():
+        raise UserError(f"{out} holds a model already: give another folder")
+    network = routed_model(model, weights, capacity, routing, **settings)
+    save_pretrained(network, out, names_in(weights))
+    print(f"{model}, {100 * capacity:g} % of the tokens in routed blocks, in {out}")
+
+
+def data_check(directory: str, *, class_map: str | None = None) -> None:
+    """Verify class folders: counts, order of the classes, unreadable files, fingerprint.
 
     Args:
         directory: holds class folders, or train/, val/, test/ with class folders in each.
+        class_map: file that numbers the classes: a name a line, or JSON from name to number.
     """
-    print(check(directory))
+    print(check(directory, read_class_map(class_map) if class_map else None))
 
 
 PAPER = replace(
@@ -132,6 +167,7 @@ PAPER = replace(
         "evaluate": evaluate.command,
         "show": show,
         "export": export,
+        "convert": convert,
         "bench": bench.command,
         "data check": data_check,
     },

@@ -1,6 +1,6 @@
 """Top-1 and top-5 accuracy of a model on one pass over a set, by one process or several."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -8,12 +8,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from repro_shared.datasets.views import readable
-from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import isolated_rng
 
 
 def top_accuracy(
-    model: nn.Module, loader: Iterable[Any], progress: Progress | None = None, world: int = 1
+    model: nn.Module,
+    loader: Iterable[Any],
+    tell: Callable[..., None] | None = None,
+    world: int = 1,
 ) -> tuple[float, float, int]:
     """Top-1 and top-5 accuracy in percent, and the number of pictures.
 
@@ -25,7 +27,7 @@ def top_accuracy(
         model: gives logits (B, classes); with at most five classes the second value is 100.
         loader: images (B, 3, H, W) and targets (B,), once each and at least one batch in all, see
             `repro_shared.datasets.views.batches`.
-        progress: told of every batch.
+        tell: called after every batch, as `Progress.update` is: `tell(batches, top1=percent)`.
         world: processes that each hold a part of the set; what is returned is of all parts.
     """
     training, device = model.training, next(model.parameters()).device
@@ -34,8 +36,8 @@ def top_accuracy(
     with torch.inference_mode(), isolated_rng(0):
         for step, (images, targets) in enumerate(readable(loader), start=1):
             counts += _hits(model(images.to(device)), targets.to(device))
-            if progress is not None:
-                progress.update(step, top1=100 * float(counts[0] / counts[2]))
+            if tell is not None:
+                tell(step, top1=100 * float(counts[0] / counts[2]))
     model.train(training)
     if world > 1:
         dist.all_reduce(counts)

@@ -1,7 +1,7 @@
 """Weights in files: tensors only, never another pickle, and only where all of them fit."""
 
 import os
-from argparse import Namespace
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, sha256_file
 
 _BELOW = ("state_dict", "model")  # where torch files keep a state_dict, if not bare
+_AVERAGED = ("state_dict_ema", "model_ema")  # where timm's and DeiT's scripts keep averaged weights
 _WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # torch.compile around or inside DDP
 _NAMED = 3  # tensors that an error names; it only counts the others
 
 
-def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_weights(path: str | os.PathLike[str], averaged: bool = False) -> dict[str, Tensor]:
     """A state_dict from safetensors or a torch file (bare, or below `state_dict` or `model`).
 
+    Only tensors are made; what else a checkpoint holds is passed over, and none of it is run.
+
+    Args:
+        path: the file.
+        averaged: the averaged weights (EMA) that a training script has kept beside the last ones.
+
     Raises:
-        UserError: no such file, a damaged one, or one that holds more than tensors.
+        UserError: no such file, a damaged one, or one that holds more than tensors; no averaged
+            weights in it.
     """
     file = Path(path)
     if not file.is_file():
@@ -33,14 +41,17 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
             content = load_file(file)
         else:
-            # timm's training script keeps its arguments beside the weights.
-            with torch.serialization.safe_globals([Namespace]):
+            with torch.serialization.safe_globals(_left_out(file)):
                 content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # every loader has its own way of refusing a file
         raise UserError(
             f"{path} is damaged or holds more than tensors, which is not loaded because it could "
             f"run code ({type(error).__name__}); save the bare state_dict where you trust the file"
         ) from error
+    if averaged:
+        if not isinstance(content, dict) or not any(name in content for name in _AVERAGED):
+            raise UserError(f"{path} holds no averaged weights ({' or '.join(_AVERAGED)})")
+        content = next(content[name] for name in _AVERAGED if name in content)
     for name in _BELOW:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -49,6 +60,31 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path} holds no state_dict of tensors")
     return {_unwrapped(name): value for name, value in content.items()}
+
+
+class _LeftOut:
+    """Stands for any object that is no tensor; nothing of it is run or kept."""
+
+    def __new__(cls, *_: Any) -> "_LeftOut":
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        """Whatever it was made from."""
+
+    def __setstate__(self, _: Any) -> None:
+        """Whatever its state was."""
+
+
+def _left_out(file: Path) -> list[Any]:
+    """What a torch file names besides tensors and plain values, each as a `_LeftOut`.
+
+    Training frameworks keep more beside the weights: timm its arguments, mmengine the history of
+    its losses. torch's own list of what may be made says what is read; the rest is left out.
+    """
+    if not zipfile.is_zipfile(file):  # torch's old form: only what its own list allows
+        return []
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    return [(_LeftOut, name) for name in names]
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:

@@ -66,6 +66,7 @@ class Variant:
         k_align: the number of tokens is a multiple of this.
         layers: keep so many blocks of the dense model instead of routing; 0 routes.
         keep: which ones.
+        every: distance of routed blocks.
     """
 
     router: str = "attention"
@@ -76,6 +77,7 @@ class Variant:
     k_align: int = 1
     layers: int = 0
     keep: Keep = "first"
+    every: int = 2
 
     @property
     def equations(self) -> tuple[Callable[..., Any], ...]:
@@ -106,6 +108,7 @@ class Variant:
         parts += ["class token always in"] if self.protect_prefix else []
         parts += [f"a multiple of {self.k_align} tokens"] if self.k_align > 1 else []
         parts += [f"from block {self.first} on"] if self.first > 1 else []
+        parts += [f"every {self.every} blocks"] if self.every != 2 else []
         return ", ".join(parts)
 
     @property
@@ -118,7 +121,14 @@ class Variant:
         if self.layers:
             return dense_macs(replace(shape, depth=self.layers), head=head)
         linear = routers.LinearRouter in self.equations
-        return routed_macs(shape, self.capacity, first=self.first, linear_router=linear, head=head)
+        return routed_macs(
+            shape,
+            self.capacity,
+            first=self.first,
+            every=self.every,
+            linear_router=linear,
+            head=head,
+        )
 
 
 @dataclass(frozen=True)
@@ -190,45 +200,57 @@ class Given:
 
 @dataclass(frozen=True)
 class Converted(Routed):
-    """A dense model, converted and scored without training."""
+    """A dense model, converted and scored without training.
+
+    Attributes:
+        variant: what is made of it.
+        batch: pictures scored at a time; a random router's draws follow the batches.
+    """
 
     variant: Variant
+    batch: int = 250
 
 
 @dataclass(frozen=True)
-class Oracle(Converted):
+class Oracle(Routed):
     """Converted, with the tokens of largest leave-one-out importance: it knows the labels.
 
     Attributes:
+        variant: what is made of the dense model.
         pictures: the first so many of the test set.
     """
 
+    variant: Variant
     pictures: int
 
 
 @dataclass(frozen=True)
-class Importance(Converted):
+class Importance(Routed):
     """How a ranking in the dense model agrees with leave-one-out importance.
 
     Attributes:
+        variant: what is made of the dense model.
         pictures: the first so many of the test set.
     """
 
+    variant: Variant
     pictures: int
 
 
 @dataclass(frozen=True)
-class Finetuned(Converted, Trained):
+class Finetuned(Routed, Trained):
     """A dense model, converted and trained on.
 
     Attributes:
+        variant: what is made of the dense model.
         schedule: of the training.
         view: how training sees its pictures.
         pictures: leave-one-out importance on the first so many test pictures afterwards; 0: none.
         evaluations: how often accuracy is measured on the way, for a curve; 0: at the end only.
-        keep: leave the trained weights in the run's folder.
+        keep: leave the trained weights in the run's folder, and those of the best evaluation.
     """
 
+    variant: Variant
     schedule: Schedule
     view: View = NEAR
     pictures: int = 0

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from amod.use.classes import read_class_map
 from amod.use.data import canvases
 from repro_shared.datasets.class_folders import ClassFolder, check_same_classes
 from repro_shared.datasets.scenes import SceneConfig
-from repro_shared.datasets.views import Arrays, Source
+from repro_shared.datasets.views import Arrays
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.rng import derive_seed
@@ -26,7 +27,7 @@ class Pictures:
     """What training and scoring read; without training pictures only scoring is done."""
 
     train: Any
-    test: Source
+    test: Any
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -155,14 +156,16 @@ class ImageFolders:
         name: what they are, in records.
         folder: below `--data`; empty where that is the folder itself.
         scored: the folder that is scored.
-        trains: whether `train/` is needed too.
+        train: the folder that is trained on; empty where nothing is trained.
+        class_map: file that numbers the classes, see `amod.use.classes`.
         known: see `NamedSet`.
     """
 
     name: str
     folder: str = ""
-    scored: Split = "test"
-    trains: bool = True
+    scored: str = "test"
+    train: str = "train"
+    class_map: str = ""
     known: tuple[str, ...] | None = None
 
     @property
@@ -182,25 +185,27 @@ class ImageFolders:
 
     def missing(self, folder: Path | None) -> list[str]:
         """The folders that are not there."""
-        parts = ("train", self.scored) if self.trains else (self.scored,)
+        parts = tuple(filter(None, (self.train, self.scored)))
         return _missing(folder, tuple(str(Path(self.folder, part)) for part in parts), self.name)
 
     def open(self, folder: Path | None) -> Pictures:
         """List them; UserError for folders that hold other classes."""
         root = (folder or Path()) / self.folder
-        test = ClassFolder(root, self.scored)
-        if not self.trains:
+        class_map = read_class_map(self.class_map) if self.class_map else None
+        test = ClassFolder(root, self.scored, class_map)
+        if not self.train:
             return Pictures(None, test)
-        train = ClassFolder(root, "train")
+        train = ClassFolder(root, self.train, class_map)
         check_same_classes(train, test)
         return Pictures(train, test)
 
 
 @dataclass
 class Weights:
-    """A file of weights, or None for random ones."""
+    """A file of weights, or None for random ones; of a file perhaps the averaged ones (EMA)."""
 
     path: Path | None
+    averaged: bool = False
 
     @cached_property
     def fingerprint(self) -> str:

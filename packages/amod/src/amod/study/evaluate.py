@@ -6,43 +6,47 @@ beside what is measured.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
 
-from torch import nn
-from torch.utils.data import DataLoader
+import tyro
 
-from amod.method.model import PRESETS, convert, set_capacity
+from amod.method.model import set_capacity
+from amod.study import stages
+from amod.study.configs import Converted, Given, Variant
+from amod.study.data import Pictures, RandomWeights, Weights
 from amod.study.flop_table import reported
 from amod.study.paper_tables import TIMM
+from amod.use.classes import names_in, read_class_map
+from amod.use.options import PAPER_ROUTING, RANDOM, Checkpoint, RoutingSettings
 from amod.use.views import eval_transform
-from amod.use.weights import check_preset, create_model, load_weights
+from amod.use.weights import create_model, file_of
 from repro_shared.datasets.class_folders import ClassFolder
-from repro_shared.datasets.views import Seeded, batches
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.metrics.classification import top_accuracy
-from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
-from repro_shared.runtime.progress import Progress
-from repro_shared.runtime.rng import isolated_rng
+from repro_shared.runtime.progress import say
+from repro_shared.study.paper import Arm, Context, Start
 
 CAPACITIES = (0.5, 0.125)
 TABLE3 = {name: printed for printed, name in TIMM.items()}
+Flat = tyro.conf.OmitArgPrefixes
 
 
 def command(
+    checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
+    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
     *,
     model: str = "deit_small_patch16_224",
     data: str = "",
-    weights: str | None = None,
     capacity: tuple[float, ...] = CAPACITIES,
-    router: str = "attention",
-    preset: Literal["paper", "practical"] = "paper",
+    class_map: str | None = None,
+    ema: bool = False,
     batch_size: int = 64,
     workers: int = 2,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -50,19 +54,26 @@ def command(
     """Accuracy of a checkpoint, dense and right after conversion, beside the paper's table 3.
 
     Args:
+        checkpoint: the weights.
+        routing: how the routed rows are routed.
         model: a timm model name; a tag (.fb_in1k) chooses how images are normalised.
         data: folder of class folders, such as ImageNet's val.
-        weights: the checkpoint, dense or routed (.safetensors or .pth); random weights without.
         capacity: capacities of the routed rows.
-        router: attention, linear, linear-sigmoid, linear-unit, random or l2norm.
-        preset: paper, or practical (class token protected, first blocks dense).
+        class_map: file that says which output of the model each class folder is: a name a line in
+            order, or JSON from name to number; then scored among these classes only (ImageNet-A,
+            -R). Without it as stored with the weights, or in natural order.
+        ema: score the averaged weights that a training script of timm's or DeiT's has kept.
         batch_size: images a step.
         workers: loading processes.
         device: cpu or cuda.
     """
     if not data:
         raise UserError("no data: give a folder of class folders with --data DIR")
-    made = evaluate(model, weights, data, capacity, router, preset, batch_size, device, workers)
+    made = evaluate(
+        model, file_of(checkpoint, model), data, capacity, routing,
+        class_map=class_map, ema=ema, batch_size=batch_size, device=device, workers=workers,
+        model_kwargs=checkpoint.settings,
+    )  # fmt: skip
     print(made.to_terminal())
 
 
@@ -71,16 +82,19 @@ def evaluate(
     weights: str | None,
     data: str,
     capacities: Sequence[float] = CAPACITIES,
-    router: str = "attention",
-    preset: str = "paper",
+    routing: RoutingSettings = PAPER_ROUTING,
+    *,
+    class_map: str | None = None,
+    ema: bool = False,
     batch_size: int = 64,
     device: str = "cpu",
     workers: int = 2,
-    model_kwargs: Mapping[str, int] | None = None,
+    model_kwargs: dict[str, int] | None = None,
 ) -> Table:
     """Top-1 and top-5 accuracy, dense and routed, with timm's evaluation transform.
 
-    Arguments as of `command`; `model_kwargs` are settings for `timm.create_model`.
+    Every row is the stage `converted` of the studies. Arguments as of `command`; `weights` is a
+    file, `model_kwargs` are settings for `timm.create_model`.
 
     Returns:
         The table `evaluate`: dense, then one row a capacity, in percent.
@@ -89,24 +103,35 @@ def evaluate(
         UserError: what is wrong with model, weights, data, device or settings.
     """
     check_device(device)
-    check_preset(preset)
-    if batch_size < 1 or workers < 0:
-        raise UserError(f"batch_size {batch_size} must be at least 1, workers {workers} at least 0")
-    folder = ClassFolder(data)
-    dense = create_model(model, len(folder.classes), **(model_kwargs or {}))
-    try:
-        routed = _routed(dense, weights, capacities, router, PRESETS[preset])
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    transform, config = eval_transform(dense)
-    loader = batches(folder, Seeded(transform), batch_size, workers)
-    rows = [_row("dense", dense.to(device), loader)]
-    routed.to(device)
-    arm = "A-MoD" if router == "attention" else router
-    for capacity in capacities:
-        set_capacity(routed, capacity)
-        rows.append(_row(f"{arm} {100 * capacity:g} %", routed, loader))
+    require(batch_size >= 1, "--batch-size", "at least 1", batch_size)
+    require(workers >= 0, "--workers", "0 or more", workers)
+    require(weights is not None or not ema, "--ema", "given with --weights", ema)
+    arguments, settings = routing.resolved(), model_kwargs or {}
+    folder, origin = _pictures(data, class_map, weights)
+    variants = [Variant(capacity=capacity, **arguments) for capacity in capacities]
+    depth, config = _tried(model, variants, settings)
+    say(folder.counts())
+    say(f"classes, {origin}: {folder.order()}")
+    given = Given(model, 0 if weights else len(folder.classes), tuple(settings.items()))
+    start = Arm("given", given, stages.given, data=RandomWeights())
+    named = "A-MoD" if routing.router == "attention" else routing.router
+    cells: list[tuple[Cell, ...]] = []
+    with TemporaryDirectory() as made:
+        ctx = Context(
+            data=Weights(Path(weights) if weights else None, ema), seed=0, device=device,
+            folder=Path(made), key="", label="given", workers=workers,
+        )  # fmt: skip
+        stages.given(given, ctx)
+        ctx = dataclasses.replace(
+            ctx, data=Pictures(None, folder), starts=(Start(start, Path(made)),)
+        )
+        for variant in (Variant(layers=depth), *variants):
+            name = "dense" if variant.layers else f"{named} {100 * variant.capacity:g} %"
+            scored = dataclasses.replace(ctx, label=name)
+            found = stages.converted(Converted(variant, batch_size), scored).metrics
+            cells.append((name, found["accuracy"], found["top5"], int(found["pictures"])))
     height, width = config["input_size"][1:]
+    averaged = "averaged weights (EMA) of " if ema else ""
     table = Table(
         "evaluate",
         f"{model}: accuracy dense and right after conversion, no training",
@@ -116,18 +141,19 @@ def evaluate(
             Column("top-5", "percent", 2),
             Column("images"),
         ),
-        tuple(rows),
+        tuple(cells),
         (
-            f"{len(folder.classes)} classes; timm's evaluation transform: {height} x {width} "
-            f"pixels, crop {config['crop_pct']:g}, {config['interpolation']}; float32 on {device}; "
-            f"preset {preset}.",
-            f"Weights: {Path(weights).name}, sha256 {sha256_file(weights)}."
+            f"{len(folder.classes)} classes, {origin}: {folder.order()}.",
+            f"timm's evaluation transform: {height} x {width} pixels, crop "
+            f"{config['crop_pct']:g}, {config['interpolation']}; float32 on {device}; "
+            f"preset {routing.preset}.",
+            f"Weights: {averaged}{Path(weights).name}, sha256 {sha256_file(weights)}."
             if weights
             else "Random weights.",
         ),
     )
-    is_table3 = model.partition(".")[0] in TABLE3 and len(folder.classes) == 1000
-    if is_table3 and not model_kwargs and router == "attention" and preset == "paper":
+    is_table3 = model.partition(".")[0] in TABLE3 and folder.numbers == tuple(range(1000))
+    if is_table3 and not settings and routing == PAPER_ROUTING:
         return beside_table3(table, model.partition(".")[0], capacities)
     return table
 
@@ -161,24 +187,39 @@ def beside_table3(table: Table, model: str, capacities: Sequence[float]) -> Tabl
     )
 
 
-def _routed(
-    dense: Any,
-    weights: str | None,
-    capacities: Sequence[float],
-    router: str,
-    settings: dict[str, Any],
-) -> Any:
-    """A routed twin of the dense model, both with the weights; ValueError as `convert`."""
-    with isolated_rng(0):  # a learned router begins at random
-        routed = convert(copy.deepcopy(dense), router=router, **settings)
-    for capacity in capacities:  # refused before hours of evaluation, not after
-        set_capacity(routed, capacity)
-    if weights is not None:
-        load_weights(routed, weights)
-        dense.load_state_dict(routed.state_dict(), strict=False)  # all but a router's weights
-    return routed
+def _pictures(data: str, class_map: str | None, weights: str | None) -> tuple[ClassFolder, str]:
+    """The class folders, and in words what numbers them.
+
+    Raises:
+        UserError: as `ClassFolder` and `read_class_map`; folders of other names than the classes
+            that are stored with the weights.
+    """
+    if class_map is not None:
+        return ClassFolder(data, class_map=read_class_map(class_map)), f"as {class_map} has them"
+    names = names_in(weights)
+    if not names:
+        return ClassFolder(data), "in the natural order of their names"
+    try:
+        known = {name: number for number, name in enumerate(names)}
+        return ClassFolder(data, class_map=known), "as stored with the weights"
+    except UserError as error:
+        problem = str(error).replace("the class map lacks", "the weights were not trained on")
+        raise UserError(f"{problem}; say which classes the folders are with --class-map") from None
 
 
-def _row(name: str, model: nn.Module, loader: DataLoader[Any]) -> tuple[Cell, ...]:
-    with Progress(len(loader), f"{name}, batches") as progress:
-        return name, *top_accuracy(model, loader, progress)
+def _tried(
+    model: str, variants: Sequence[Variant], settings: dict[str, int]
+) -> tuple[int, dict[str, Any]]:
+    """Depth of the model and how timm views its pictures.
+
+    UserError for variants that cannot be: before hours of evaluation, not after.
+    """
+    network = create_model(model, **settings)
+    depth, config = len(network.blocks), eval_transform(network)[1]
+    stages.build(variants[0], network, 0)
+    for variant in variants:
+        try:
+            set_capacity(network, variant.capacity)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    return depth, config

@@ -15,45 +15,54 @@ from typing import Annotated, Any, Literal
 import torch.distributed as dist
 import tyro
 
-from amod.method.model import PRESETS
+from amod.rivals.baselines import Keep
 from amod.study import stages
 from amod.study.configs import Crops, Finetuned, Given, Transferred, Variant
-from amod.study.data import ImageFolders, RandomWeights, WeightsFile
+from amod.study.data import ImageFolders, Pictures, RandomWeights, WeightsFile
 from amod.study.paper_tables import FINETUNE, TRANSFER
-from amod.study.stages import MODEL, with_weights
+from amod.study.stages import BEST, MODEL, with_weights
+from amod.use.classes import names_in
+from amod.use.options import PAPER_ROUTING, RANDOM, Checkpoint, RoutingSettings
 from amod.use.schedule import Schedule, mixing
-from amod.use.weights import check_preset, classes_in, create_model
+from amod.use.weights import classes_in, create_model, file_of
+from repro_shared.datasets.class_folders import SCORED, TRAIN, check_readable, find_split
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.cli import Command
 from repro_shared.runtime.distributed import from_first, processes
 from repro_shared.runtime.errors import UserError
-from repro_shared.study.alone import run_alone
+from repro_shared.runtime.progress import say
+from repro_shared.study.alone import RUN, run_alone
 from repro_shared.study.paper import Arm, Context, Outcome, Paper, Stage, Study
 from repro_shared.study.session import Session
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
-Preset = Literal["paper", "practical"]
-HALF, CROPS = Variant(capacity=0.5), Crops()
+CROPS = Crops()
+FROM_SCRATCH = 1e-4  # AdamW's rate below which random weights hardly move
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a training takes place: nothing here decides its result but the seed.
+    """Where a training takes place: nothing here decides its result but the classes and the seed.
 
     Attributes:
-        data: folder with train/ and val/ (or test/), class folders in each.
-        weights: checkpoint of the dense or routed model; random weights without.
-        out: output folder: model.safetensors and the records; a killed run resumes.
+        data: folder with train/ and val/ (or valid/, test/), class folders in each.
+        out: output folder: model.safetensors of the last step, best.safetensors of the evaluation
+            that scored best on the same pictures, and the records; a killed run resumes.
+        class_map: file that numbers the class folders: a name a line in order, or JSON from name to
+            number; without it they are numbered in natural order.
+        check_images: every picture is read once before a new training, so that none stops it
+            later; with `--no-check-images` none is.
         seed: of data order, views and new weights.
         workers: loading processes.
         device: cpu or cuda.
     """
 
     data: str = ""
-    weights: str | None = None
     out: str = "runs/amod-train"
+    class_map: str | None = None
+    check_images: bool = True
     seed: int = 0
     workers: int = 0
     device: Device = "cpu"
@@ -63,8 +72,21 @@ class Place:
         check_device(self.device)
         if not self.data:
             raise UserError("no data: give a folder with train/ and val/ with --data DIR")
+        if not Path(self.data).is_dir():
+            raise UserError(f"--data {self.data}: no such folder")
         require(self.workers >= 0, "--workers", "0 or more", self.workers)
         require(self.seed >= 0, "--seed", "0 or more", self.seed)
+
+    def source(self) -> ImageFolders:
+        """The user's pictures; UserError where a split is nowhere."""
+        train, scored = find_split(self.data, TRAIN), find_split(self.data, SCORED)
+        for found, names in ((train, TRAIN), (scored, SCORED)):
+            if not found:
+                wanted = " or ".join(f"{name}/" for name in names)
+                raise UserError(f"{self.data} has no {wanted} with class folders in it")
+        return ImageFolders(
+            "own pictures", scored=scored, train=train, class_map=self.class_map or ""
+        )
 
 
 def verb(
@@ -74,35 +96,40 @@ def verb(
 
     def command(
         place: Annotated[Place, Flat] = Place(),
-        variant: Annotated[Variant, Flat] = HALF,
+        checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
+        routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
         schedule: Annotated[Schedule, Flat] = usual,
         view: Annotated[Crops, Flat] = CROPS,
         *,
         model: str = "deit_small_patch16_224",
-        preset: Preset = "paper",
+        capacity: float = 0.5,
+        layers: int = 0,
+        keep: Keep = "first",
         evaluations: int = 10,
     ) -> None:
         place.check()
-        check_preset(preset)
-        if evaluations < 1:
-            raise UserError(f"--evaluations must be at least 1, got {evaluations}")
-        variant = replace(variant, **PRESETS[preset])
-        if variant.layers:
-            variant = Variant(layers=variant.layers, keep=variant.keep)
+        require(evaluations >= 1, "--evaluations", "at least 1", evaluations)
+        if layers:
+            variant = Variant(layers=layers, keep=keep)
+        else:
+            variant = Variant(capacity=capacity, **routing.resolved())
         schedule = one_length(schedule, usual)
         config = kind(variant, schedule, view, evaluations=evaluations, keep=True)
-        run(paper, Arm(name, config, stage), place, model)
+        run(paper, Arm(name, config, stage), place, model, checkpoint)
 
     command.__doc__ = f"""{does}
 
     Args:
         place: where.
-        variant: what is made of the model; capacity 1 trains it densely.
+        checkpoint: what it begins with.
+        routing: how the model is routed.
         schedule: how long and how.
         view: how training sees its pictures.
         model: a timm model name, e.g. deit_small_patch16_224.
-        preset: practical sets --first, --protect-prefix and --k-align.
-        evaluations: how often accuracy is measured.
+        capacity: share of the tokens that a routed block processes; 1 trains the dense model.
+        layers: keep so many blocks of the dense model instead of routing it; 0 routes.
+        keep: which ones: the first, or evenly spaced.
+        evaluations: how often accuracy is measured, at least once, at the end.
     """
     return command
 
@@ -130,21 +157,25 @@ def one_length(schedule: Schedule, usual: Schedule) -> Schedule:
     return replace(schedule, epochs=0.0)
 
 
-def run(paper: Paper, arm: Arm, place: Place, model: str) -> None:
+def run(paper: Paper, arm: Arm, place: Place, model: str, checkpoint: Checkpoint) -> None:
     """Run the arm from the user's weights, and put what it leaves where the user wants it."""
-    folder, out = Path(place.data), Path(place.out)
-    source = ImageFolders("own pictures", scored="val" if (folder / "val").is_dir() else "test")
-    classes = len(source.open(folder).classes)
-    check_start(arm.config, model, place.weights, classes)
-    start = Arm("given", Given(model, 0 if place.weights else classes), stages.given)
-    if place.weights:
-        start = replace(start, data=WeightsFile(model, place.weights), seed=0)
+    folder, out, source = Path(place.data), Path(place.out), place.source()
+    weights, pictures = file_of(checkpoint, model), source.open(folder)
+    classes = len(pictures.classes)
+    check_classes(arm.config, pictures, weights)
+    check_start(arm.config, model, weights, classes, checkpoint.settings)
+    settings = tuple(checkpoint.settings.items())
+    start = Arm("given", Given(model, 0 if weights else classes, settings), stages.given)
+    if weights:
+        start = replace(start, data=WeightsFile(model, weights), seed=0)
     else:
         start = replace(start, data=RandomWeights())
     arm = replace(arm, starts_from=(start,))
     study = Study("own", "paper", source, (start, arm), (place.seed,))
-    session = Session(paper, study, out, folder, place.device, place.workers)
-    made = together(session, place.seed)
+    session = Session(paper, study, out, folder, place.device, place.workers, {source: pictures})
+    if processes(place.device)[0] == 0:
+        tell(arm.config, pictures, weights)
+    made = together(session, place.seed, place.check_images)
     if made is not None:
         record, work = made
         _publish(work, out)
@@ -155,9 +186,43 @@ def run(paper: Paper, arm: Arm, place: Place, model: str) -> None:
         dist.destroy_process_group()
 
 
-def check_start(config: Finetuned, model: str, weights: str | None, classes: int) -> None:
+def tell(config: Finetuned, pictures: Pictures, weights: str | None) -> None:
+    """Say what was found, and what to expect of random weights."""
+    for part in (pictures.train, pictures.test):
+        say(part.counts())
+    say(f"classes: {pictures.test.order()}")
+    if weights is None:
+        schedule, hint = config.schedule, "give --weights or --pretrained"
+        if schedule.optimiser == "adamw" and schedule.learning_rate < FROM_SCRATCH:
+            rate = f"{schedule.learning_rate:g} is a rate for fine-tuning"
+            hint = f"{rate}, with which they hardly learn: {hint}, or --learning-rate 1e-3"
+        say(f"training starts from random weights; {hint}")
+
+
+def check_classes(config: Finetuned, pictures: Pictures, weights: str | None) -> None:
+    """UserError unless the classes are numbered as training, and a classifier kept, needs them."""
+    classes, numbers, known = pictures.classes, pictures.test.numbers, names_in(weights)
+    if numbers != tuple(range(len(classes))):
+        raise UserError(
+            f"training needs a class map without gaps, 0 to {len(classes) - 1}; this one numbers "
+            f"{len(classes)} classes to {numbers[-1]}"
+        )
+    keeps = not isinstance(config, Transferred)
+    if keeps and known and len(known) == len(classes) and known != classes:
+        here = next(
+            i for i, names in enumerate(zip(known, classes, strict=True)) if len({*names}) > 1
+        )
+        raise UserError(
+            f"{weights} was trained on other classes: number {here} is {known[here]} there and "
+            f"{classes[here]} here; give --class-map, or a new classifier with `amod transfer`"
+        )
+
+
+def check_start(
+    config: Finetuned, model: str, weights: str | None, classes: int, settings: dict[str, int]
+) -> None:
     """UserError for what would be refused once training begins, before anything is written."""
-    network = create_model(model, classes_in(weights) if weights else classes)
+    network = create_model(model, classes_in(weights) if weights else classes, **settings)
     if weights:
         with_weights(config.variant, network, weights, 0)
     else:
@@ -169,15 +234,25 @@ def check_start(config: Finetuned, model: str, weights: str | None, classes: int
     mixing(config.schedule, classes, world)
 
 
-def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
-    """`run_alone`; under torchrun by the first process, and the others train with it.
+def checked(session: Session, seed: int, check_images: bool) -> tuple[RunRecord, Path]:
+    """`run_alone`; before a run begins, every picture has been read once."""
+    if check_images and not (session.out / RUN).exists():
+        pictures = session.open(session.study.data)
+        check_readable([pictures.train, pictures.test], max(1, session.workers))
+    return run_alone(session, seed)
+
+
+def together(
+    session: Session, seed: int, check_images: bool = True
+) -> tuple[RunRecord, Path] | None:
+    """`checked`; under torchrun by the first process, and the others train with it.
 
     Returns:
         The record and its folder, or None in other processes than the first.
     """
     rank, world = processes(session.device)
     if world == 1:
-        return run_alone(session, seed)
+        return checked(session, seed, check_images)
     *starts, arm = session.study.arms
     if rank:
         ctx: Context | None = from_first(lambda: None, session.device)
@@ -195,7 +270,7 @@ def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
 
     session.study = replace(session.study, arms=(*starts, replace(arm, run=told)))
     try:
-        made = run_alone(session, seed)
+        made = checked(session, seed, check_images)
     finally:
         if not called:  # finished before, or refused: the others need not wait
             from_first(lambda: None, session.device)
@@ -207,7 +282,9 @@ def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
 def _publish(work: Path, out: Path) -> None:
     """Move the trained weights to the output folder; UserError if they are nowhere."""
     if (work / MODEL).is_file():
-        (work / MODEL).replace(out / MODEL)
+        for name in (BEST, MODEL):
+            if (work / name).is_file():
+                (work / name).replace(out / name)
         shutil.rmtree(out / "work", ignore_errors=True)
     elif not (out / MODEL).is_file():
         raise UserError(f"{out / MODEL} is gone: remove {out} to train again")

@@ -80,7 +80,7 @@ def _cell_arm(cell: ReportedCell) -> CellArm:
     name = " ".join(filter(None, (cell.row, cell.column, cell.dataset)))
     if cell.table == "table3":
         # As it was trained: one run, which no seed changes but the untrained linear router's.
-        only_scored = replace(data, trains=False)
+        only_scored = replace(data, train="")
         arm = Arm(name, Converted(variant), stages.converted, (start,), data=only_scored, seed=0)
     elif cell.table == "table1":
         config = Finetuned(variant, FINETUNE, Crops(), keep=True)

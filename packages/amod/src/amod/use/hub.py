@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +21,17 @@ import timm
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
-from timm.models._hub import save_config_for_hf
+from timm.models import save_for_hf
 from torch import nn
 
 from amod.method.blocks import routed_blocks
 from amod.method.model import convert
 from amod.method.routers import AttentionRouter, LinearRouter, NormRouter, RandomRouter
+from amod.use.classes import stored
 from amod.use.registry import PREFIX
 from repro_shared.runtime.errors import one_line
 from repro_shared.runtime.files import ensure_output_dir
+from repro_shared.runtime.weights import save_weights
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -49,20 +52,23 @@ model = from_pretrained("FOLDER_OR_REPOSITORY")  # in evaluation mode
 """
 
 
-def save_pretrained(model: nn.Module, folder: str | os.PathLike[str]) -> None:
+def save_pretrained(
+    model: nn.Module, folder: str | os.PathLike[str], classes: Sequence[str] = ()
+) -> None:
     """Write a routed model to a folder, made if need be; the files there are complete or not there.
 
     Args:
         model: a converted model that was made by `timm.create_model`. Drop rates, being of
             training, are not kept.
         folder: where its files go; a model card that is there already stays.
+        classes: their names, in order, to be kept with the weights.
 
     Raises:
         ValueError: not routed, not made by timm, or routed by a function of the user's.
         UserError: the folder cannot be written.
     """
     _config(model)  # before anything is written
-    _HubModel(model).save_pretrained(ensure_output_dir(folder))
+    _HubModel(model, classes).save_pretrained(ensure_output_dir(folder))
 
 
 def push_to_hub(model: nn.Module, repository: str, **options: Any) -> str:
@@ -111,14 +117,16 @@ class _HubModel(
 ):
     """Carries a routed model through huggingface_hub's mixin, which writes `module`'s weights."""
 
-    def __init__(self, module: Any) -> None:
-        self.module = module
+    def __init__(self, module: Any, classes: Sequence[str] = ()) -> None:
+        self.module, self.classes = module, classes
 
     def _save_pretrained(self, save_directory: Path) -> None:
         # The mixin has removed an old config.json by now: written last, it says that all is there.
         with TemporaryDirectory(dir=save_directory) as made:
-            super()._save_pretrained(Path(made))
-            save_config_for_hf(self.module, f"{made}/{CONFIG}", model_config=_config(self.module))
+            settings = _config(self.module)
+            save_for_hf(self.module, made, model_config=settings, safe_serialization=True)
+            if self.classes:
+                save_weights(self.module, Path(made, WEIGHTS), metadata=stored(self.classes))
             for name in (WEIGHTS, CONFIG):
                 os.replace(f"{made}/{name}", save_directory / name)
 

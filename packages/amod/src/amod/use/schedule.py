@@ -22,13 +22,13 @@ class Schedule:
         batch_size: pictures a step, over all processes.
         optimiser: adamw, or sgd with Nesterov momentum (timm's).
         learning_rate: the peak; linear warm-up, then a cosine to zero.
-        warmup: share of the steps.
-        weight_decay: not on biases and norms.
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: of all weights but biases and norms.
         momentum: of sgd.
-        clip: largest gradient norm, 0 for none.
-        label_smoothing: 0 for none.
-        mixup: as timm defines it, 0 for none.
-        cutmix: as timm defines it, 0 for none.
+        clip: gradients of a larger norm are scaled down to this one; 0 for none.
+        label_smoothing: share of the target that is spread over all classes, 0 for none.
+        mixup: alpha of mixup, as timm defines it, 0 for none.
+        cutmix: alpha of cutmix, as timm defines it, 0 for none.
         ema: decay of the averaged weights that are evaluated, 0 for none.
         amp: none, bfloat16, or float16 with gradient scaling.
         checkpointing: recompute activations in the backward pass, to save memory.
@@ -64,6 +64,8 @@ class Schedule:
             "cutmix": 0 <= self.cutmix < math.inf,
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "ema": 0 <= self.ema < 1,
+            "momentum": 0 <= self.momentum < 1,
+            "clip": 0 <= self.clip < math.inf,
         }.items():
             if not holds:
                 raise UserError(f"{name} {getattr(self, name)} is out of range")

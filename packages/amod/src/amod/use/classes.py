@@ -1,0 +1,61 @@
+"""Names and numbers of classes: in a user's class map, and stored with weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from repro_shared.runtime.errors import UserError
+
+KEY = "classes"  # in the metadata of a safetensors file: the names in order, as a JSON list
+
+
+def read_class_map(path: str | Path) -> dict[str, int]:
+    """From the name of a class folder to the number of its class, an output of the model.
+
+    Args:
+        path: a text file with a name a line, in the order of the classes (as timm's class maps); or
+            JSON: such a list; an object from name to number, which may leave numbers out, and give
+            several folders one class; or from number to name, or to `[name, ...]` (as Keras's
+            `imagenet_class_index.json`).
+
+    Raises:
+        UserError: no such file, or one of another form.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig").strip()
+        content = json.loads(text) if Path(path).suffix.lower() == ".json" else text.splitlines()
+        pairs = list(enumerate(content)) if isinstance(content, list) else list(content.items())
+        if isinstance(content, dict) and all(type(value) is int for value in content.values()):
+            pairs = [(number, name) for name, number in pairs]
+        named = [(name if isinstance(name, str) else name[0], int(of)) for of, name in pairs]
+        found = {name.strip(): number for name, number in named}
+    except OSError as error:
+        raise UserError(f"class map {path}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, AttributeError, LookupError):
+        named, found = [], {}
+    if len(found) < max(2, len(named)) or "" in found or min(found.values()) < 0:
+        wanted = "a name a line, or JSON from name to number; each name once, at least two"
+        raise UserError(f"class map {path}: give {wanted}")
+    return found
+
+
+def stored(classes: Sequence[str]) -> dict[str, str]:
+    """The metadata that keep the names of the classes with weights in safetensors."""
+    return {KEY: json.dumps(list(classes), ensure_ascii=False)}
+
+
+def names_in(path: str | Path | None) -> tuple[str, ...]:
+    """The names of the classes stored with weights, in order; () where there are none."""
+    if path is None or Path(path).suffix != ".safetensors":
+        return ()
+    try:
+        with safe_open(path, "pt") as file:
+            names = json.loads((file.metadata() or {}).get(KEY, "[]"))
+    except (OSError, SafetensorError, ValueError):  # what is wrong with it is said on reading
+        return ()
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if known and len(set(names)) == len(names) else ()

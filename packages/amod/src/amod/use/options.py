@@ -1,0 +1,85 @@
+"""Options that several commands share: how a model is routed, and what it begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from amod.method.model import PRESETS
+from amod.method.routing import Rows
+from repro_shared.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class RoutingSettings:
+    """How a model is routed, but for the capacity, on every command line that routes one.
+
+    Attributes:
+        router: attention, attention-multiplied, linear, linear-sigmoid, linear-unit, random or
+            l2norm; as the model was trained.
+        preset: paper, or practical: the class token always takes part, blocks 0 to 4 are dense, the
+            number of tokens is a multiple of 8. What is given beside it counts instead.
+        first: index of the first routed block, at least 1; without it the preset's.
+        every: distance of routed blocks, at least 2.
+        score: whose attention ranks the tokens: all tokens' (column-mean), the patches' or the
+            class token's.
+        protect_prefix: class and register tokens always take part.
+        k_align: the number of tokens is a multiple of this; without it the preset's.
+    """
+
+    router: str = "attention"
+    preset: Literal["paper", "practical"] = "paper"
+    first: int | None = None
+    every: int = 2
+    score: Rows = "column-mean"
+    protect_prefix: bool = False
+    k_align: int | None = None
+
+    def resolved(self) -> dict[str, Any]:
+        """Arguments of `amod.convert`; UserError for an unknown preset."""
+        if self.preset not in PRESETS:
+            raise UserError(f"unknown preset {self.preset!r}: choose one of {', '.join(PRESETS)}")
+        usual = {"first": 1, "protect_prefix": False, "k_align": 1} | PRESETS[self.preset]
+        return {
+            "router": self.router,
+            "first": usual["first"] if self.first is None else self.first,
+            "every": self.every,
+            "score": self.score,
+            "protect_prefix": self.protect_prefix or usual["protect_prefix"],
+            "k_align": usual["k_align"] if self.k_align is None else self.k_align,
+        }
+
+
+PAPER_ROUTING = RoutingSettings()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model begins with, on every command line that reads weights.
+
+    Attributes:
+        weights: file of the dense or routed model (.safetensors or .pth); random weights without.
+        pretrained: timm's own weights of the model, from the hub's cache on this machine; nothing
+            is downloaded.
+        img_size: side of the pictures in pixels, if not the model's usual one; position embeddings
+            of other sizes are resized.
+    """
+
+    weights: str | None = None
+    pretrained: bool = False
+    img_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be; UserError."""
+        if self.img_size is not None and self.img_size < 1:
+            raise UserError(f"--img-size must be at least 1, got {self.img_size}")
+        if self.pretrained and self.weights:
+            raise UserError("--weights and --pretrained are two origins of the weights: give one")
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """Further settings for `timm.create_model`."""
+        return {} if self.img_size is None else {"img_size": self.img_size}
+
+
+RANDOM = Checkpoint()
