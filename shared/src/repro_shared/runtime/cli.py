@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from repro_shared.runtime.errors import UserError, exit_code
+from repro_shared.runtime.output import results_only
 
 Command = Callable[..., int | None]
 
@@ -29,8 +30,10 @@ def run(
     """Run the command that `argv` (this process's by default) names; returns its exit code.
 
     Names may be two words ("data check"). Every `UserError` is one line on stderr and code 2.
+    What other packages than the commands' print goes to a log, see `output`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    own = {"repro_shared", *(command.__module__.partition(".")[0] for command in commands.values())}
 
     def dispatch() -> int | None:
         first, rest = " ".join(arguments[:1]), arguments[1:]
@@ -47,7 +50,10 @@ def run(
         if name is None:
             raise UserError(_unknown_command(prog, commands, first))
         bound = _parse(commands[name], f"{prog} {name}", arguments[len(name.split()) :])
-        return 0 if bound is None else bound()
+        if bound is None:
+            return 0
+        with results_only(own):
+            return bound()
 
     return exit_code(dispatch)
 

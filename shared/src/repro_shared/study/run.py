@@ -12,6 +12,7 @@ from repro_shared.evidence.provenance import provenance
 from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.files import atomic_write_json
+from repro_shared.runtime.output import keep_log
 from repro_shared.runtime.progress import say
 from repro_shared.study.identity import name_of
 from repro_shared.study.keys import seed_of
@@ -60,6 +61,7 @@ def run_missing(
         say(f"{len(ready)} of {len(todo)} runs have all that they need; see --plan")
     problems = list[str]()
     with session.records.locked() as records:
+        keep_log(session.out)
         session.read()
         before = len(session.known)
         facts = _prepared(session, again)
