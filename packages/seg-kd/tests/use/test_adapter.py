@@ -27,18 +27,6 @@ def test_paper_models_have_the_zoo_s_parameter_counts(name: str, millions: float
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-def test_captured_feature_is_the_head_s_own() -> None:
-    model = adapter.build_model(model_config(SMALL, 5, (64, 64))).eval()
-    stages = model.extract_feat(torch.randn(2, 3, 64, 64))
-    with adapter.captured_feature(model.decode_head) as features:
-        logits = model.decode_head(stages)
-    expected = model.decode_head._forward_feature(stages)
-    torch.testing.assert_close(features[0], expected)
-    torch.testing.assert_close(logits, model.decode_head.conv_seg(expected))
-    assert features[0].shape == (2, adapter.feature_channels(model, "pre-classifier"), 8, 8)
-    assert not model.decode_head.dropout._forward_pre_hooks
-
-
 @pytest.mark.parametrize(("stride", "size"), [(8, 8), (4, 16)])
 def test_output_stride(stride: int, size: int) -> None:
     model = adapter.build_model(

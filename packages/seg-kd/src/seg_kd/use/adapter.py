@@ -2,9 +2,8 @@
 
 mmseg takes seconds to import, so `framework()` does it on first use, after arguments and data have
 been checked. Facts worked around here: `onedl-mmsegmentation` shares its import name with
-mmsegmentation; `Config` inheritance by package name needs pkg_resources, which current setuptools
-dropped, so configs are given as files; SyncBN, which needs DDP, is reverted; pretrained weights
-named in a config would be downloaded, so they are removed.
+mmsegmentation; SyncBN, which needs DDP, is reverted; weights named in a config are read as tensors
+only, and never downloaded.
 """
 
 from __future__ import annotations
@@ -13,19 +12,20 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
-from seg_kd.use.data import View
+from repro_shared.runtime.weights import read_weights
+from seg_kd.use.data import View, as_results
 
 
 def _installed(distribution: str) -> bool:
@@ -67,7 +67,15 @@ def framework() -> ModuleType:
         from mmseg.utils import register_all_modules
 
         register_all_modules(init_default_scope=True)
+    from mmengine.runner import CheckpointLoader
+
+    # What init_cfg names is read like any other file of weights.
+    CheckpointLoader.register_scheme("", _local_checkpoint, force=True)
     return mmseg
+
+
+def _local_checkpoint(filename: str, map_location: Any = None) -> dict[str, Any]:
+    return {"state_dict": read_weights(filename)}
 
 
 def set_device(device: str) -> None:
@@ -100,9 +108,36 @@ def build_model(config: dict[str, Any]) -> Any:
     try:
         model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
         model.init_weights()
+    except UserError:
+        raise
     except Exception as error:  # the user's config decides what runs here
-        raise UserError(f"mmseg cannot build this model: {error}") from error
+        raise UserError(f"mmseg cannot build this model: {reason(error)}") from error
     return revert_sync_batchnorm(model)
+
+
+def mask_padding(model: Any) -> bool:
+    """Average every cross-entropy over labelled pixels alone; whether that changes any.
+
+    mmseg's default divides by all pixels, so that padding and unlabelled pixels shrink the loss.
+    Where classes have weights it does not.
+    """
+    from mmseg.models.losses import CrossEntropyLoss
+
+    changed = [
+        module
+        for module in model.modules()
+        if isinstance(module, CrossEntropyLoss)
+        and not (module.avg_non_ignore or module.use_mask or module.class_weight)
+    ]
+    for module in changed:
+        module.avg_non_ignore = True
+    return bool(changed)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong in mmseg or torch, short enough for a line."""
+    text = " ".join(str(error).split()) or "no reason given"
+    return f"{type(error).__name__}: {text[:300]}{'...' if len(text) > 300 else ''}"
 
 
 def checkpoint_bytes(state: dict[str, Tensor]) -> bytes:
@@ -112,47 +147,17 @@ def checkpoint_bytes(state: dict[str, Tensor]) -> bytes:
     return buffer.getvalue()
 
 
-@contextmanager
-def captured_feature(head: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the pre-classifier feature (before dropout) of an mmseg decode head's forward.
+def training_transform(
+    view: View, edges: bool = False
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """mmseg's training pipeline after loading: resize, crop, flip, distort, pack.
 
-    Every head that classifies through `BaseDecodeHead.cls_seg` passes this feature to its dropout
-    or, without one, to its 1x1 classifier; hooking there works for all of them.
+    With `edges` a map of class boundaries is made of the label map, as PIDNet's loss wants it.
     """
-    dropout, classifier = getattr(head, "dropout", None), getattr(head, "conv_seg", None)
-    target = dropout if dropout is not None else classifier
-    if target is None:
-        raise UserError(f"{type(head).__name__} has no 1x1 classifier to take a feature before")
-    features: list[Tensor] = []
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        features.append(inputs[0])
-
-    handle = target.register_forward_pre_hook(keep)
-    try:
-        yield features
-    finally:
-        handle.remove()
-
-
-def feature_channels(model: Any, layer: str) -> int:
-    """Channels of the distilled feature: `pre-classifier`, or `c4` (the head's input)."""
-    head = model.decode_head
-    return int(head.channels if layer == "pre-classifier" else _c4_channels(head))
-
-
-def _c4_channels(head: Any) -> int:
-    if not isinstance(head.in_channels, int) or not isinstance(head.in_index, int):
-        raise UserError("layer c4 needs a decode head that reads one backbone stage")
-    return head.in_channels
-
-
-def training_transform(view: View) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """mmseg's training pipeline after loading: resize, crop, flip, distort, pack."""
     framework()
-    import numpy as np
     from mmcv.transforms import Compose, RandomFlip
     from mmseg.datasets.transforms import (
+        GenerateEdge,
         PackSegInputs,
         PhotoMetricDistortion,
         RandomCrop,
@@ -165,6 +170,8 @@ def training_transform(view: View) -> Callable[[dict[str, Any]], dict[str, Any]]
     ]
     if view.photometric:
         steps.append(PhotoMetricDistortion())
+    if edges:
+        steps.append(GenerateEdge(edge_width=4))  # PIDNet's own setting
     rest = Compose([*steps, PackSegInputs()])
 
     def transform(results: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +198,24 @@ def test_transform() -> Callable[[dict[str, Any]], dict[str, Any]]:
     from mmseg.datasets.transforms import PackSegInputs
 
     return PackSegInputs()
+
+
+def training_batch(edges: bool) -> Callable[[list[tuple[Any, Any]]], Any]:
+    """Makes a batch of (image, label map) pairs of one size, as a loader gives it, unchanged."""
+    framework()
+    from mmcv.transforms import Compose
+    from mmseg.datasets.transforms import GenerateEdge, PackSegInputs
+
+    transform = Compose([*([GenerateEdge(edge_width=4)] if edges else []), PackSegInputs()])
+    return lambda samples: collate([transform(as_results(*each)) for each in samples])
+
+
+def fitted(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple[Any, Any]:
+    """An image (bilinear) and its label map (nearest) at a size (height, width)."""
+    import mmcv
+
+    wide = (size[1], size[0])
+    return mmcv.imresize(image, wide), mmcv.imresize(label, wide, interpolation="nearest")
 
 
 def collate(samples: list[dict[str, Any]]) -> Any:

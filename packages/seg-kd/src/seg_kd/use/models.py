@@ -10,6 +10,8 @@ from typing import Any
 from repro_shared.evidence.hashing import UNRECORDED
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
+from seg_kd.use.configs import read_config
+from seg_kd.use.heads import check_heads
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -157,40 +159,20 @@ def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dic
     """The `model` of a user's own mmseg config file, safe to build without a network.
 
     Raises:
-        UserError: no such file, no model in it, another number of classes.
+        UserError: no such file, no model in it, heads that do not fit, see `check_heads`.
     """
-    from mmengine.config import Config
-
-    if not Path(path).is_file():
-        raise UserError(f"no mmseg config at {path}")
-    try:
-        config = Config.fromfile(path)
-    except Exception as error:  # a config is a program, and may fail in any way
-        raise UserError(f"{path} cannot be read as an mmseg config: {error}") from error
+    config = read_config(path)
     model = config.get("model")
     if model is None or "decode_head" not in model:
         raise UserError(f"{path} has no `model` with a `decode_head`")
     model = model.to_dict()
-    head = model["decode_head"]
-    if isinstance(head, list):
-        raise UserError(f"{path}: cascaded decode heads are not supported; give a model with one")
-    if head.get("num_classes") != num_classes:
-        raise UserError(
-            f"{path} has {head.get('num_classes')} classes, the data have {num_classes}: "
-            "set model.decode_head.num_classes (and the auxiliary head's)"
-        )
-    auxiliary = model.get("auxiliary_head") or []
-    for other in auxiliary if isinstance(auxiliary, list | tuple) else [auxiliary]:
-        if other.get("num_classes") != num_classes:
-            raise UserError(
-                f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
-                f"{num_classes}"
-            )
+    check_heads(model, num_classes, path)
     _without_downloads(model)
     preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
     preprocessor["size"] = crop
     preprocessor.pop("size_divisor", None)
     model["data_preprocessor"] = preprocessor
+    model["test_cfg"] = {"mode": "whole", **(model.get("test_cfg") or {})}
     return model
 
 

@@ -1,0 +1,67 @@
+"""What the `model` of an mmseg config says of its heads, checked before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from repro_shared.runtime.errors import UserError
+
+
+def check_heads(model: dict[str, Any], num_classes: int, path: str) -> None:
+    """Refuse heads of another number of classes, and heads that ignore a class.
+
+    Raises:
+        UserError: says which, and what to set.
+    """
+    found = sorted({each["num_classes"] for each in _nodes(model["decode_head"], "num_classes")})
+    if not found:
+        raise UserError(f"{path}: model.decode_head has no num_classes: it scores no classes")
+    if found != [num_classes]:
+        raise UserError(
+            f"{path} has {' and '.join(map(str, found))} classes, the data have {num_classes}: "
+            "set model.decode_head.num_classes (and the auxiliary head's)"
+        )
+    for other in _listed(model.get("auxiliary_head")):
+        boundaries = type_name(other) == "STDCHead"  # it tells boundaries from the rest
+        if not boundaries and other.get("num_classes") != num_classes:
+            raise UserError(
+                f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
+                f"{num_classes}"
+            )
+    for setting in ("ignore_index", "ignore_label"):
+        for part in ("decode_head", "auxiliary_head"):
+            for node in _nodes(model.get(part), setting):
+                if node[setting] is not None and 0 <= node[setting] < num_classes:
+                    raise UserError(
+                        f"{path}: model.{part} ignores class {node[setting]} ({setting}), which "
+                        "would never be learned: leave it out (255 is ignored), and give the label "
+                        "value with --ignore if its pixels are unlabelled"
+                    )
+
+
+def needs_edges(model: dict[str, Any]) -> bool:
+    """Whether a head's loss reads a map of class boundaries."""
+    return any(type_name(head) == "PIDHead" for head in _listed(model["decode_head"]))
+
+
+def type_name(node: dict[str, Any]) -> str:
+    """The class that a config's node names, without scope or module."""
+    kind = node.get("type")
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+
+
+def _listed(heads: Any) -> list[dict[str, Any]]:
+    return list(heads) if isinstance(heads, list | tuple) else [heads] if heads else []
+
+
+def _nodes(tree: Any, key: str) -> Iterator[dict[str, Any]]:
+    """Every dictionary in a config's tree that has `key`."""
+    if isinstance(tree, list | tuple):
+        for child in tree:
+            yield from _nodes(child, key)
+    elif isinstance(tree, dict):
+        if key in tree:
+            yield tree
+        for child in tree.values():
+            yield from _nodes(child, key)

@@ -1,0 +1,137 @@
+"""What a segmentor gives besides its answer: one map of class scores, and the feature before it.
+
+Heads of mmseg classify in `forward`, which both training and prediction call, but return what suits
+their own loss: one map, the maps of several branches (DANet, DDRNet, PIDNet), a vector beside the
+map (EncNet), the maps of all stages (K-Net). Watching a pass leaves the losses mmseg's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repro_shared.runtime.errors import UserError
+
+
+@dataclass
+class Seen:
+    """What went through the last decode head in its last pass.
+
+    Attributes:
+        head: the head.
+        stages: the backbone's (or neck's) maps that it read.
+        output: what it returned.
+        classified: what its 1x1 classifier made, (B, K, h, w); None for a head without one.
+        feature: what that classifier read, before dropout, (B, C, h, w).
+    """
+
+    head: Any
+    stages: Any = None
+    output: Any = None
+    classified: Tensor | None = None
+    feature: Tensor | None = None
+
+    def logits(self) -> Tensor:
+        """The main map of class scores, (B, K, h, w).
+
+        Of several outputs it is the one that the head's own classifier made, else the last. One
+        score for two classes, whose sigmoid is the second's probability, becomes (0, score).
+
+        Raises:
+            UserError: the head gives no such map.
+        """
+        main = self.output
+        if isinstance(main, list | tuple):
+            own = getattr(self.head, "conv_seg", None) is not None
+            main = self.classified if own else main[-1] if main else None
+        if not isinstance(main, Tensor) or main.ndim != 4:
+            raise UserError(
+                f"{_name(self.head)} gives no map of class scores (it classifies masks, points or "
+                "depth), so it can neither teach nor be taught; `seg-kd train` does without"
+            )
+        return torch.cat([torch.zeros_like(main), main], dim=1) if main.shape[1] == 1 else main
+
+    def layer(self, name: str) -> Tensor:
+        """The distilled feature: `pre-classifier`, or `c4` (what the head reads)."""
+        if name == "c4":
+            stages = self.stages
+            found = stages if isinstance(stages, Tensor) else stages[self.head.in_index]
+        else:
+            found = self.feature
+        if not isinstance(found, Tensor) or found.ndim != 4:
+            raise _no_feature(self.head)
+        return found
+
+
+@contextmanager
+def watched(model: Any) -> Iterator[Seen]:
+    """Note what passes through the last decode head of a segmentor meanwhile."""
+    head = last_head(model)
+    seen, undropped, forward = Seen(head), list[Tensor](), head.forward
+    classifier, dropout = _classifier(head)
+
+    def passing(stages: Any, *others: Any) -> Any:
+        seen.stages, seen.output = stages, forward(stages, *others)
+        return seen.output
+
+    def dropping(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        undropped[:] = inputs[:1]
+
+    def classified(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # Other branches share the dropout: only the pass right before the classifier counts.
+        seen.feature, seen.classified = (undropped or inputs)[0], output
+
+    handles = [classifier.register_forward_hook(classified)] if classifier is not None else []
+    if classifier is not None and dropout is not None:
+        handles.append(dropout.register_forward_pre_hook(dropping))
+    head.forward = passing  # mmseg calls `forward` itself, past the hooks of modules
+    try:
+        yield seen
+    finally:
+        del head.forward
+        for handle in handles:
+            handle.remove()
+
+
+def last_head(model: Any) -> Any:
+    """The decode head that gives the answer: of a cascade the last."""
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def feature_channels(model: Any, layer: str) -> int:
+    """Channels of the distilled feature: `pre-classifier`, or `c4` (the head's input).
+
+    Raises:
+        UserError: a head without such a feature.
+    """
+    head = last_head(model)
+    if layer == "c4":
+        if not isinstance(head.in_channels, int) or not isinstance(head.in_index, int):
+            raise UserError("layer c4 needs a decode head that reads one backbone stage")
+        return head.in_channels
+    classifier, _ = _classifier(head)
+    if classifier is None:
+        raise _no_feature(head)
+    return int(classifier.in_channels)
+
+
+def _classifier(head: Any) -> tuple[Any, Any]:
+    """The 1x1 classifier and its dropout, None where there is none; K-Net's lie a level deeper."""
+    inner = getattr(head, "kernel_generate_head", head)
+    return getattr(inner, "conv_seg", None), getattr(inner, "dropout", None)
+
+
+def _no_feature(head: Any) -> UserError:
+    return UserError(
+        f"{_name(head)} has no feature map before a 1x1 classifier: use --objective logit"
+    )
+
+
+def _name(head: Any) -> str:
+    return type(head).__name__
