@@ -1,0 +1,135 @@
+"""The coverage contract: each class's minimum is met, or it is said why it cannot be.
+
+Taking turns alone can miss minima that some selection meets. Where it does, an integer program
+decides (`scipy.optimize.milp`): the cheapest set of images that meets all minima, a proof that there
+is none, or neither within the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from ofds.method.objects import Ints, Pool
+from ofds.method.selection import Choice, Settings, select
+
+Status = Literal["met", "infeasible", "undecided"]
+SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What became of the minima.
+
+    Attributes:
+        status: all are met; or no selection can meet them; or that could not be decided in time.
+        minimum: (classes,) objects asked for.
+        found: (classes,) predicted objects on the chosen images, annotated ones included.
+        reasons: a line for each thing that stands in the way.
+    """
+
+    status: Status
+    minimum: Ints
+    found: Ints
+    reasons: tuple[str, ...] = ()
+
+
+def select_covering(
+    pool: Pool,
+    costs: NDArray[np.float64],
+    amount: float,
+    minimum: Ints,
+    settings: Settings = Settings(),
+    required: Sequence[int] = (),
+    annotated: Sequence[int] = (),
+    excluded: Sequence[int] = (),
+    seconds: float = SECONDS,
+) -> tuple[list[Choice], Contract]:
+    """`select`, with at least `minimum` predicted objects of each class on its images.
+
+    Args:
+        pool, costs, amount, settings, required, annotated, excluded: as of `select`.
+        minimum: (classes,) objects of each class.
+        seconds: for the integer program.
+
+    Returns:
+        The choices and what became of the minima. Where they cannot be met, the choices are those
+        of `select`, and the contract says why. All this concerns predicted objects.
+    """
+    counts = pool.counts
+
+    def run(more: Sequence[int] = ()) -> tuple[list[Choice], Ints]:
+        whole = dict.fromkeys((*required, *more))
+        made = select(pool, costs, amount, settings, tuple(whole), annotated, excluded)
+        return made, counts[[*annotated, *(c.image for c in made)]].sum(axis=0)
+
+    choices, found = run()
+    if (found >= minimum).all():
+        return choices, Contract("met", minimum, found)
+    free = np.ones(len(pool.images), bool)
+    free[list(excluded)] = False
+    short = [
+        f"{pool.classes[c]}: {minimum[c]} wanted, {have} proposed on images that may be chosen"
+        for c, have in enumerate(counts[free].sum(axis=0))
+        if have < minimum[c]
+    ]
+    if short:
+        return choices, Contract("infeasible", minimum, found, tuple(short))
+    images, least = cheapest(counts, costs, minimum, required, annotated, excluded, seconds)
+    if images is None:
+        reason = f"the integer program did not end within {seconds:g} s"
+        return choices, Contract("undecided", minimum, found, (reason,))
+    if costs[images].sum() > amount + 1e-9:
+        if least > amount + 1e-9:
+            reason = f"the minima cost at least {least:g}, the budget is {amount:g}"
+            return choices, Contract("infeasible", minimum, found, (reason,))
+        reason = f"the minima cost {least:g} to {costs[images].sum():g}, the budget is {amount:g}"
+        return choices, Contract("undecided", minimum, found, (reason,))
+    choices, found = run(images)
+    return choices, Contract("met", minimum, found)
+
+
+def cheapest(
+    counts: Ints,
+    costs: NDArray[np.float64],
+    minimum: Ints,
+    required: Sequence[int] = (),
+    annotated: Sequence[int] = (),
+    excluded: Sequence[int] = (),
+    seconds: float = SECONDS,
+) -> tuple[list[int] | None, float]:
+    """The cheapest images that meet all minima, and a lower bound of what any such set costs.
+
+    Args:
+        counts: (images, classes) predicted objects.
+        costs: (images,).
+        minimum: (classes,).
+        required, annotated, excluded: images by place.
+        seconds: time limit.
+
+    Returns:
+        Places of images, annotated ones left out, or None if none was found in time; and the bound.
+    """
+    prices, low, high = costs.copy(), np.zeros(len(costs)), np.ones(len(costs))
+    low[[*required, *annotated]] = 1
+    high[[*excluded]] = 0
+    prices[[*annotated]] = 0
+    high = np.maximum(low, high)
+    found = milp(
+        prices,
+        integrality=np.ones(len(costs)),
+        bounds=Bounds(low, high),
+        constraints=LinearConstraint(counts.T, minimum, np.inf),
+        options={"time_limit": seconds, "mip_rel_gap": 0.0},
+    )
+    bound = found.mip_dual_bound if found.mip_dual_bound is not None else 0.0
+    if found.x is None:
+        return None, float(bound)
+    chosen = np.flatnonzero(np.round(found.x) > 0)
+    own = set(annotated)
+    return [int(image) for image in chosen if int(image) not in own], float(bound)

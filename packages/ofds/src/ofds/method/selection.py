@@ -1,0 +1,281 @@
+"""Object-focused selection: whole images, chosen for objects, every class served (arXiv 2412.10032).
+
+The paper's abstract says what: features of objects, all target classes covered, one pass before any
+training. How is ours: objects are clustered within each predicted class; classes take turns, so
+that each prefix keeps to their shares; a turn goes to the largest cluster that no chosen image
+covers, and there to an image near its centre that covers much for its cost. When all clusters of a
+class are covered and its share is not used up, its objects are clustered finer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofds.method.clustering import Clusters, kmeans
+from ofds.method.objects import Ints, Pool
+from ofds.method.quotas import Turns, quotas
+
+FINER = 1.6  # how many times more clusters when all are covered
+NEAR = 16  # objects nearest to a centre from which a representative is taken
+ITERATIONS = 25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How images are selected.
+
+    Attributes:
+        seed: of the clustering.
+        credit: a cluster with an object on a chosen image is covered, whatever it was chosen for.
+        cost_aware: among the objects nearest to a centre, the image counts that covers most for its
+            cost; else the nearest object's.
+        rarest_first: the rarest predicted class has the first turn; else the first class listed.
+        threads: for clustering; no result depends on it.
+    """
+
+    seed: int = 0
+    credit: bool = True
+    cost_aware: bool = True
+    rarest_first: bool = True
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An image that was chosen, and why.
+
+    Attributes:
+        image: its place in the pool.
+        label: the class whose turn it was, -1 for an image that was required.
+        cluster: the cluster of that class, numbered within its `level`.
+        level: how often that class had been clustered.
+        object: the object that represents the cluster, by its place in the pool; -1 for none.
+        covers: (class, cluster) that the image covers first, its own included.
+        cost: of the image.
+    """
+
+    image: int
+    label: int
+    cluster: int
+    level: int
+    object: int
+    covers: tuple[tuple[int, int], ...]
+    cost: float
+
+
+@dataclass
+class _Class:
+    """The clusters of a class as they are now."""
+
+    objects: Ints
+    level: int = 0
+    clusters: Clusters | None = None
+    covered: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    hopeless: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    order: list[Ints] = field(default_factory=list)  # objects of each cluster, nearest first
+    sizes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def select(
+    pool: Pool,
+    costs: NDArray[np.float64],
+    amount: float,
+    settings: Settings = Settings(),
+    required: Sequence[int] = (),
+    annotated: Sequence[int] = (),
+    excluded: Sequence[int] = (),
+    limit: float | None = None,
+) -> list[Choice]:
+    """Images to annotate, in order; any prefix is a selection for a smaller budget.
+
+    Args:
+        pool: with features.
+        costs: (images,) of annotating each image.
+        amount: the budget, never exceeded.
+        settings: how.
+        required: images, by place, that are chosen whatever happens; their cost is kept free.
+        annotated: images that have labels already: they cover clusters and cost nothing.
+        excluded: images that are never chosen.
+        limit: where to stop, if not at the budget: with infinity all images that have a use are put
+            in order, for who spends by true cost.
+
+    Returns:
+        Choices in order, required images where a class has use for them, or else at the end.
+
+    Raises:
+        ValueError: no features, or required images that the budget cannot pay.
+    """
+    return list(Selector(pool, costs, amount, settings, required, annotated, excluded, limit))
+
+
+class Selector:
+    """`select`, one image at a time."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        costs: NDArray[np.float64],
+        amount: float,
+        settings: Settings,
+        required: Sequence[int] = (),
+        annotated: Sequence[int] = (),
+        excluded: Sequence[int] = (),
+        limit: float | None = None,
+    ) -> None:
+        if pool.features is None:
+            raise ValueError("selection by objects needs their features")
+        self.pool, self.costs, self.settings = pool, costs, settings
+        self.left = amount if limit is None else limit
+        self.reserved = dict.fromkeys(required)
+        self.owed = float(costs[list(self.reserved)].sum())
+        if self.owed > amount + 1e-9:
+            raise ValueError(f"required images cost {self.owed:g}, the budget is {amount:g}")
+        self.done = np.zeros(len(pool.images), bool)  # chosen, annotated or excluded
+        self.done[[*annotated, *excluded]] = True
+        self.taken = np.zeros(len(pool.images), bool)  # chosen or annotated: it covers
+        self.taken[list(annotated)] = True
+        self.twins = np.zeros(int(pool.twin.max(initial=-1)) + 1, bool)
+        self.twins[pool.twin[self.taken]] = True
+        self.classes = [_Class(pool.of_class(c)) for c in range(len(pool.classes))]
+        self.by_image = np.append(np.searchsorted(pool.image, np.arange(len(pool.images))), len(pool))
+        self.number = np.full(len(pool), -1, np.int64)  # cluster of each object, within its class
+        sizes = np.array([len(each.objects) for each in self.classes])
+        rarity = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+        available = np.array([self._available(each) for each in self.classes])
+        self.quota = quotas(amount, available)
+        listed = np.arange(len(sizes))
+        self.turns = Turns(self.quota, rarity if settings.rarest_first else listed)
+
+    def __iter__(self) -> Iterator[Choice]:
+        typical = float(self.costs[self.costs > 0].mean()) if self.costs.any() else 0.0
+        while (label := self.turns.next(typical)) >= 0:
+            choice = self._serve(label)
+            if choice is None:
+                self.turns.retire(label)
+            else:
+                yield choice
+        for image in list(self.reserved):
+            if not self.done[image]:
+                yield self._choose(image, -1, -1, -1)
+
+    def _available(self, each: _Class) -> float:
+        images = np.unique(self.pool.image[each.objects])
+        return float(self.costs[images[~self.done[images]]].sum())
+
+    def _typical(self, each: _Class) -> float:
+        images = np.unique(self.pool.image[each.objects])
+        return float(self.costs[images].mean()) if len(images) else 0.0
+
+    def _serve(self, label: int) -> Choice | None:
+        """The next image for a class; None if it has nothing left that fits."""
+        each = self.classes[label]
+        while True:
+            open_ = np.flatnonzero(~(each.covered | each.hopeless))
+            for cluster in open_[np.argsort(-each.sizes[open_], kind="stable")]:
+                found = self._representative(label, int(cluster))
+                if found >= 0:
+                    return self._choose(int(self.pool.image[found]), label, int(cluster), found)
+                each.hopeless[cluster] = True
+            if not self._finer(label):
+                return None
+
+    def _finer(self, label: int) -> bool:
+        """Cluster a class anew, into more clusters; False if there is nothing left to choose."""
+        each, pool = self.classes[label], self.pool
+        free = ~self.done[pool.image[each.objects]]
+        if not free.any() or len(each.sizes) == len(each.objects):
+            return False
+        k = math.ceil(len(each.sizes) * FINER)
+        if each.clusters is None:
+            typical = self._typical(each)
+            k = max(1, math.ceil(self.quota[label] / typical)) if typical else 1
+        k, seed = min(k, len(each.objects)), [self.settings.seed, label, each.level]
+        # Objects are in canonical order; their rows of features need not be.
+        each.clusters = kmeans(
+            _Ordered(pool.features, pool.row[each.objects]),
+            np.arange(len(each.objects)),
+            k,
+            int(np.random.default_rng(seed).integers(2**31)),
+            ITERATIONS,
+            self.settings.threads,
+        )
+        each.level += 1
+        k = len(each.clusters.centres)
+        self.number[each.objects] = each.clusters.label
+        each.sizes = np.bincount(each.clusters.label, minlength=k)
+        near = np.lexsort((each.clusters.distance, each.clusters.label))
+        each.order = np.split(each.objects[near], np.cumsum(each.sizes)[:-1])
+        each.covered = each.sizes == 0
+        if self.settings.credit:
+            each.covered[each.clusters.label[self.taken[pool.image[each.objects]]]] = True
+        each.hopeless = np.zeros(k, bool)
+        return True
+
+    def _representative(self, label: int, cluster: int) -> int:
+        """An object of a cluster, near its centre, on the image that is worth most; -1 for none."""
+        objects = self.classes[label].order[cluster]
+        images = self.pool.image[objects]
+        fits = ~self.done[images] & (self._affordable(images))
+        fresh = fits & ~self.twins[self.pool.twin[images]]
+        objects = objects[fresh] if fresh.any() else objects[fits]
+        if not len(objects):
+            return -1
+        promised = [o for o in objects if int(self.pool.image[o]) in self.reserved]
+        if promised:
+            return int(promised[0])
+        if not self.settings.cost_aware:
+            return int(objects[0])
+        near = objects[:NEAR]
+        worth = [self._worth(int(image)) for image in self.pool.image[near]]
+        return int(near[int(np.argmax(worth))])  # the nearest of equals
+
+    def _affordable(self, images: Ints) -> NDArray[np.bool_]:
+        """Images that leave enough for those that are required."""
+        own = np.array([int(image) in self.reserved for image in images])
+        return self.costs[images] <= self.left - np.where(own, 0.0, self.owed) + 1e-9
+
+    def _worth(self, image: int) -> float:
+        """Open clusters of all classes that an image would cover, for its cost."""
+        return len(self._covers(image)) / max(float(self.costs[image]), 1e-9)
+
+    def _covers(self, image: int) -> list[tuple[int, int]]:
+        """(class, cluster) that an image covers and that are open."""
+        found = {}
+        for place in range(self.by_image[image], self.by_image[image + 1]):
+            label, cluster = int(self.pool.label[place]), int(self.number[place])
+            if cluster >= 0 and not self.classes[label].covered[cluster]:
+                found[label, cluster] = None
+        return list(found)
+
+    def _choose(self, image: int, label: int, cluster: int, found: int = -1) -> Choice:
+        cost, covers = float(self.costs[image]), self._covers(image)
+        if label >= 0:
+            self.turns.charge(label, cost)
+            self.classes[label].covered[cluster] = True
+        if self.settings.credit:
+            for other, number in covers:
+                self.classes[other].covered[number] = True
+        self.done[image] = self.taken[image] = True
+        self.twins[self.pool.twin[image]] = True
+        self.left -= cost
+        if image in self.reserved:
+            del self.reserved[image]
+            self.owed -= cost
+        level = self.classes[label].level if label >= 0 else 0
+        return Choice(image, label, cluster, level, found, tuple(covers), cost)
+
+
+class _Ordered:
+    """Rows of features in another order, read when asked for."""
+
+    def __init__(self, features: object, row: Ints) -> None:
+        self.features, self.row = features, row
+
+    def __getitem__(self, places: Ints) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.features[self.row[places]]  # type: ignore[index]
+        return found
