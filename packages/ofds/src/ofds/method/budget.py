@@ -51,9 +51,7 @@ class Budget:
         if not (math.isfinite(self.looking) and self.looking >= 0):
             raise ValueError(f"seconds an image must be 0 or more, got {self.looking:g}")
 
-    def costs(
-        self, pool: Pool, column: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
+    def costs(self, pool: Pool, column: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Cost of annotating each image completely, (images,).
 
         Args:

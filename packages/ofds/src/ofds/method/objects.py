@@ -94,9 +94,11 @@ def make_pool(
             lengths, or a feature that is not finite, each named.
     """
     n = len(image)
-    twice = sorted({name for name in images if images.count(name) > 1}) if len(
-        set(images)
-    ) < len(images) else []
+    twice = (
+        sorted({name for name in images if images.count(name) > 1})
+        if len(set(images)) < len(images)
+        else []
+    )
     if twice:
         raise ValueError(f"image {twice[0]!r} is listed twice")
     names = tuple(sorted(images))

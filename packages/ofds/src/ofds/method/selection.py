@@ -142,7 +142,9 @@ class Selector:
         self.twins = np.zeros(int(pool.twin.max(initial=-1)) + 1, bool)
         self.twins[pool.twin[self.taken]] = True
         self.classes = [_Class(pool.of_class(c)) for c in range(len(pool.classes))]
-        self.by_image = np.append(np.searchsorted(pool.image, np.arange(len(pool.images))), len(pool))
+        self.by_image = np.append(
+            np.searchsorted(pool.image, np.arange(len(pool.images))), len(pool)
+        )
         self.number = np.full(len(pool), -1, np.int64)  # cluster of each object, within its class
         sizes = np.array([len(each.objects) for each in self.classes])
         rarity = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
@@ -153,6 +155,8 @@ class Selector:
 
     def __iter__(self) -> Iterator[Choice]:
         typical = float(self.costs[self.costs > 0].mean()) if self.costs.any() else 0.0
+        for label in np.flatnonzero(self.turns.active):
+            self._finer(int(label))  # so that the first image is credited with all that it covers
         while (label := self.turns.next(typical)) >= 0:
             choice = self._serve(label)
             if choice is None:

@@ -118,10 +118,12 @@ def moderate(features: Features, count: int, seed: int, classes: int) -> list[in
     """
     found = kmeans(features, np.arange(len(features)), classes, seed)
     distance = np.sqrt(found.distance)
-    middle = np.array([
-        np.median(distance[found.label == each]) if (found.label == each).any() else 0.0
-        for each in range(len(found.centres))
-    ])
+    middle = np.array(
+        [
+            np.median(distance[found.label == each]) if (found.label == each).any() else 0.0
+            for each in range(len(found.centres))
+        ]
+    )
     return np.argsort(np.abs(distance - middle[found.label]), kind="stable").tolist()
 
 

@@ -28,8 +28,8 @@ def focused(settings: Settings = Settings(), oracle: bool = False) -> Select:
         pool = drawn.truth if oracle else drawn.proposals
         # True cost decides where to stop, and predictions may be too low.
         limit = LONGER * budget.amount
-        chosen = replace(settings, seed=seed)
-        found = select(pool, budget.costs(pool), budget.amount, chosen, limit=limit)
+        seeded = replace(settings, seed=seed)
+        found = select(pool, budget.costs(pool), budget.amount, seeded, limit=limit)
         return [choice.image for choice in found]
 
     return order
@@ -94,3 +94,8 @@ SELECTORS: dict[str, Select] = {
     "oracle OFDS": focused(oracle=True),
 }
 """By the name that a `Pick` gives."""
+
+
+def chosen(selector: str, drawn: Drawn, budget: Budget, seed: int) -> Order:
+    """Images in the order in which a selector would have them annotated."""
+    return SELECTORS[selector](drawn, budget, seed)

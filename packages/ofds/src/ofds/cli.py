@@ -1,0 +1,47 @@
+"""The command `ofds`."""
+
+from __future__ import annotations
+
+import sys
+
+import ofds
+from ofds.study import recipes
+from repro_shared.evidence.citation import Citation, Repository
+from repro_shared.study.command import main as run
+from repro_shared.study.paper import Paper, Recipe
+
+PAPER = Paper(
+    package=ofds,
+    command="ofds",
+    description="Choose what to annotate by objects, every class covered, in one pass.",
+    citation=Citation(
+        key="popp2024ofds",
+        title="Single-Pass Object-Focused Data Selection",
+        authors=(
+            "Niclas Popp", "Dan Zhang", "Jan Hendrik Metzen", "Matthias Hein", "Lukas Schott",
+        ),
+        year=2024,
+        arxiv="2412.10032",
+        version=2,
+    ),
+    repository=Repository(
+        key="ofds_reproduction",
+        title="ofds: an independent reproduction of arXiv 2412.10032",
+        version=ofds.__version__,
+        year=2026,
+    ),
+    recipes=(
+        Recipe(recipes.selection_long_tail, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(recipes.selection_balanced, ("smoke", "cpu"), default=("smoke", "cpu")),
+    ),
+    distributions=("ofds", "numpy", "scipy"),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of the `ofds` command."""
+    sys.exit(run(PAPER))
+
+
+if __name__ == "__main__":
+    main()
