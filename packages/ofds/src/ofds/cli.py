@@ -6,6 +6,7 @@ import sys
 
 import ofds
 from ofds.study import recipes
+from ofds.study.readme import blocks
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -35,6 +36,7 @@ PAPER = Paper(
         Recipe(recipes.selection_balanced, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
     distributions=("ofds", "numpy", "scipy"),
+    blocks=blocks,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The coverage contract: minima are met where any selection meets them, and else the reason is right."""
+"""The coverage contract: minima are met where any selection meets them; else it says why."""
 
 from __future__ import annotations
 

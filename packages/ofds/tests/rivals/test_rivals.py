@@ -39,7 +39,7 @@ def test_orders_are_orders(name: str) -> None:
 
 
 def test_k_centre_is_greedy_and_selects_its_first_image() -> None:
-    """Elsewhere the random first image shapes the distances and is never selected (anomalib 1332)."""
+    """Elsewhere the random first one shapes distances and is never selected (anomalib 1332)."""
     x = clouds(200)
     found = rivals.k_centre(x, 20, 3)
     nearest = np.linalg.norm(x - x[found[0]], axis=1)

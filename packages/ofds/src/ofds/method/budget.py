@@ -79,7 +79,8 @@ class Budget:
             case "objects":
                 return objects
             case "pixels":
-                return np.bincount(pool.image, pool.area.astype(np.float64), size)
+                pixels = np.bincount(pool.image, pool.area.astype(np.float64), size)
+                return np.asarray(pixels, np.float64)
             case "seconds":
                 return self.looking + SECONDS_AN_OBJECT[self.preset] * objects
         raise ValueError("the unit `column` needs a column with a cost for each image")

@@ -1,8 +1,8 @@
 """The coverage contract: each class's minimum is met, or it is said why it cannot be.
 
 Taking turns alone can miss minima that some selection meets. Where it does, an integer program
-decides (`scipy.optimize.milp`): the cheapest set of images that meets all minima, a proof that there
-is none, or neither within the time.
+decides (`scipy.optimize.milp`): the cheapest set of images that meets all minima, a proof that
+there is none, or neither within the time.
 """
 
 from __future__ import annotations

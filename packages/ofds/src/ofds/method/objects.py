@@ -1,4 +1,4 @@
-"""Objects that somebody could annotate: what a detector proposed on a pool of images, as columns."""
+"""Objects that somebody could annotate: what a detector proposed on images, as columns."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def make_pool(
     images: Sequence[str],
     classes: Sequence[str],
     image: Sequence[str],
-    label: Sequence[int],
+    label: Any,
     score: Any,
     box: Any,
     area: Any = None,
@@ -107,7 +107,7 @@ def make_pool(
     if unknown:
         raise ValueError(f"an object lies on {unknown[0]!r}, which is no image of the pool")
     boxes = np.asarray(box, np.float32).reshape(n, 4)
-    columns = {
+    columns: dict[str, Any] = {
         "image": np.array([place[name] for name in image], np.int64),
         "label": np.asarray(label, np.int64).reshape(n),
         "score": np.asarray(score, np.float32).reshape(n),

@@ -1,4 +1,4 @@
-"""Object-focused selection: whole images, chosen for objects, every class served (arXiv 2412.10032).
+"""Object-focused selection: whole images, chosen for objects, every class served (2412.10032).
 
 The paper's abstract says what: features of objects, all target classes covered, one pass before any
 training. How is ours: objects are clustered within each predicted class; classes take turns, so
@@ -155,8 +155,8 @@ class Selector:
 
     def __iter__(self) -> Iterator[Choice]:
         typical = float(self.costs[self.costs > 0].mean()) if self.costs.any() else 0.0
-        for label in np.flatnonzero(self.turns.active):
-            self._finer(int(label))  # so that the first image is credited with all that it covers
+        for each in np.flatnonzero(self.turns.active):
+            self._finer(int(each))  # so that the first image is credited with all that it covers
         while (label := self.turns.next(typical)) >= 0:
             choice = self._serve(label)
             if choice is None:
@@ -249,7 +249,7 @@ class Selector:
 
     def _covers(self, image: int) -> list[tuple[int, int]]:
         """(class, cluster) that an image covers and that are open."""
-        found = {}
+        found = dict[tuple[int, int], None]()
         for place in range(self.by_image[image], self.by_image[image + 1]):
             label, cluster = int(self.pool.label[place]), int(self.number[place])
             if cluster >= 0 and not self.classes[label].covered[cluster]:

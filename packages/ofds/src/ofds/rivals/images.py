@@ -128,7 +128,9 @@ def moderate(features: Features, count: int, seed: int, classes: int) -> list[in
 
 
 def freesel(patterns: list[Features], count: int, seed: int) -> list[int]:
-    """Like FreeSel (Xie et al. 2023, arXiv 2309.17342): local patterns, sampled by squared distance.
+    """Like FreeSel (Xie et al. 2023, arXiv 2309.17342): local patterns, sampled by distance.
+
+    The chance of an image is the squared distance of its patterns to those of the chosen ones.
 
     Args:
         patterns: (m, d) local features of each image, e.g. of its regions; up to five k-means
@@ -137,7 +139,7 @@ def freesel(patterns: list[Features], count: int, seed: int) -> list[int]:
     """
     generator = np.random.default_rng([seed, 3])
     centres = [
-        kmeans(each, np.arange(len(each)), CENTRES, seed).centres if len(each) else each
+        kmeans(each, np.arange(len(each)), CENTRES, seed).centres if len(each) > CENTRES else each
         for each in patterns
     ]
     owner = np.repeat(np.arange(len(patterns)), [len(each) for each in centres])

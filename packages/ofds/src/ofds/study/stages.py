@@ -69,7 +69,7 @@ def pick(config: Pick, ctx: Context) -> Outcome:
     opened: Opened = ctx.data
     drawn = draw(opened.world, ctx.seed)
     seed = derive_seed(ctx.seed, "selector") % 2**31
-    metrics = {}
+    metrics = dict[str, float]()
     for name, budget in config.budgets:
         order = chosen(config.selector, drawn, budget, seed)
         metrics |= {f"{key}/{name}": value for key, value in scored(drawn, order, budget).items()}

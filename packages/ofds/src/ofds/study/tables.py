@@ -99,10 +99,10 @@ def gain(results: Results, selector: str, budget: str) -> list[float]:
 def verdicts(results: Results) -> Table:
     """The verdict of every claim."""
     return verdict_table(
-        f"selection-{tag(results)}-verdicts",
-        f"{results.study.name}: verdicts",
         results.study.claims,
         results.verdicts,
+        f"selection-{tag(results)}-verdicts",
+        f"{results.study.name}: verdicts",
         results.sentence,
     )
 

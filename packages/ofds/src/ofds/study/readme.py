@@ -1,0 +1,65 @@
+"""What is generated in the package's README and in results/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ofds.study.stages import Pick
+from ofds.study.tables import gain
+from repro_shared.evidence.statistics import interval
+from repro_shared.study.pages import index, short_verdicts
+from repro_shared.study.results import Results
+
+SAYS = {
+    "supported": "{arm} beats {rival}",
+    "contradicted": "{rival} beats {arm}",
+    "inconclusive": "{arm} and {rival} are not told apart",
+}
+UNTESTED = "whether {arm} beats {rival} has not been tested"
+POOLS = {"selection_long_tail": "a long-tailed pool", "selection_balanced": "a balanced pool"}
+NAMES = {"random": "random images", "class-balanced random": "class-balanced random images"}
+
+
+def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
+    """The blocks of each document."""
+    claimed = {name: results for name, results in found.items() if results.study.claims}
+    return {
+        "README.md": {
+            "findings": "\n\n".join(line for r in claimed.values() for line in findings(r)) + "\n",
+            "verdicts": short_verdicts(claimed, headlines=True),
+        },
+        "results/README.md": {"verdicts": short_verdicts(claimed), "index": index(found)},
+    }
+
+
+def findings(results: Results) -> list[str]:
+    """The answer first; every number comes from the records."""
+    pool = POOLS[results.study.name]
+    if not results.records:
+        return [f"On {pool} nothing has been run yet."]
+    found, names = [], {arm.id: arm.name for arm in results.study.arms}
+    for claim in results.study.claims:
+        if not claim.headline:
+            continue
+        verdict, amount = results.verdict(claim), claim.metric.partition("/")[2]
+        words = {side: NAMES.get(names[name], names[name]) for side, name in
+                 (("arm", claim.arm), ("rival", claim.rival))}  # fmt: skip
+        said = SAYS.get(verdict.verdict, UNTESTED).format(**words)
+        effect = "" if verdict.mean is None else f"The difference is {verdict.mean:+.1f} points. "
+        found.append(f"**With {amount} of {pool}, {said}.** {effect}Verdict: {verdict.verdict}.")
+    config = results.study.arms[0].config
+    assert isinstance(config, Pick)
+    small = f"{config.objects[0]} objects"
+    best = {
+        arm.name: found_.mean
+        for arm in results.study.arms
+        if arm.name not in NAMES and "OFDS" not in arm.name
+        if (found_ := interval(gain(results, arm.name, small))) is not None
+    }
+    if best:
+        name = max(best, key=lambda each: best[each])
+        found.append(
+            f"**Of the selectors by image, {name} gains most with {small} of {pool}.** It ends "
+            f"{best[name]:+.1f} points from random images. No claim was made."
+        )
+    return found
