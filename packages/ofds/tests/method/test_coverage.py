@@ -91,3 +91,18 @@ def test_no_time_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     _, contract = select_covering(pool, costs, 3, np.array([2, 2, 1]), seconds=0.5)
     assert contract.status == "undecided"
     assert contract.reasons == ("the integer program did not end within 0.5 s",)
+
+
+def test_a_minimum_that_cannot_be_met_leaves_the_others() -> None:
+    for seed in range(40):
+        pool = small(seed)
+        costs = Budget(6).costs(pool)
+        minimum = np.array([0, 2, 1])
+        if (pool.counts.sum(axis=0) < minimum).any():
+            continue
+        _, alone = select_covering(pool, costs, 6, minimum)
+        _, both = select_covering(pool, costs, 6, minimum + [99, 0, 0])
+        assert both.status == "infeasible"
+        assert both.reasons[0].startswith("a: 99 wanted, ")
+        assert both.found.tolist() == alone.found.tolist()
+        assert ("the budget is 6" in " ".join(both.reasons)) == (alone.status != "met")

@@ -59,7 +59,8 @@ def select_covering(
 
     Returns:
         The choices and what became of the minima. Where they cannot be met, the choices are those
-        of `select`, and the contract says why. All this concerns predicted objects.
+        of `select`, and the contract says why; classes with too few proposals do not stand in the
+        way of the others' minima. All this concerns predicted objects.
     """
     counts = pool.counts
 
@@ -68,27 +69,34 @@ def select_covering(
         made = select(pool, costs, amount, settings, tuple(whole), annotated, excluded)
         return made, counts[[*annotated, *(c.image for c in made)]].sum(axis=0)
 
+    free = np.ones(len(pool.images), bool)
+    free[list(excluded)] = False
+    free[list(annotated)] = True
+    have = counts[free].sum(axis=0)
+    if (have < minimum).any():
+        short = tuple(
+            f"{pool.classes[c]}: {minimum[c]} wanted, {have[c]} proposed on images that may be "
+            "chosen"
+            for c in np.flatnonzero(have < minimum)
+        )
+        # The others' minima still count.
+        least = np.where(have < minimum, 0, minimum)
+        choices, rest = select_covering(
+            pool, costs, amount, least, settings, required, annotated, excluded, seconds
+        )
+        return choices, Contract("infeasible", minimum, rest.found, short + rest.reasons)
     choices, found = run()
     if (found >= minimum).all():
         return choices, Contract("met", minimum, found)
-    free = np.ones(len(pool.images), bool)
-    free[list(excluded)] = False
-    short = [
-        f"{pool.classes[c]}: {minimum[c]} wanted, {have} proposed on images that may be chosen"
-        for c, have in enumerate(counts[free].sum(axis=0))
-        if have < minimum[c]
-    ]
-    if short:
-        return choices, Contract("infeasible", minimum, found, tuple(short))
-    images, least = cheapest(counts, costs, minimum, required, annotated, excluded, seconds)
+    images, bound = cheapest(counts, costs, minimum, required, annotated, excluded, seconds)
     if images is None:
         reason = f"the integer program did not end within {seconds:g} s"
         return choices, Contract("undecided", minimum, found, (reason,))
     if costs[images].sum() > amount + 1e-9:
-        if least > amount + 1e-9:
-            reason = f"the minima cost at least {least:g}, the budget is {amount:g}"
+        if bound > amount + 1e-9:
+            reason = f"the minima cost at least {bound:g}, the budget is {amount:g}"
             return choices, Contract("infeasible", minimum, found, (reason,))
-        reason = f"the minima cost {least:g} to {costs[images].sum():g}, the budget is {amount:g}"
+        reason = f"the minima cost {bound:g} to {costs[images].sum():g}, the budget is {amount:g}"
         return choices, Contract("undecided", minimum, found, (reason,))
     choices, found = run(images)
     return choices, Contract("met", minimum, found)

@@ -1,0 +1,213 @@
+"""What `ofds select` reads: all of it is checked before anything is selected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from ofds.method.budget import Budget, Unit
+from ofds.method.objects import Pool, make_pool
+from ofds.method.quotas import quotas
+from ofds.use.coco import read_dataset, read_proposals
+from ofds.use.dataset import Dataset, Objects
+from ofds.use.features import Features, read_features
+from ofds.use.lists import Names, places, read_costs, read_names
+from ofds.use.minima import minima
+from ofds.use.photos import contents
+from ofds.use.repairs import Repairs
+from ofds.use.selection_file import check_new, continued
+from repro_shared.runtime.checks import require
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_file
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to select from, how much of it, and what has to be in it.
+
+    Attributes:
+        images: COCO file with the images and the classes; its annotations are not read.
+        proposals: COCO results (image_id, category_id, bbox, score), or a COCO file with scores.
+        features: .npy, a row for each proposal in their order, float16 or float32.
+        out: a new folder for selection.json and selection.txt.
+        budget: how much may be spent, in the unit.
+        unit: objects, images, pixels (inside objects), seconds, or column (of --costs).
+        preset: seconds an object: extreme-clicks (7), boxes (35), masks (80).
+        looking: seconds that each image takes besides its objects.
+        costs: CSV with a header: names (image, file_name or name) and a cost for each image; counts
+            instead of what the proposals predict.
+        cost_column: the column of costs in it.
+        threshold: proposals of a lower score are left out.
+        minimum: objects of each class that must be found, as N for all and CLASS=N for one.
+        must: list of images that must be chosen: a name a line, or JSON.
+        exclude: list of images that must not be.
+        annotated: list of images that are annotated already (or a COCO file): they cover for free.
+        continued: an earlier selection, whose images count as annotated; refused if it was made
+            from other features, proposals or classes.
+        folder: of the image files, so that files that are the same to the byte are known as such.
+        missing: what becomes of images that cannot be read there: fail, or skip.
+        seed: of the clustering.
+        threads: for clustering; the selection does not depend on it.
+        raw: take features as they are; else each is scaled to length 1.
+    """
+
+    images: str = ""
+    proposals: str = ""
+    features: str = ""
+    out: str = ""
+    budget: float = 0.0
+    unit: Unit = "objects"
+    preset: str = "boxes"
+    looking: float = 0.0
+    costs: str | None = None
+    cost_column: str = "cost"
+    threshold: float = 0.3
+    minimum: tuple[str, ...] = ("1",)
+    must: str | None = None
+    exclude: str | None = None
+    annotated: str | None = None
+    continued: Annotated[str | None, tyro.conf.arg(name="continue")] = None
+    folder: str | None = None
+    missing: Literal["fail", "skip"] = "fail"
+    seed: int = 0
+    threads: int = 1
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that was read: the pool, its costs, and images by place in the pool."""
+
+    request: Request
+    dataset: Dataset
+    proposals: Objects
+    features: Features
+    pool: Pool
+    budget: Budget
+    costs: NDArray[np.float64]
+    minimum: NDArray[np.int64]
+    required: list[int]
+    annotated: list[int]
+    excluded: list[int]
+    before: tuple[str, ...]  # annotated according to the selection that is continued
+    sha256: dict[str, str]
+    repairs: Repairs
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """(images,) that may still be chosen."""
+        free = np.ones(len(self.pool.images), bool)
+        free[[*self.annotated, *self.excluded]] = False
+        return free
+
+    @property
+    def quota(self) -> NDArray[np.float64]:
+        """(classes,) share of the budget."""
+        available = (self.pool.counts > 0).T @ (self.costs * self.free)
+        return quotas(self.budget.amount, available)
+
+
+def read(request: Request) -> Inputs:
+    """Read and check everything that a request names; UserError where it cannot be selected."""
+    for flag in ("images", "proposals", "features", "out"):
+        if not getattr(request, flag):
+            raise UserError(f"--{flag} is missing; see `ofds select --help`")
+    check_new(request.out)
+    require(0 <= request.threshold <= 1, "--threshold", "0 to 1", request.threshold)
+    require(request.threads >= 1, "--threads", "at least 1", request.threads)
+    require(request.seed >= 0, "--seed", "0 or more", request.seed)
+    repairs = Repairs()
+    try:
+        budget = Budget(request.budget, request.unit, request.preset, request.looking)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if request.unit == "column" and not request.costs:
+        raise UserError("--unit column needs --costs FILE.csv with a cost for each image")
+    dataset = read_dataset(request.images, repairs, annotations=False)
+    minimum = minima(request.minimum, [each.name for each in dataset.categories])
+    proposals, total = read_proposals(request.proposals, dataset, repairs)
+    features = read_features(request.features, total, not request.raw)
+    pool, unread = pool_of(dataset, proposals, features, request, repairs)
+    names = Names(pool.images)
+
+    def listed(flag: str) -> list[int]:
+        path = getattr(request, flag)
+        found = read_names(path, flag == "annotated") if path else []
+        return places(found, f"--{flag} {path}", names, repairs, strict=flag == "must")
+
+    sha256 = {"proposals": sha256_file(request.proposals), "features": features.sha256}
+    annotated, before = listed("annotated"), list[str]()
+    if request.continued:
+        classes = [{"id": each.id, "name": each.name} for each in dataset.categories]
+        earlier = continued(request.continued, sha256["features"], sha256["proposals"], classes)
+        before = earlier.annotated
+        annotated += places(before, f"--continue {request.continued}", names, repairs)
+    excluded = listed("exclude") + [names.exact[name] for name in unread]
+    required = listed("must")
+    if both := set(required) & set(excluded):
+        name = pool.images[min(both)]
+        raise UserError(f"{name!r} must be chosen (--must) and must not (--exclude, --missing)")
+    column = None
+    if request.costs:
+        column = read_costs(request.costs, request.cost_column, names, repairs)
+    given = Inputs(
+        request, dataset, proposals, features, pool, budget, budget.costs(pool, column), minimum,
+        [place for place in required if place not in set(annotated)],
+        sorted(set(annotated)), sorted(set(excluded)), tuple(before), sha256, repairs,
+    )  # fmt: skip
+    _check_affordable(given)
+    return given
+
+
+def pool_of(
+    dataset: Dataset, proposals: Objects, features: Features, request: Request, repairs: Repairs
+) -> tuple[Pool, list[str]]:
+    """The pool of the proposals that count, and the images whose files cannot be read."""
+    names = [image.name for image in dataset.images]
+    damaged = np.isin(proposals.row, features.damaged)
+    for place in proposals.image[damaged]:
+        repairs.add("dropped: features that are not finite", repr(names[place]))
+    if crowds := int(proposals.crowd.sum()):
+        repairs.add("dropped: a crowd, which is no object", request.proposals, crowds)
+    usable = ~damaged & ~proposals.crowd
+    kept = usable & (proposals.score >= request.threshold)
+    if not kept.any():
+        best = proposals.score[usable].max(initial=0.0)
+        why = f"the highest score is {best:g}" if usable.any() else "the file has none to use"
+        raise UserError(
+            f"{request.proposals}: no proposal reaches --threshold {request.threshold:g}; {why}"
+            + "".join(f"; {line}" for line in repairs.lines() if line.find("dropped") >= 0)
+        )
+    content, unread = None, list[str]()
+    if request.folder:
+        content, unread = contents(request.folder, names, repairs, request.missing == "skip")
+    pool = make_pool(
+        names,
+        [each.name for each in dataset.categories],
+        [names[place] for place in proposals.image[kept]],
+        proposals.label[kept],
+        proposals.score[kept],
+        proposals.box[kept],
+        proposals.area[kept],
+        features,
+        proposals.row[kept],
+        content,
+    )
+    return pool, unread
+
+
+def _check_affordable(given: Inputs) -> None:
+    """UserError if the budget pays for no image with a proposal, or none is left."""
+    holds = given.free & (given.pool.counts.sum(axis=1) > 0)
+    if not holds.any():
+        raise UserError("all images with proposals are annotated or excluded already")
+    cheapest, unit = given.costs[holds].min(), given.budget.unit
+    if cheapest > given.budget.amount + 1e-9:
+        raise UserError(
+            f"--budget {given.budget.amount:g} pays for no image: the cheapest one with proposals "
+            f"costs {cheapest:g} ({unit})"
+        )

@@ -1,0 +1,128 @@
+"""A selection on disk: `selection.json` with all reasons, `selection.txt` with the names alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ofds.use.coco import read_json
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import TEMPORARY_SUFFIX, atomic_write_text
+
+FORMAT = 1
+FILE, NAMES = "selection.json", "selection.txt"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `ofds select` wrote.
+
+    Attributes:
+        header: settings, budget, classes, contract, repairs, fingerprints; see `select_command`.
+        images: one entry a chosen image, in the order in which they should be annotated.
+    """
+
+    header: Mapping[str, Any]
+    images: Sequence[Mapping[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the chosen images, in order."""
+        return [image["name"] for image in self.images]
+
+    @property
+    def annotated(self) -> list[str]:
+        """Images that are annotated when all of this is: those from before, then the chosen."""
+        return [*self.header["annotated"], *self.names]
+
+
+def check_new(folder: str | Path) -> None:
+    """UserError if a selection cannot be written as this folder: it exists, and is not empty."""
+    folder = Path(folder)
+    if (folder / FILE).exists():
+        raise UserError(f"{folder} holds a selection, which is never overwritten: name another")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty: name a new folder")
+    except NotADirectoryError:
+        raise UserError(f"{folder} is a file: name a new folder") from None
+
+
+def write_selection(folder: str | Path, selection: Selection) -> None:
+    """Write a selection as a new folder, which is there complete or not at all.
+
+    Raises:
+        UserError: the folder exists and is not empty, though it had been made meanwhile.
+    """
+    check_new(folder)
+    folder = Path(os.path.abspath(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.parent / f".{folder.name[:48]}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+    beside.mkdir()
+    try:
+        atomic_write_text(beside / FILE, text_of(selection))
+        atomic_write_text(beside / NAMES, "".join(f"{name}\n" for name in selection.names))
+        os.rename(beside, folder)  # an empty folder gives way, no other does
+    except OSError:
+        check_new(folder)
+        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def text_of(selection: Selection) -> str:
+    """The JSON: indented, but one line for each image."""
+    head = json.dumps({"format": FORMAT, **selection.header}, indent=2, ensure_ascii=False)
+    lines = [json.dumps(image, ensure_ascii=False, allow_nan=False) for image in selection.images]
+    images = ",\n    ".join(lines)
+    listed = f"[\n    {images}\n  ]" if lines else "[]"
+    return f'{head.removesuffix("}").rstrip()},\n  "images": {listed}\n}}\n'
+
+
+def read_selection(path: str | Path) -> Selection:
+    """Read a selection, from its folder or its JSON file; UserError if it is none."""
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: no selection of this version of ofds")
+    images = content.pop("images", None)
+    keys = ("annotated", "classes", "fingerprints")
+    if not isinstance(images, list) or any(key not in content for key in keys):
+        raise UserError(f"{path}: a damaged selection")
+    return Selection(content, images)
+
+
+def continued(
+    path: str | Path, features: str, proposals: str, classes: Sequence[Mapping[str, Any]]
+) -> Selection:
+    """An earlier selection, to go on from.
+
+    Args:
+        path: of its folder or file.
+        features, proposals: their fingerprints now.
+        classes: now, each with `id` and `name`.
+
+    Raises:
+        UserError: it was made from other features, proposals or classes.
+    """
+    earlier = read_selection(path)
+    before = [(each["id"], each["name"]) for each in earlier.header["classes"]]
+    now = [(each["id"], each["name"]) for each in classes]
+    for old, new in zip([*before, None], [*now, None], strict=False):
+        if old != new:
+            raise UserError(
+                f"{path} was made with other classes ({old and old[1]!r} there, "
+                f"{new and new[1]!r} here); to go on anyway, give its {NAMES} with --annotated"
+            )
+    for what, mine in (("features", features), ("proposals", proposals)):
+        if earlier.header["fingerprints"][what] != mine:
+            hint = f"to go on anyway, give its {NAMES} with --annotated"
+            raise UserError(f"{path} was made from other {what}; {hint}")
+    return earlier
