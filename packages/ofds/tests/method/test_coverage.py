@@ -101,7 +101,7 @@ def test_a_minimum_that_cannot_be_met_leaves_the_others() -> None:
         if (pool.counts.sum(axis=0) < minimum).any():
             continue
         _, alone = select_covering(pool, costs, 6, minimum)
-        _, both = select_covering(pool, costs, 6, minimum + [99, 0, 0])
+        _, both = select_covering(pool, costs, 6, minimum + np.array([99, 0, 0]))
         assert both.status == "infeasible"
         assert both.reasons[0].startswith("a: 99 wanted, ")
         assert both.found.tolist() == alone.found.tolist()

@@ -59,6 +59,7 @@ def test_nothing(nothing: object) -> None:
         ({"size": [2, 8], "counts": [5, 3, 8]}, "another size"),
         ([[0, 0, 1, 1, 2, float("nan")]], "damaged polygons"),
         ([[0, 0, 1, 1, 2, 2, 3]], "damaged polygons"),
+        ([[0, 0, 1, 1, 2, 10**400]], "damaged polygons"),
         ("text", "neither polygons nor run lengths"),
     ],
 )

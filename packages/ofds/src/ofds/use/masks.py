@@ -98,7 +98,7 @@ def _of_runs(lengths: NDArray[np.int64], height: int) -> Extent | None:
 def _of_polygons(polygons: list[Any]) -> Extent | None:
     try:
         corners = [np.array(each, float).reshape(-1, 2) for each in polygons if len(each) >= 6]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("damaged polygons") from None
     if not corners:
         return None
