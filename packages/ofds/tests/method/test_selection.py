@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofds import Budget, Choice, Pool, Settings, make_pool, select
+from ofds.method import selection
 from ofds.method.selection import Selector
 
 
@@ -175,3 +176,21 @@ def test_no_features_no_selection(columns: Any) -> None:
 def test_an_empty_pool_gives_an_empty_selection() -> None:
     pool = make_pool(["a"], ["x"], [], [], [], [], features=np.zeros((0, 4), np.float32))
     assert select(pool, Budget(3).costs(pool), 3) == []
+
+
+def test_what_cannot_be_paid_is_not_clustered_finer(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, cluster = list[int](), selection.kmeans
+
+    def counted(features: Any, rows: Any, k: int, *more: Any) -> Any:
+        sizes.append(k)
+        return cluster(features, rows, k, *more)
+
+    monkeypatch.setattr(selection, "kmeans", counted)
+    g = np.random.default_rng(0)
+    listed = [f"{index:03d}" for index in range(100)]
+    pool = make_pool(
+        listed, ["a", "b"], listed * 3, g.integers(0, 2, 300), np.ones(300),
+        np.tile([0.0, 0, 4, 4], (300, 1)), features=g.normal(size=(300, 4)).astype(np.float32),
+    )  # fmt: skip
+    assert len(select(pool, Budget(7).costs(pool), 7)) == 2  # three each, and one is left
+    assert max(sizes) < 10

@@ -191,8 +191,9 @@ class Selector:
     def _finer(self, label: int) -> bool:
         """Cluster a class anew, into more clusters; False if there is nothing left to choose."""
         each, pool = self.classes[label], self.pool
-        free = ~self.done[pool.image[each.objects]]
-        if not free.any() or len(each.sizes) == len(each.objects):
+        images = np.unique(pool.image[each.objects])
+        fits = ~self.done[images] & self._affordable(images)
+        if not fits.any() or len(each.sizes) == len(each.objects):
             return False
         k = math.ceil(len(each.sizes) * FINER)
         if each.clusters is None:
