@@ -276,22 +276,26 @@ def changed(
     Raises:
         UserError: no such objective, one without distillation, or a setting without a term.
     """
-    if objective not in OBJECTIVES:
-        raise UserError(f"unknown objective {objective!r}: choose {', '.join(OBJECTIVES)}")
+    taken = [each.name for each in OBJECTIVES.values() if each.needs_teacher]
+    if objective not in taken:
+        problem = f"unknown objective {objective!r}"
+        if objective in OBJECTIVES:
+            problem = f"objective {objective!r} has no distillation term (use `seg-kd train`)"
+        raise UserError(f"{problem}: choose one of {', '.join(taken)}")
     chosen = OBJECTIVES[objective]
     for flag, value, term in (
         ("--logit-weight", logit_weight, chosen.logit_weight),
         ("--temperature", temperature, chosen.logit_weight),
         ("--feature-weight", feature_weight, chosen.feature_weight),
     ):
-        if value is not None and not (term and value):
-            raise UserError(f"objective {objective!r} takes no {flag} {value:g}: choose another")
-    chosen = replace(
+        if value is None:
+            continue
+        if not term:
+            raise UserError(f"objective {objective!r} takes no {flag}: choose another, or leave it")
+        require(0 < value < math.inf, flag, "above 0", value)
+    return replace(
         chosen,
         logit_weight=chosen.logit_weight if logit_weight is None else logit_weight,
         feature_weight=chosen.feature_weight if feature_weight is None else feature_weight,
         temperature=chosen.temperature if temperature is None else temperature,
     )
-    if not chosen.needs_teacher:
-        raise UserError(f"objective {objective!r} has no distillation term: use `seg-kd train`")
-    return chosen
