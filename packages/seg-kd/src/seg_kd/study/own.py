@@ -31,11 +31,12 @@ from seg_kd.study.own_arms import (
     Images,
     Length,
     changed,
+    flags,
     given_teacher,
     own_study,
 )
 from seg_kd.study.stages import WEIGHTS
-from seg_kd.train import Optimiser
+from seg_kd.study.training import DEFAULT_VIEW, Settled, Training, settle
 from seg_kd.use import adapter
 from seg_kd.use.evaluation import evaluate as score
 from seg_kd.use.models import own_model
@@ -54,7 +55,7 @@ class Own:
     def train(
         self,
         images: Annotated[Images, Flat] = Images(),
-        optimiser: Annotated[Optimiser, Flat] = Optimiser(),
+        training: Annotated[Training, Flat] = Training(),
         length: Annotated[Length, Flat] = Length(),
         *,
         model: str = "pspnet_r18",
@@ -66,19 +67,20 @@ class Own:
 
         Args:
             images: the data.
-            optimiser: SGD and its schedule.
+            training: how the student is trained.
             length: how long.
             model: mmseg config file, or pspnet_r18 or pspnet_r101.
             weights: state_dict to start from.
             out: output folder: model.safetensors, model.pth, scores.json.
             device: cpu or cuda.
         """
-        self._run(images, optimiser, length, model, weights, PLAIN, None, out, device)
+        settled = settle(training, model, device, **flags(images, length))
+        self._run(images, settled, length, model, weights, PLAIN, None, out, device)
 
     def distill(
         self,
         images: Annotated[Images, Flat] = Images(),
-        optimiser: Annotated[Optimiser, Flat] = Optimiser(),
+        training: Annotated[Training, Flat] = Training(),
         length: Annotated[Length, Flat] = Length(),
         *,
         teacher: str = "",
@@ -96,9 +98,9 @@ class Own:
 
         Args:
             images: the data.
-            optimiser: SGD and its schedule.
+            training: how the student is trained.
             length: how long.
-            teacher: mmseg config file of the teacher, or a built-in name.
+            teacher: mmseg config file, whose model alone is used, or a built-in name.
             teacher_weights: its state_dict (.safetensors or .pth, tensors only).
             student: mmseg config file of the student, or a built-in name.
             student_weights: state_dict to start from.
@@ -110,9 +112,10 @@ class Own:
             device: cpu or cuda.
         """
         chosen = changed(objective, logit_weight, feature_weight, temperature)
-        source = images.source()
-        made = given_teacher(images, source, teacher, teacher_weights)
-        self._run(images, optimiser, length, student, student_weights, chosen, made, out, device)
+        images.source()
+        settled = settle(training, student, device, **flags(images, length))
+        made = given_teacher(images, settled.view, teacher, teacher_weights)
+        self._run(images, settled, length, student, student_weights, chosen, made, out, device)
 
     def evaluate(
         self,
@@ -132,14 +135,15 @@ class Own:
         """
         adapter.set_device(device)
         source = images.source()
-        config = own_model(model, images.num_classes, images.crop)
+        crop = images.crop or DEFAULT_VIEW.crop
+        config = own_model(model, images.num_classes, crop, trained=True)
         if not weights:
             raise UserError(f"no weights for {model}: give --weights FILE")
         state = read_weights(weights)
         if not source.test_split:
             raise UserError("nothing to score: name a split with --val-split")
         test = source.part(Path(images.data), training=False)
-        network = adapter.build_model(config.config(images.num_classes, images.crop))
+        network = adapter.build_model(config.config(images.num_classes, crop))
         load_strictly(network, state, weights)
         result = score(network.to(device).eval(), test, images.num_classes)
         shown = {
@@ -154,7 +158,7 @@ class Own:
     def calibrate(
         self,
         images: Annotated[Images, Flat] = Images(),
-        optimiser: Annotated[Optimiser, Flat] = Optimiser(),
+        training: Annotated[Training, Flat] = Training(),
         *,
         iterations: int = 1000,
         budget_seconds: float | None = None,
@@ -168,7 +172,7 @@ class Own:
 
         Args:
             images: the data.
-            optimiser: SGD and its schedule.
+            training: how the student is trained.
             iterations: of logit distillation; they set the budget.
             budget_seconds: the budget, instead of iterations.
             teacher: mmseg config file of the teacher, or a built-in name.
@@ -178,14 +182,15 @@ class Own:
             device: cpu or cuda.
         """
         require(rounds >= 1, "--rounds", "at least 1", rounds)
-        Length(iterations, budget_seconds)
+        length = Length(iterations, budget_seconds)
         adapter.set_device(device)
         source = images.source()
-        made = given_teacher(images, source, teacher, teacher_weights)
+        settled = settle(training, student, device, **flags(images, length))
+        made = given_teacher(images, settled.view, teacher, teacher_weights)
         with tempfile.TemporaryDirectory() as folder:
             steps = {}
             for name, each in OBJECTIVES.items():
-                study = own_study(images, source, optimiser, student, None, each, made, 0)
+                study = own_study(images, source, settled, student, None, each, made, 0)
                 session = Session(
                     self.paper, study, Path(folder) / name, Path(images.data), device,
                     images.workers,
@@ -205,7 +210,7 @@ class Own:
     def _run(
         self,
         images: Images,
-        optimiser: Optimiser,
+        settled: Settled,
         length: Length,
         model: str,
         weights: str | None,
@@ -214,15 +219,14 @@ class Own:
         out: str,
         device: Device,
     ) -> None:
-        if (length.iterations is None) == (length.budget_seconds is None):
-            raise UserError("give either --iterations or --budget-seconds")
-        if optimiser.amp and device != "cuda":
+        length = length.or_config(settled)
+        if settled.optimiser.amp and device != "cuda":
             raise UserError("--amp needs --device cuda")
         check_device(device)
         adapter.set_device(device)
         source = images.source()
         study = own_study(
-            images, source, optimiser, model, weights, objective, teacher, length.iterations or 0
+            images, source, settled, model, weights, objective, teacher, length.iterations or 0
         )
         if length.budget_seconds is not None:
             study = replace(study, prepare=Affordable(length.budget_seconds))
