@@ -83,4 +83,4 @@ def test_training_without_an_evaluation_split(
     (folder / "labels/train/train_1.png").write_bytes(b"")
     out, err = call(capsys, "evaluate", *images, "--weights", weights, "--eval-batch-size", "1")
     assert json.loads(out)["images"] == 2
-    assert "train (folders)" not in err
+    assert "train (labels)" not in err

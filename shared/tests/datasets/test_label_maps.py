@@ -87,7 +87,7 @@ def test_no_more_than_a_few_images_are_in_memory(
     )
     for taken, _ in enumerate(data._examined("read"), start=1):
         most = max(most, len(read) - taken)
-    assert most <= 8
+    assert most <= 4
     assert sorted(read) == sorted(data.names)
 
 

@@ -71,7 +71,7 @@ def test_tif_images_and_what_is_passed_over(
     write(tmp_path, "train", "seq/c", np.resize([0, 1], (4, 6)), "tif")
     (tmp_path / "images/train/c.txt").touch()
     assert len(source.open(tmp_path).train) == 3
-    assert "train (folders): 3 images; passed over: 1 .txt" in capsys.readouterr().err
+    assert "train (labels): 3 images; passed over: 1 .txt" in capsys.readouterr().err
 
 
 def test_without_a_test_split_nothing_is_scored(tmp_path: Path) -> None:

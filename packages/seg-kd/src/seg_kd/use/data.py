@@ -229,7 +229,10 @@ class LabelMaps:
         files = LabelMapFolder(folder, listing.pairs, values)
         if self.hold_out:
             files = files.subset(lambda name: name.startswith(self.hold_out) != training)
-        return Found(split, listing, files, files.survey(f"{split}: images checked"))
+        survey = files.survey(f"{split}: images checked")
+        if not files.in_memory and not survey.problems:
+            say(f"{split}: too large for memory, read from disk each time; --workers N read ahead")
+        return Found(split, listing, files, survey)
 
     def problems(self, found: Found, training: bool) -> list[str]:
         """What is wrong with the labels of a split as a whole."""

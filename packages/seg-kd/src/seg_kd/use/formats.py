@@ -52,10 +52,11 @@ class Form:
     def fits(self, root: Path) -> bool:
         """Whether a folder has this form."""
         places = (self.images, self.labels)
-        if self.splits:
-            return any(all((root / p.format(split=s)).is_dir() for p in places)
-                       for _, s in self.splits)  # fmt: skip
-        return all((root / place.partition("/{split}")[0]).is_dir() for place in places)
+        if self.splits:  # by the names of their folders
+            return any(all((root / p.format(split=n)).is_dir() for p in places)
+                       for _, n in self.splits)  # fmt: skip
+        general = [place.partition("/{split}")[0].format(split="*") for place in places]
+        return all(any(path.is_dir() for path in root.glob(place)) for place in general)
 
 
 # https://github.com/mcordts/cityscapesScripts, helpers/labels.py: id -> trainId; the others and
@@ -79,9 +80,11 @@ FORMS = (
         listed="ImageSets/Segmentation/{split}.txt", num_classes=21,
     ),
     Form("mmseg", "img_dir/{split}", "ann_dir/{split}"),
-    Form("folders", "images/{split}", "labels/{split}"),
+    Form("labels", "images/{split}", "labels/{split}"),
     Form("annotations", "images/{split}", "annotations/{split}"),
     Form("masks", "images/{split}", "masks/{split}"),
+    Form("split/labels", "{split}/images", "{split}/labels"),
+    Form("split/masks", "{split}/images", "{split}/masks"),
 )  # fmt: skip
 
 
@@ -101,8 +104,8 @@ def find_form(root: Path, name: str = "") -> Form:
     for form in FORMS:
         if form.fits(root):
             return form
-    forms = "; ".join(f"{form.images}, {form.labels}" for form in FORMS)
-    raise UserError(f"{root} holds no images and label maps in a known form ({forms})")
+    forms = "; ".join(f"{form.name}: {form.images} and {form.labels}" for form in FORMS)
+    raise UserError(f"{root} holds no images and label maps in a known form: {forms}")
 
 
 def changed(
@@ -218,13 +221,10 @@ def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
 
 def _known_splits(root: Path, general: str, advice: str) -> str:
     """What an error says about the splits that there are, where one of them is looked for."""
-    before, _, after = general.partition("{split}")
-    found = (root / before).iterdir() if (root / before).is_dir() else ()
-    names = sorted(
-        path.name.removesuffix(after)
-        for path in found
-        if not path.name.startswith(".") and (path.name.endswith(after) if after else path.is_dir())
-    )
+    place = next((i for i, part in enumerate(Path(general).parts) if "{split}" in part), 0)
+    after = Path(general).parts[place].partition("{split}")[2]
+    found = (path.relative_to(root).parts[place] for path in root.glob(general.format(split="*")))
+    names = sorted({name.removesuffix(after) for name in found if not name.startswith(".")})
     return f"; there are: {', '.join(names)}{advice}" if names else ""
 
 
