@@ -215,8 +215,8 @@ def _tried(
     UserError for variants that cannot be: before hours of evaluation, not after.
     """
     network = create_model(model, **settings)
-    depth, config = len(network.blocks), eval_transform(network)[1]
     stages.build(variants[0], network, 0)
+    depth, config = len(network.blocks), eval_transform(network)[1]
     for variant in variants:
         try:
             set_capacity(network, variant.capacity)
