@@ -247,6 +247,17 @@ def test_moved_costs_refuse_the_comparison(tiny: Study) -> None:
     assert {verdict.verdict for verdict in shipped.verdicts} == {"suspended"}
 
 
+def test_a_refused_set_stays_refused(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, moved = (compact(fake_calibration(**{**COSTS, "feature": f})) for f in (1.25, 1.5))
+    monkeypatch.setattr(EqualTime, "_calibrate", lambda *_: fake_calibration(**COSTS))
+    again = EqualTime(2).close(tiny, session(tiny, tmp_path), {**FACTS, "last": moved})
+    assert again["last"] == quiet
+    assert drifted(again) == {"feature": pytest.approx(0.2)}
+    EqualTime(2).check(again)
+
+
 def test_a_verdict_at_unequal_time_is_suspended() -> None:
     shipped = load_results(PAPER, equal_time_digits("cpu"), PAPER.results)
     words = {verdict.claim_id: verdict for verdict in shipped.verdicts}
