@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
 from seg_kd.study import bench, recipes
+from seg_kd.study import compare as comparing
 from seg_kd.study.own import Own
 from seg_kd.study.own_arms import HOW_MANY, Images
 from seg_kd.study.readme import blocks
@@ -105,10 +107,12 @@ PAPER = replace(
         "distill": _OWN.distill,
         "evaluate": _OWN.evaluate,
         "calibrate": _OWN.calibrate,
+        "compare": comparing.verb(PAPER),
         "bench": bench.command,
         "data check": data_check,
     },
 )
+compare = partial(comparing.compare, PAPER)
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +37,9 @@ def run_alone(session: Session, seed: int) -> tuple[RunRecord, Path]:
     asked, settings = session.key(arm, seed), settings_of(session, arm)
     if dataclasses.is_dataclass(prepare):
         asked += f"-{recipe_hash(prepare)[:8]}"
-        settings = _flat(resolved_config(prepare)) | settings
-    fresh = occupy(session.out, asked, {**settings, "seed": seed})
-    try:
+        settings = flat(resolved_config(prepare)) | settings
+    with occupied(session.out, asked, {**settings, "seed": seed}, partial(_begun, session)):
         made = run_missing(session, (seed,))
-    except UserError:
-        # What was refused before it began does not occupy the folder.
-        if fresh and not session.records.read() and not _begun(session):
-            (session.out / RUN).unlink()
-        raise
     if not made:
         say(f"{session.out} holds this run already, finished")
     arm = session.study.arms[-1]
@@ -54,13 +50,17 @@ def run_alone(session: Session, seed: int) -> tuple[RunRecord, Path]:
     return record, session.work(arm, seed)
 
 
-def occupy(out: Path, asked: str, settings: Mapping[str, Any]) -> bool:
-    """Note in a folder what it is for; returns whether it was new.
+@contextmanager
+def occupied(
+    out: Path, asked: str, settings: Mapping[str, Any], begun: Callable[[], bool]
+) -> Iterator[None]:
+    """Keep a folder for one purpose; what is refused before it has begun does not occupy it.
 
     Args:
         out: the folder, made if it is not there.
         asked: all that decides what it holds, as one text.
         settings: the same as named plain values, for the error.
+        begun: whether something was made that is worth keeping.
 
     Raises:
         UserError: it holds something else, with the first setting that differs.
@@ -77,7 +77,12 @@ def occupy(out: Path, asked: str, settings: Mapping[str, Any]) -> bool:
         raise UserError(f"{out} holds another run{differs}: remove it, or give another --out")
     if not kept:
         atomic_write_json(path, {"run": asked, "settings": settings})
-    return not kept
+    try:
+        yield
+    except UserError:
+        if not (kept or begun()):
+            path.unlink()
+        raise
 
 
 def settings_of(session: Session, arm: Arm) -> dict[str, Any]:
@@ -85,16 +90,16 @@ def settings_of(session: Session, arm: Arm) -> dict[str, Any]:
     found: dict[str, Any] = {"data": session.open(session.study.source(arm)).fingerprint}
     for start in arm.starts_from:
         found |= {f"{start.name}: {name}": v for name, v in settings_of(session, start).items()}
-    return found | _flat(resolved_config(arm.config))
+    return found | flat(resolved_config(arm.config))
 
 
-def _flat(form: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat(form: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Nested settings as one level, their names in words."""
     found: dict[str, Any] = {}
     for name, value in form.items():
         words = f"{above}{name.replace('_', ' ')}"
         if isinstance(value, dict):
-            found |= _flat(value, f"{words} ")
+            found |= flat(value, f"{words} ")
         elif name != "type":  # of a dataclass
             found[words] = value
     return found
@@ -116,6 +121,6 @@ def _shown(value: Any) -> str:
 
 
 def _begun(session: Session) -> bool:
-    """Whether a checkpoint or what another run starts from was written."""
+    """Whether there is a record, a checkpoint, or what another run starts from."""
     work = session.out / "work"
-    return any(path.is_file() for path in work.rglob("*"))
+    return bool(session.records.read()) or any(path.is_file() for path in work.rglob("*"))
