@@ -79,6 +79,7 @@ def test_a_low_rate_has_a_lower_floor() -> None:
     [
         (Training(kind="AdamW"), "pspnet_r18", "needs its own --learning-rate"),
         (Training(kind="AdamW", learning_rate=1e-4, momentum=0.9), "pspnet_r18", "no --momentum"),
+        (Training(amp=True), "pspnet_r18", "--amp needs --device cuda"),
         (Training(clip_norm=-1.0), "pspnet_r18", "--clip-norm must be above 0"),
         (Training(warmup=1.0), "pspnet_r18", "--warmup must be 0 or more and below 1"),
         (Training(batch_size=1), "CONFIG", r"--batch-size .*student\.py"),

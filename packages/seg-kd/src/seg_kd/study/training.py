@@ -76,6 +76,8 @@ def settle(flags: Training, model: str, device: str, **others: Any) -> Settled:
     given = {f.name: getattr(flags, f.name) for f in fields(flags)} | others
     given = {k: v for k, v in given.items() if v is not None and v is not False}
     config = _fitting(found, given, device)
+    if flags.amp and device != "cuda":
+        raise UserError("--amp needs --device cuda")
     chosen: dict[str, Any] = {**config, **given}
     if chosen.get("kind") == "AdamW":
         if "momentum" in given:
@@ -97,7 +99,7 @@ def settle(flags: Training, model: str, device: str, **others: Any) -> Settled:
 
 
 def _fitting(found: ConfigSettings, given: dict[str, Any], device: str) -> dict[str, Any]:
-    """The config's values without those that flags or the device make meaningless."""
+    """The config's values but those that flags or the device make meaningless."""
     config = dict(found.values)
     kind = config.get("kind")
     if kind and given.get("kind", kind) != kind:
