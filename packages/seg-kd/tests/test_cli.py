@@ -35,8 +35,11 @@ def test_data_check_counts(capsys: pytest.CaptureFixture[str], folder: Path) -> 
         assert f"{(label == value).sum():,} pixels" in line
     assert lines[13].split()[2] == "ignored"
     assert lines[14] == "val: 2 images; passed over: nothing"
-    same, _ = call(capsys, "data", "check", str(folder), "--set", "camvid")
-    assert "class   0 sky" in same
+    # Squares are not CamVid, whatever their labels are.
+    other, err = call(capsys, "data", "check", str(folder), "--set", "camvid", code=2)
+    assert "class   0 sky" in other
+    assert "problem: images of the given folder, not the CamVid of the" in other
+    assert "1 problem, see above" in err
 
 
 def test_data_check_names_every_problem(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

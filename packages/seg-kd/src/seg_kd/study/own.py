@@ -20,6 +20,7 @@ from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sh
 from repro_shared.runtime.weights import load_strictly, read_weights
 from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
+from repro_shared.study.protocols import DataSource
 from repro_shared.study.publish import as_json
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
@@ -38,6 +39,7 @@ from seg_kd.study.own_arms import (
 from seg_kd.study.stages import WEIGHTS
 from seg_kd.study.training import DEFAULT_VIEW, Settled, Training, settle
 from seg_kd.use import adapter
+from seg_kd.use.data import Splits
 from seg_kd.use.evaluation import evaluate as score
 from seg_kd.use.models import own_model
 
@@ -188,12 +190,12 @@ class Own:
         settled = settle(training, student, device, **flags(images, length))
         made = given_teacher(images, settled.view, teacher, teacher_weights)
         with tempfile.TemporaryDirectory() as folder:
-            steps = {}
+            steps, opened = {}, dict[DataSource, Splits]()
             for name, each in OBJECTIVES.items():
                 study = own_study(images, source, settled, student, None, each, made, 0)
                 session = Session(
                     self.paper, study, Path(folder) / name, Path(images.data), device,
-                    images.workers,
+                    images.workers, opened,
                 )  # fmt: skip
                 steps[name] = timed_step(session, study.arms[-1], session.out)
             result = measure(steps, rounds=rounds)

@@ -22,7 +22,7 @@ from repro_shared.datasets.views import Seeded
 from repro_shared.datasets.wheels import Split
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.progress import say
+from repro_shared.runtime.progress import Progress, say
 from seg_kd.use.formats import Form, Listing, find_form, list_pairs
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
@@ -86,7 +86,12 @@ class Splits:
     @property
     def fingerprint(self) -> str:
         """Of both together."""
-        return f"{self.train.fingerprint[:32]}+{self.test.fingerprint[:32]}"
+        return together(self.train.fingerprint, self.test.fingerprint)
+
+
+def together(train: str, test: str = "") -> str:
+    """The fingerprint of training and test images from those of each."""
+    return f"{train[:32]}+{test[:32]}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,11 @@ class Scenes:
 
     def _part(self, split: Split, length: int) -> Samples:
         scenes = DigitScenes(self.scenes, split, length, self.seed)
-        samples = [(s.image, s.label_map) for s in (scenes[i] for i in range(length))]
+        samples = list[Sample]()
+        with Progress(length, f"{split}: scenes composed") as progress:
+            for scene in scenes:
+                samples.append((scene.image, scene.label_map))
+                progress.update(len(samples))
         sizes = [label.shape for _, label in samples]
         return Samples(samples, scenes.fingerprint(), sizes)
 

@@ -206,7 +206,7 @@ def _by_name(folder: Path, splits: str, suffix: str, passed_over: Counter[str]) 
 def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
     """All files below a folder, sorted; hidden ones are passed over, links to folders followed."""
     seen = set[str]()
-    for place, below, names in os.walk(folder, followlinks=True):
+    for place, below, names in os.walk(folder, onerror=_refuse, followlinks=True):
         seen.add(os.path.realpath(place))
         hidden = [name for name in (*below, *names) if name.startswith(".")]
         if hidden:
@@ -217,6 +217,10 @@ def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
             if name not in hidden and os.path.realpath(os.path.join(place, name)) not in seen
         )
         yield from (Path(place, name) for name in sorted(names) if name not in hidden)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
 
 def _known_splits(root: Path, general: str, advice: str) -> str:
