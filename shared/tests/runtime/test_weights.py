@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,28 @@ def test_weights_that_do_not_fit_say_what_differs() -> None:
     with pytest.raises(UserError, match=r"extra: scalar in the file, absent in the model$"):
         load_strictly(model, {**before, "extra": torch.tensor(1.0)}, "x.pth")
     assert equal(dict(model.state_dict()), before)
+
+
+class History:
+    """As mmengine keeps the losses beside the weights: arrays, and methods by name."""
+
+    def __init__(self) -> None:
+        self.values = np.ones(3)
+        self.methods = {"mean": History.mean}
+
+    def mean(self) -> float:
+        """Of the values."""
+        return float(self.values.mean())
+
+
+def test_what_is_no_tensor_is_left_out(tmp_path: Path) -> None:
+    state = network().state_dict()
+    hub = {"log_scalars": {"train/loss": History()}, "runtime_info": {"best": np.float64(1)}}
+    torch.save({"state_dict": state, "message_hub": hub, "optimizer": {}}, tmp_path / "w.pth")
+    assert equal(read_weights(tmp_path / "w.pth"), dict(state))
+    torch.save({"state_dict": {**state, "more": History()}}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="holds no state_dict of tensors"):
+        read_weights(tmp_path / "w.pth")
 
 
 class Harmful:

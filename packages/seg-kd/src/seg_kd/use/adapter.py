@@ -106,8 +106,10 @@ def build_model(config: dict[str, Any]) -> Any:
     from mmseg.registry import MODELS
 
     try:
-        model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
-        model.init_weights()
+        with warnings.catch_warnings():  # advice on settings that are the config's or set below
+            warnings.simplefilter("ignore")
+            model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
+            model.init_weights()
     except UserError:
         raise
     except Exception as error:  # the user's config decides what runs here

@@ -175,7 +175,7 @@ def read_model_config(
     check_heads(model, num_classes, path)
     local_weights(model, path, trained)
     preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
-    preprocessor["size"] = crop
+    preprocessor |= {"size": crop, "seg_pad_val": 255}
     preprocessor.pop("size_divisor", None)
     model["data_preprocessor"] = preprocessor
     model["test_cfg"] = {"mode": "whole", **(model.get("test_cfg") or {})}
