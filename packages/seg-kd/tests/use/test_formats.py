@@ -12,7 +12,7 @@ from PIL import Image
 
 from repro_shared.runtime.errors import UserError
 from seg_kd.use.data import LabelMaps
-from seg_kd.use.formats import changed, find_form, list_pairs, read_palette
+from seg_kd.use.formats import changed, find_form, list_pairs
 
 IDS = np.array([[7, 8, 0, 33], [3, 26, 11, 255]], np.uint8)
 
@@ -98,7 +98,10 @@ def test_public_forms_are_found_and_read(
     assert (form.name, form.num_classes) == (name, classes)
     listing = list_pairs(tmp_path, form, "train")
     assert [pair.name for pair in listing.pairs] == names
-    assert listing.sentence() == f"{len(names)} images; passed over: {passed_over}"
+    assert (
+        listing.sentence()
+        == f"{len(names)} image{'s' * (len(names) > 1)}; passed over: {passed_over}"
+    )
     source = LabelMaps("x", tuple(map(str, range(classes or 2))), absent=True)
     data = source.open(tmp_path)
     assert data.train[0][1].tolist() == labels
@@ -201,35 +204,3 @@ def test_a_split_that_is_not_there_is_told_from_those_that_are(tmp_path: Path) -
     (tmp_path / "voc/ImageSets/Segmentation/val.txt").write_text("2008_3\n2008_4\n")
     with pytest.raises(UserError, match=r"2008_4 is not in .*SegmentationClass \(1 of 2 are not"):
         list_pairs(tmp_path / "voc", find_form(tmp_path / "voc"), "val")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "128 64 128 road\n0 0 0 traffic light\n",
-        "name,r,g,b\nroad,128,64,128\ntraffic light, 0, 0, 0\n",
-        "128 64 128\t\troad\n\n0\t0\t0\ttraffic light",
-    ],
-)
-def test_palettes(tmp_path: Path, text: str) -> None:
-    (tmp_path / "colours.txt").write_text(text)
-    colours, names = read_palette(str(tmp_path / "colours.txt"))
-    assert colours == ((128, 64, 128), (0, 0, 0))
-    assert names == ("road", "traffic light")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "holds no colour"),
-        ("1 2 3\nroad\n", "line 2 holds no colour"),
-        ("1 2 256", "line 1: colour .* above 255"),
-        ("1 2 3\n1 2 3", "line 2: colour .* twice"),
-    ],
-)
-def test_palettes_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "colours.txt").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_palette(str(tmp_path / "colours.txt"))
-    with pytest.raises(UserError, match="cannot be read"):
-        read_palette(str(tmp_path / "none.txt"))

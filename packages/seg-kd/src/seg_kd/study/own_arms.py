@@ -28,8 +28,9 @@ from seg_kd.train import Optimiser
 from seg_kd.use import adapter
 from seg_kd.use.data import LabelMaps, View
 from seg_kd.use.formats import changed as changed_form
-from seg_kd.use.formats import find_form, read_palette
+from seg_kd.use.formats import find_form
 from seg_kd.use.models import own_model
+from seg_kd.use.palettes import read_palette
 
 HOW_MANY = "how many classes? Give --num-classes N, or --classes with their names"
 UNUSED = Optimiser()  # of a teacher that is not trained here
@@ -49,7 +50,8 @@ class Images:
         reduce_zero_label: value 0 is unlabelled, and value v is class v - 1.
         palette: for label maps in colours: text file with a line `R G B name` for each value.
         allow_absent_classes: train although a class never occurs in the training labels.
-        format: form of the folder; left out, the first that it has.
+        format: form of the folder: cityscapes, ade20k, voc, mmseg, labels, annotations or masks
+            (beside images), split/labels or split/masks; left out, the first that fits.
         image_suffix: what names of images end in, e.g. _rgb or _rgb.png.
         label_suffix: what names of label maps end in; what stands before is the image's name.
         train_split: name of the training split.
@@ -83,6 +85,9 @@ class Images:
         if not self.num_classes and self.data:
             count = len(names) or find_form(Path(self.data), self.format).num_classes
             object.__setattr__(self, "num_classes", count)
+        if len({*names}) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UserError(f"class name {twice!r} stands for two classes: give each its own")
         if names and len(names) != self.num_classes and self.data:
             where = "--classes" if self.classes else f"--palette {self.palette}"
             found = f"{len(names)} classes, --num-classes says {self.num_classes}"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro_shared.datasets.label_maps import Pair
-from repro_shared.datasets.label_values import Colour
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.images import SUFFIXES
 
@@ -136,7 +134,8 @@ class Listing:
     def sentence(self) -> str:
         """Counts, for a line."""
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.passed_over.items()))
-        return f"{len(self.pairs)} images; passed over: {kinds or 'nothing'}"
+        many = "" if len(self.pairs) == 1 else "s"
+        return f"{len(self.pairs)} image{many}; passed over: {kinds or 'nothing'}"
 
 
 def list_pairs(root: Path, form: Form, split: str, advice: str = "") -> Listing:
@@ -254,36 +253,3 @@ def _require_partners(
         f"{files[alone[0]]}: {kind} without {partner} in {folder} "
         f"({len(alone)} of {len(files)} {kind}s lack one){hint}"
     )
-
-
-def read_palette(path: str) -> tuple[tuple[Colour, ...], tuple[str, ...]]:
-    """Colours and names of the classes, from a file with a line `R G B name` or `name R G B` each.
-
-    Fields are separated by spaces, tabs or commas; a first line without numbers is a heading.
-
-    Raises:
-        UserError: no such file, a line without three numbers 0 to 255, a colour twice.
-    """
-    try:
-        lines = Path(path).read_text("utf-8", "replace").splitlines()
-    except OSError as error:
-        raise UserError(f"--palette {path}: cannot be read ({error.strerror})") from None
-    colours, names = list[Colour](), list[str]()
-    for number, line in enumerate(lines, start=1):
-        found = re.search(r"(?:^|[\s,])(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})(?=[\s,]|$)", line)
-        if not found:
-            if line.strip() and number > 1:
-                raise UserError(f"--palette {path}: line {number} holds no colour R G B")
-            continue
-        red, green, blue = map(int, found.groups())
-        colour = (red, green, blue)
-        if max(colour) > 255 or colour in colours:
-            problem = "is above 255" if max(colour) > 255 else "stands there twice"
-            raise UserError(f"--palette {path}: line {number}: colour {colour} {problem}")
-        colours.append(colour)
-        names.append(
-            re.sub(r"[\s,]+", " ", line[: found.start()] + " " + line[found.end() :]).strip()
-        )
-    if not colours:
-        raise UserError(f"--palette {path}: holds no colour R G B")
-    return tuple(colours), tuple(name or f"class {i}" for i, name in enumerate(names))
