@@ -20,6 +20,7 @@ from seg_kd.study import compare as comparing
 from seg_kd.study.own import Own
 from seg_kd.study.own_arms import HOW_MANY, Images
 from seg_kd.study.readme import blocks
+from seg_kd.study.trained import Trained
 from seg_kd.use.check import check
 
 CITATION = Citation(
@@ -99,13 +100,14 @@ def data_check(
         raise UserError(HOW_MANY)
 
 
-_OWN = Own(PAPER)
+_OWN, _TRAINED = Own(PAPER), Trained(PAPER)
 PAPER = replace(
     PAPER,
     verbs={
         "train": _OWN.train,
         "distill": _OWN.distill,
-        "evaluate": _OWN.evaluate,
+        "evaluate": _TRAINED.evaluate,
+        "predict": _TRAINED.predict,
         "calibrate": _OWN.calibrate,
         "compare": comparing.verb(PAPER),
         "bench": bench.command,

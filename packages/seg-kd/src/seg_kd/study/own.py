@@ -1,4 +1,4 @@
-"""`seg-kd train`, `distill`, `evaluate`, `calibrate` on the user's own images, configs and weights.
+"""`seg-kd train`, `distill`, `calibrate` on the user's own images, configs and weights.
 
 Images and label maps lie in one folder: `images/<split>/*` and `labels/<split>/<same name>.png`,
 labels as class indices. Models are mmseg config files with a `model`, or the names `pspnet_r18` and
@@ -17,7 +17,7 @@ import tyro
 from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sha256_file
-from repro_shared.runtime.weights import load_strictly, read_weights
+from repro_shared.runtime.weights import read_weights
 from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
 from repro_shared.study.protocols import DataSource
@@ -37,11 +37,9 @@ from seg_kd.study.own_arms import (
     own_study,
 )
 from seg_kd.study.stages import WEIGHTS
-from seg_kd.study.training import DEFAULT_VIEW, Settled, Training, settle
+from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
 from seg_kd.use.data import Splits
-from seg_kd.use.evaluation import evaluate as score
-from seg_kd.use.models import own_model
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
@@ -119,44 +117,6 @@ class Own:
         made = given_teacher(images, settled.view, teacher, teacher_weights)
         self._run(images, settled, length, student, student_weights, chosen, made, out, device)
 
-    def evaluate(
-        self,
-        images: Annotated[Images, Flat] = Images(),
-        *,
-        model: str = "pspnet_r18",
-        weights: str = "",
-        device: Device = "cpu",
-    ) -> None:
-        """Score a model on the evaluation split: mIoU and the IoU of each class.
-
-        Args:
-            images: the data.
-            model: mmseg config file, or pspnet_r18 or pspnet_r101.
-            weights: its state_dict.
-            device: cpu or cuda.
-        """
-        adapter.set_device(device)
-        source = images.source()
-        crop = images.crop or DEFAULT_VIEW.crop
-        config = own_model(model, images.num_classes, crop, trained=True)
-        if not weights:
-            raise UserError(f"no weights for {model}: give --weights FILE")
-        state = read_weights(weights)
-        if not source.test_split:
-            raise UserError("nothing to score: name a split with --val-split")
-        test = source.part(Path(images.data), training=False)
-        network = adapter.build_model(config.config(images.num_classes, crop))
-        load_strictly(network, state, weights)
-        result = score(network.to(device).eval(), test, images.num_classes)
-        shown = {
-            "miou": round(float(result.miou), 4),
-            "pixel_accuracy": round(float(result.pixel_accuracy), 4),
-            "iou": [None if v != v else round(float(v), 4) for v in result.iou],
-            "absent_classes": list(result.absent),
-            "images": len(test),
-        }
-        print(as_json(shown))
-
     def calibrate(
         self,
         images: Annotated[Images, Flat] = Images(),
@@ -222,8 +182,6 @@ class Own:
         device: Device,
     ) -> None:
         length = length.or_config(settled)
-        if settled.optimiser.amp and device != "cuda":
-            raise UserError("--amp needs --device cuda")
         check_device(device)
         adapter.set_device(device)
         source = images.source()
