@@ -166,6 +166,7 @@ def bench(
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     origin = provenance(("amod", "timm"), __file__)
+    say(f"{len(networks)} models of {model}, {rounds} rounds")
     try:
         with torch.inference_mode():
             seconds = calibrate(
