@@ -141,7 +141,7 @@ def truncate(kind: str) -> Callable[[Path], None]:
         (
             lambda root: write(root, "labels", "seq1_b", np.full((7, 5), 4)),
             r"labels/seq1_b.png: value 4 \(35 pixels\) is neither a class \(0 to 3\) nor "
-            r"ignored \(11\)",
+            r"ignored \(11\): --ignore, --map or --reduce-zero-label say",
         ),
         (
             lambda root: write(root, "labels", "seq1_b", np.full((7, 5), 255)),
