@@ -155,6 +155,7 @@ def test_a_class_map_numbers_the_folders(tmp_path: Path) -> None:
     assert (folder.classes, folder.numbers) == (("n10", "n02", "n03", "n01"), (0, 4, 7, 9))
     assert folder.targets == (0,) * 4 + (1,) * 2 + (3,)
     assert folder.order() == "0 n10, 4 n02, 7 n03, 9 n01"
+    assert folder.counts() == f"{root}: 4 classes, 7 images, classes without images: 1"
     assert folder.fingerprint() != ClassFolder(root).fingerprint()
     shared = ClassFolder(root, class_map={"n01": 0, "n02": 0, "n10": 1})
     assert (shared.classes, shared.targets) == (("n01 / n02", "n10"), (0,) * 3 + (1,) * 4)

@@ -188,9 +188,21 @@ def scored(weights: str, images: Path, **more: Any) -> tuple[Any, ...]:
     return evaluate(NAME, weights, str(images), (1.0,), model_kwargs=SHALLOW, **more).rows[0]
 
 
-def test_numbered_folders_are_the_classes_of_their_numbers(perfect: tuple[str, Path]) -> None:
+def test_numbered_folders_are_the_classes_of_their_numbers(
+    perfect: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     # torchvision 714, timm 222: in the order of text, 2 of 12 are right.
     assert scored(*perfect)[1:] == (100.0, 100.0, 12)
+    said = capsys.readouterr().err
+    assert "torchvision sorts them as text" in said
+    assert "10 10, 11 11" in said
+    assert "dense, batches: 1/1  top1 100" in said
+
+
+def test_weights_without_a_classifier(data: Path, tmp_path: Path) -> None:
+    save_file(vit(0).state_dict(), tmp_path / "features.safetensors")
+    with pytest.raises(UserError, match="have no classifier: train one"):
+        evaluate(NAME, str(tmp_path / "features.safetensors"), str(data), model_kwargs=TINY)
 
 
 def test_a_class_map_says_which_outputs_the_folders_are(

@@ -227,6 +227,7 @@ def test_numbered_classes_below_any_usual_split(
     for part in ("Train", "valid"):
         assert f"{numbered / part}: 3 classes, 4 images; passed over: 1 .txt" in said
     assert "classes: 0 0, 1 2, 2 10" in said
+    assert "evaluated 1/1 batches" in said
     assert "from random weights; 1e-05 is a rate for fine-tuning" in said
     for name in ("model.safetensors", "best.safetensors"):
         assert names_in(out / name) == ("0", "2", "10")

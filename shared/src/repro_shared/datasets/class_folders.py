@@ -98,8 +98,10 @@ class ClassFolder:
         return hashlib.sha256(key.encode()).hexdigest()
 
     def counts(self) -> str:
-        """How many classes, images and other files, in a line."""
+        """How many classes, images and files of other kinds, in a line."""
         line = f"{self.folder}: {len(self.classes)} classes, {len(self)} images"
+        if empty := len(self.classes) - len(set(self.targets)):
+            line += f", classes without images: {empty}"
         if self.passed_over:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.passed_over.most_common())
             line += f"; passed over: {kinds}"

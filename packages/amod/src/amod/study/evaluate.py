@@ -198,7 +198,10 @@ def _pictures(data: str, class_map: str | None, weights: str | None) -> tuple[Cl
         return ClassFolder(data, class_map=read_class_map(class_map)), f"as {class_map} has them"
     names = names_in(weights)
     if not names:
-        return ClassFolder(data), "in the natural order of their names"
+        folder, order = ClassFolder(data), "in the natural order of their names"
+        if folder.classes != tuple(sorted(folder.classes)):
+            order += " (torchvision sorts them as text: weights trained so need --class-map)"
+        return folder, order
     try:
         known = {name: number for number, name in enumerate(names)}
         return ClassFolder(data, class_map=known), "as stored with the weights"

@@ -258,9 +258,12 @@ def among(model: Any, pictures: Any) -> Any:
     So the authors of ImageNet-A and -R score theirs, which have 200 of the 1000 classes.
 
     Raises:
-        UserError: pictures of fewer classes and no map, or of classes that the model lacks.
+        UserError: pictures of fewer classes and no map, or of classes that the model lacks; a model
+            without a classifier.
     """
     classes = model.num_classes
+    if not classes:
+        raise UserError("the weights have no classifier: train one with `amod transfer`")
     numbers = getattr(pictures, "numbers", range(classes))
     if tuple(numbers) == tuple(range(classes)):
         return model
