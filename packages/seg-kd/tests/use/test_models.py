@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.use.models import local_weights
+from seg_kd.use.models import Model, local_weights, model_config, own_model
 
 ADDRESS = "https://x.y/mit_b0.pth"
 
@@ -66,3 +66,15 @@ def test_timms_own_switch_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     local_weights(model, "timms.py", trained=False)
     assert model["backbone"]["pretrained"] is False
     assert "timms.py: model.backbone.pretrained (True) is not used" in capsys.readouterr().err
+
+
+def test_what_a_config_does_before_scoring_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "teacher.py"
+    model = model_config(Model(base_channels=8, head_channels=8), 3, (32, 32))
+    resized = {"type": "Resize", "scale": (2048, 512), "keep_ratio": True}
+    loader = {"dataset": {"pipeline": [{"type": "LoadImageFromFile"}, resized]}}
+    path.write_text(f"model = {model!r}\ntest_dataloader = {loader!r}\n")
+    own_model(str(path), 3, (32, 32), trained=True)
+    assert "not used: test pipeline, Resize: images are scored whole" in capsys.readouterr().err

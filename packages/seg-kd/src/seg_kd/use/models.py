@@ -14,6 +14,7 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
 from seg_kd.use.configs import read_config
 from seg_kd.use.heads import check_heads
+from seg_kd.use.settings import unscored
 from seg_kd.use.weights import once
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -174,6 +175,8 @@ def read_model_config(
     model = model.to_dict()
     check_heads(model, num_classes, path)
     local_weights(model, path, trained)
+    for each in unscored(config) if trained else ():
+        once(f"{path}: not used: {each}")
     preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
     preprocessor |= {"size": crop, "seg_pad_val": 255}
     preprocessor.pop("size_divisor", None)

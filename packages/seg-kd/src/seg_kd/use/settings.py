@@ -70,6 +70,7 @@ def settings_of(config: Mapping[str, Any]) -> ConfigSettings:
     pipeline = _pipeline(loader.get("dataset")) or config.get("train_pipeline")
     if pipeline:
         _views(pipeline, found)
+    found.unused += unscored(config)
     for key, instead in (
         ("load_from", "give weights with a flag"),
         ("resume", "a run that was interrupted goes on by itself"),
@@ -78,6 +79,14 @@ def settings_of(config: Mapping[str, Any]) -> ConfigSettings:
         if config.get(key):
             found.unused.append(f"{key}: {instead}")
     return found
+
+
+def unscored(config: Mapping[str, Any]) -> list[str]:
+    """What a config would do to images before they are scored, and is not done."""
+    steps = _pipeline((config.get("test_dataloader") or {}).get("dataset")) or []
+    names = [name for name in (_name(step.get("type")) for step in steps) if name not in LOADING]
+    why = "images are scored whole, at their own size"
+    return [f"test pipeline, {', '.join(names)}: {why}"] if names else []
 
 
 def _optimiser(wrapper: dict[str, Any], found: ConfigSettings) -> None:
