@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import amod
@@ -182,3 +183,31 @@ def test_a_table_shows_the_trip_of_its_own_rows(capsys: pytest.CaptureFixture[st
     ):
         assert main(PAPER, ["table", table]) == 0
         assert f"row        {row}\n" in capsys.readouterr().out
+
+
+def test_data_check_counts_classes_and_names_what_is_wrong(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, count in (("train", 3), ("val", 1)):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / part / name / f"{i}.png")
+    (tmp_path / "train" / "cat" / "notes.txt").touch()
+    assert call("data", "check", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    for said in ("train", "2 classes", "6 images", "sha256", "1 .txt", "0 cat, 1 dog"):
+        assert said in shown
+    (tmp_path / "train" / "dog" / "0.png").write_bytes(b"\x89PNG")
+    assert call("data", "check", str(tmp_path)) == 2
+    assert "0.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["flops", "routing_digits", "routing_digits_tuning"])
+def test_data_that_no_table_reads_are_refused_before_anything_runs(
+    call: Call, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call("reproduce", "--table", table, "--data", str(tmp_path), "--out", str(out)) == 2
+    assert f"{table} reads no data" in capsys.readouterr().err
+    assert not out.exists()

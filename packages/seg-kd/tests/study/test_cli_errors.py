@@ -62,6 +62,15 @@ def test_data_that_is_missing_or_wrong(capsys: Capsys, folder: Path, tmp_path: P
     assert not list(tmp_path.rglob("runs.jsonl"))
 
 
+def test_data_that_no_table_reads_are_refused_before_anything_runs(
+    capsys: Capsys, folder: Path, tmp_path: Path
+) -> None:
+    out = ("--out", str(tmp_path / "out"), "--data", str(folder))
+    for tables in ((), ("--table", "equal_time_digits"), ("--table", "equal_time_digits_tuning")):
+        assert "reads no data" in call(capsys, "reproduce", *tables, *out)
+    assert not (tmp_path / "out").exists()
+
+
 def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None:
     images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
     out = ("--out", str(tmp_path / "out"))
