@@ -14,14 +14,14 @@ from seg_kd.use import adapter
 from seg_kd.use.data import Samples, as_results
 
 TOGETHER = 16
-LOGITS = 2**27  # half a gibibyte of whole images' logits
+LOGITS = 2**26  # a quarter of a gibibyte
 
 
 def evaluate(model: Any, source: Samples, num_classes: int) -> SegmentationScores:
     """mIoU of `model` over `source`, from one confusion matrix over all labelled pixels.
 
     Neighbours of equal size are predicted together: `source.batch_size` of them, or, where that is
-    None, 16, or fewer whose logits take half a gibibyte.
+    None, 16, or fewer whose logits at full size take a quarter of a gibibyte.
 
     Args:
         model: mmseg segmentor; left in evaluation mode.
