@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.weights import save_weights
+from seg_kd import cli
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
 from seg_kd.study.trial import try_once
 from seg_kd.train import Job, Optimiser, train
@@ -125,3 +128,37 @@ def test_teacher_that_predicts_otherwise_is_refused(plain: dict[str, Any]) -> No
     network.test_step = lambda data: network(**probe(data, False), mode="predict")
     network.decode_head.conv_seg.bias.data[0] = 0.02
     assert "of the pixels only" in refusal(fooled)
+
+
+def test_commands_end_before_they_train(
+    folder: Path, tmp_path: Path, plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for head in (plain["decode_head"], plain["auxiliary_head"]):
+        head["num_classes"] = 11
+    (tmp_path / "teacher.py").write_text(f"model = {plain!r}\n")
+    teacher = adapter.build_model(plain)
+    save_weights(teacher, tmp_path / "teacher.safetensors")
+    teacher.decode_head.conv_seg.bias.data[0] = float("nan")
+    save_weights(teacher, tmp_path / "nan.safetensors")
+    plain["test_cfg"] = {"mode": "slide", "crop_size": (16, 16)}
+    (tmp_path / "student.py").write_text(f"model = {plain!r}\n")
+    out = tmp_path / "out"
+    command = [
+        "seg-kd", "distill", "--data", str(folder), "--num-classes", "11", "--ignore", "11",
+        "--crop", "32", "32", "--iterations", "1", "--out", str(out),
+        "--teacher", str(tmp_path / "teacher.py"), "--student", str(tmp_path / "student.py"),
+    ]  # fmt: skip
+    for weights, problem in (
+        ("nan", "decode_head.conv_seg.bias holds NaN or infinity"),
+        ("teacher", "a prediction of the student for an image of 40 x 48 fails"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            weight = str(tmp_path / f"{weights}.safetensors")
+            patch.setattr(sys, "argv", [*command, "--teacher-weights", weight])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+        said = capsys.readouterr().err
+        assert stop.value.code == 2
+        assert problem in said.splitlines()[-1]
+        assert "Traceback" not in said
+        assert not list(out.glob("model.*"))
