@@ -160,6 +160,7 @@ def test_the_verbs(
         (("--epochs", "nan"), "epochs nan is out of range"),
         (("--epochs", "inf"), "epochs inf is out of range"),
         (("--layers", "13"), "layers must be 1 to 12"),
+        (("--layers", "3", "--router", "linear"), "--layers must be given without the flags"),
         (("--model", "resnet18"), "ResNet cannot be routed"),
         (("--router", "best"), "unknown router 'best'"),
         (("--mixup", "0.2", "--batch-size", "3"), "odd number"),

@@ -232,15 +232,7 @@ def _arms(dense: Any, image: Tensor, routed_only: bool) -> tuple[Arms, bool]:
         arms[f"fixed tokens {capacity:g}"] = fixed, cost
         if routed_only:
             continue
-        if shape:
-            layers = isoflop_layers(shape, capacity)[0]
-            cut, less = cut_depth(twin(), layers), dense_macs(replace(shape, depth=layers))
-        else:
-            depth = len(dense.blocks)
-            block = whole - _counted(cut_depth(twin(), depth - 1), image)
-            layers = max(1, depth - round((whole - cost) / block))
-            cut = cut_depth(twin(), layers)
-            less = _counted(cut, image)
+        layers, cut, less = _cut(dense, image, shape, capacity, whole, cost)
         arms[f"{layers} layers, for {capacity:g}"] = cut, less
         if shape and merges:
             r = equal_r(shape, capacity)
@@ -249,6 +241,24 @@ def _arms(dense: Any, image: Tensor, routed_only: bool) -> tuple[Arms, bool]:
                 merged_macs(shape, r),
             )
     return arms, shape is None
+
+
+def _cut(
+    dense: Any, image: Tensor, shape: Shape | None, capacity: float, whole: int, cost: int
+) -> tuple[int, nn.Module, int]:
+    """How many layers cost most nearly what a routed model does, that model, and its count."""
+    if shape:
+        layers = isoflop_layers(shape, capacity)[0]
+        return (
+            layers,
+            cut_depth(copy.deepcopy(dense), layers),
+            dense_macs(replace(shape, depth=layers)),
+        )
+    depth = len(dense.blocks)
+    block = whole - _counted(cut_depth(copy.deepcopy(dense), depth - 1), image)
+    layers = max(1, depth - round((whole - cost) / block))
+    cut = cut_depth(copy.deepcopy(dense), layers)
+    return layers, cut, _counted(cut, image)
 
 
 def _merges(model: Any, shape: Shape | None) -> bool:

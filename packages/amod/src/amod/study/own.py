@@ -38,7 +38,7 @@ from repro_shared.study.session import Session
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
-CROPS = Crops()
+CROPS, HALF = Crops(), 0.5
 FROM_SCRATCH = 1e-4  # AdamW's rate below which random weights hardly move
 
 
@@ -99,7 +99,7 @@ def verb(
         view: Annotated[Crops, Flat] = CROPS,
         *,
         model: str = "deit_small_patch16_224",
-        capacity: float = 0.5,
+        capacity: float = HALF,
         layers: int = 0,
         keep: Keep = "first",
         evaluations: int = 10,
@@ -107,6 +107,8 @@ def verb(
         place.check()
         require(evaluations >= 1, "--evaluations", "at least 1", evaluations)
         if layers:
+            routes = capacity != HALF or routing != PAPER_ROUTING
+            require(not routes, "--layers", "given without the flags of routing", layers)
             variant = Variant(layers=layers, keep=keep)
         else:
             variant = Variant(capacity=capacity, **routing.resolved())
