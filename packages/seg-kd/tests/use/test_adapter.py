@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmengine.logging import HistoryBuffer
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.weights import load_strictly, read_weights
 from seg_kd.use import adapter
+from seg_kd.use.data import View, as_results
 from seg_kd.use.models import BUILT_IN, Model, model_config, read_model_config
 
 SMALL = Model(base_channels=8, head_channels=16, auxiliary_channels=8)
@@ -139,6 +141,35 @@ def test_init_cfg_reads_tensors_only(plain: dict[str, Any], tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"backbone\.pth is damaged or holds more") as raised:
         adapter.build_model(plain)
     assert len(str(raised.value)) < 300
+
+
+def test_a_view_is_what_mmsegs_pipeline_makes_of_an_image() -> None:
+    adapter.framework()
+    from mmcv.transforms import Compose, RandomFlip, RandomResize
+    from mmseg.datasets.transforms import PackSegInputs, PhotoMetricDistortion, RandomCrop
+
+    pipeline = Compose([
+        RandomResize(scale=(96, 48), ratio_range=(0.5, 2.0), resize_type="Resize", keep_ratio=True),
+        RandomCrop(crop_size=(32, 40), cat_max_ratio=0.75),
+        RandomFlip(prob=0.5),
+        PhotoMetricDistortion(),
+        PackSegInputs(),
+    ])  # fmt: skip
+    view = View((32, 40), resize_range=(0.5, 2.0), fit=(96, 48))
+    ours = adapter.training_transform(view)
+    rng = np.random.default_rng(0)
+    for shape in ((60, 90), (90, 60), (20, 100)):
+        image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        label = rng.integers(0, 5, shape, dtype=np.uint8)
+        for seed in range(4):
+            made = []
+            for transform in (ours, pipeline):
+                np.random.seed(seed)  # noqa: NPY002
+                random.seed(seed)
+                made.append(transform(as_results(image, label)))
+            assert torch.equal(made[0]["inputs"], made[1]["inputs"])
+            labels = [each["data_samples"].gt_sem_seg.data for each in made]
+            assert torch.equal(*labels)
 
 
 def test_two_distributions_of_mmseg_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def table(
 ) -> Iterable[str]:
     """A line a setting, with its source; then what of the config is not used."""
     idle = {"momentum"} if values["kind"] == "AdamW" else {"betas"}
-    idle |= {name for name in ("amp", "multipliers", "clip_norm") if not values[name]}
+    idle |= {name for name in ("amp", "multipliers", "clip_norm", "fit") if not values[name]}
     idle |= set() if values["warmup"] else {"warmup_start"}
     yield f"{model}: how its model is trained"
     for name, value in values.items():

@@ -62,6 +62,8 @@ class View:
         photometric: mmseg's photometric distortion.
         largest_class: a crop in which one class fills more than this is drawn again, up to ten
             times (mmseg's cat_max_ratio); 1 where background fills nearly every crop anyway.
+        fit: two sides that the image is fitted into, times the factor, in either orientation, as
+            mmseg's RandomResize does; None: its own size times the factor.
     """
 
     crop: tuple[int, int] = (512, 1024)
@@ -69,6 +71,7 @@ class View:
     flip: float = 0.5
     photometric: bool = True
     largest_class: float = 0.75
+    fit: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.flip <= 1, "--flip", "0 to 1", self.flip)

@@ -158,15 +158,14 @@ def _batch(loader: Mapping[str, Any], scale: Mapping[str, Any], found: ConfigSet
 
 def _views(pipeline: Iterable[Mapping[str, Any]], found: ConfigSettings) -> None:
     """What the training pipeline does to an image."""
-    values, remarks = found.values, found.remarks
+    values = found.values
     values |= {"resize_range": (1.0, 1.0), "flip": 0.0, "photometric": False}
     for step in pipeline:
         settings = dict(step)
         kind = _name(settings.pop("type", None))
-        if kind == "RandomResize" and settings.get("keep_ratio", False) is not False:
-            values["resize_range"] = tuple(map(float, settings.pop("ratio_range", (1, 1))))
-            scale = settings.pop("scale", None)
-            remarks["resize_range"] = f"of each image's own size, not of {scale}"
+        if kind == "RandomResize" and _fits(settings):
+            values["resize_range"] = tuple(map(float, settings.pop("ratio_range")))
+            values["fit"] = tuple(settings.pop("scale"))
             settings.pop("keep_ratio")
         elif kind == "RandomCrop":
             size = settings.pop("crop_size")
@@ -190,6 +189,17 @@ def _views(pipeline: Iterable[Mapping[str, Any]], found: ConfigSettings) -> None
                 values.pop("resize_range")  # seg-kd's own is nearer to it than none
             continue
         _left(f"pipeline, {kind}", settings, found)
+
+
+def _fits(resize: Mapping[str, Any]) -> bool:
+    """Whether a RandomResize fits images into two sides times a factor, as they are."""
+    sides = resize.get("scale")
+    return (
+        bool(resize.get("keep_ratio"))
+        and bool(resize.get("ratio_range"))
+        and isinstance(sides, list | tuple)
+        and all(isinstance(side, int) for side in sides)
+    )
 
 
 def _pipeline(dataset: Any) -> list[Mapping[str, Any]] | None:
