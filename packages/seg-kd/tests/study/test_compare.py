@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,33 @@ def test_an_objective_of_ones_own(
         compared(seg_kd.objective("mine", lambda student, teacher, labels: labels.sum()))
     with pytest.raises(UserError, match="is a preset"):
         seg_kd.objective("logit", channel_wise)
+
+
+def test_the_readmes_example_runs(
+    folder: Path,
+    tmp_path: Path,
+    models: tuple[str, ...],
+    timed: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capsys,
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("```python\n")[2].partition("```")[0]
+    small = {
+        '"DIR"': f'"{folder}"',
+        "teacher.pth": "teacher.safetensors",
+        "ignore=(11,)": "ignore=(11,), crop=(32, 32)",
+        "iterations=2000": "iterations=4, seeds=(0,), training=seg_kd.Training(batch_size=2)",
+    }
+    for name, value in small.items():
+        assert example.count(name) == 1
+        example = example.replace(name, value)
+    (tmp_path / "mine.py").write_text(example)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(COSTS, "channel-wise", 2.0)
+    runpy.run_path("mine.py")
+    assert runs(tmp_path / "runs/mine")["channel-wise", 0]["metrics"]["iterations"] == 2
+    assert "channel-wise" in capsys.readouterr().out
 
 
 def test_what_is_refused_before_anything_runs(
