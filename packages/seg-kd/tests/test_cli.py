@@ -1,16 +1,21 @@
-"""`data check`, and training without an evaluation split."""
+"""`data check`, training without an evaluation split, and how often data are read."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from repro_shared.study.session import Session
 from seg_kd import cli
+from seg_kd.study import own
+from seg_kd.use.data import LabelMaps, Samples, Splits
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
@@ -87,3 +92,32 @@ def test_training_without_an_evaluation_split(
     out, err = call(capsys, "evaluate", *images, "--weights", weights, "--eval-batch-size", "1")
     assert json.loads(out)["images"] == 2
     assert "train (labels)" not in err
+
+
+def test_calibrate_checks_the_data_once(
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = list[Path | None]()
+    none = Samples([], "", [])
+
+    def read(self: LabelMaps, path: Path | None) -> Splits:
+        opened.append(path)
+        return Splits(none, none, self.classes)
+
+    monkeypatch.setattr(LabelMaps, "open", read)
+
+    def step(session: Session, *_: object) -> Callable[[], None]:
+        session.open(session.study.data)
+        return lambda: time.sleep(0.001)
+
+    monkeypatch.setattr(own, "timed_step", step)
+    (tmp_path / "teacher.pth").write_bytes(b"never read")
+    out, _ = call(
+        capsys, "calibrate", "--data", str(folder), "--num-classes", "11", "--rounds", "2",
+        "--teacher", "pspnet_r18", "--teacher-weights", str(tmp_path / "teacher.pth"),
+    )  # fmt: skip
+    assert "feature+logit" in out
+    assert opened == [folder]
