@@ -33,6 +33,19 @@ def test_forms_of_torch_files(below: str | None, prefix: str, tmp_path: Path) ->
     assert equal(read_weights(tmp_path / "w.pth"), dict(state))
 
 
+@pytest.mark.parametrize("below", ["state_dict_ema", "model_ema"])
+def test_averaged_weights_beside_the_last(below: str, tmp_path: Path) -> None:
+    last, averaged, path = network().state_dict(), network().state_dict(), tmp_path / "w.pth"
+    averaged["0.weight"] = averaged["0.weight"] + 1
+    wrapped = {f"module.{name}": value for name, value in averaged.items()}
+    torch.save({"state_dict": last, below: wrapped}, path)
+    assert equal(read_weights(path), dict(last))
+    assert equal(read_weights(path, averaged=True), dict(averaged))
+    torch.save(last, path)
+    with pytest.raises(UserError, match="holds no averaged weights"):
+        read_weights(path, averaged=True)
+
+
 def test_saved_weights_load_again(tmp_path: Path) -> None:
     path = tmp_path / "new" / "w.safetensors"
     assert save_weights(network(), path, metadata={"arm": "dense"}) == sha256_file(path)
