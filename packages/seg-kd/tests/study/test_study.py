@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,13 +128,18 @@ def test_folder_recipe_runs_on_a_label_map_folder(
     assert all(each.data_name == "a folder given as camvid" for each in results.records)
 
 
-def test_a_set_is_known_by_the_fingerprints_of_the_records() -> None:
+def test_a_set_is_known_by_the_fingerprints_of_the_records(tmp_path: Path) -> None:
     studies = [equal_time_camvid("cpu"), camvid_teachers("cpu"), equal_time_camvid_tuning("cpu")]
     found = [load_results(PAPER, study, PAPER.results) for study in studies]
     assert {r.data_fingerprint for f in found for r in f.records} == set(CAMVID_MAPS.known or ())
     for results in found:
         assert results.sentence == results.study.data.sentence
         assert place(results) == "CamVid"
+    # Committed values stand beside new ones of the same data only.
+    for name in (*(CAMVID_MAPS.known or ())[:1], "another"):
+        opened = {CAMVID_MAPS: SimpleNamespace(fingerprint=name)}
+        shipped = load_results(PAPER, studies[0], tmp_path, opened).shipped
+        assert bool(shipped) == (name != "another")
 
 
 def hundred(study: Study) -> Study:
