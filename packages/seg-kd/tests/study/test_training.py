@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
+from repro_shared.study.command import main
+from seg_kd.cli import PAPER
 from seg_kd.study.training import DEFAULT_VIEW, Training, settle
 from seg_kd.train import Optimiser
+from seg_kd.use.models import Model, model_config
 
 CONFIG = """
 optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(type='AdamW', lr=6e-5))
@@ -88,3 +93,23 @@ def test_a_low_rate_has_a_lower_floor() -> None:
 def test_what_does_not_fit_is_refused(flags: Training, model: str, said: str, config: str) -> None:
     with pytest.raises(UserError, match=said):
         settle(flags, model.replace("CONFIG", config), "cpu")
+
+
+def test_a_config_decides_the_run(
+    folder: Path, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = model_config(Model(base_channels=8, head_channels=8), 11, (32, 32))
+    path = Path(config)
+    path.write_text(f"{CONFIG.replace('1000', '3').replace('=4)', '=2)')}\nmodel = {model!r}\n")
+    code = main(
+        PAPER,
+        ["train", "--data", str(folder), "--num-classes", "11", "--ignore", "11", "--flip", "0",
+         "--model", config, "--out", str(tmp_path / "out")],
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["iterations"] == 3
+    (kept,) = RunFolder(tmp_path / "out" / "train", "train").configs().values()
+    assert kept["optimiser"]["kind"] == "AdamW"
+    assert kept["optimiser"]["learning_rate"] == 6e-5
+    assert kept["optimiser"]["batch_size"] == 2
+    assert (kept["view"]["crop"], kept["view"]["flip"]) == ([64, 64], 0)
