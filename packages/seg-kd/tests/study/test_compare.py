@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,15 @@ from torch import Tensor
 import seg_kd
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.weights import save_weights
+from repro_shared.study.results import Results
 from repro_shared.timing.calibrate import Calibration
 from seg_kd import cli
+from seg_kd.method.objectives import FEATURE, PLAIN
 from seg_kd.study.arms import objectives
-from seg_kd.study.calibration import EqualTime
+from seg_kd.study.calibration import EqualTime, unequal_time
+from seg_kd.study.compare import comparison
+from seg_kd.study.own_arms import Images, Length, flags, given_teacher
+from seg_kd.study.training import Training, settle
 from seg_kd.use import adapter
 from seg_kd.use.models import Model, model_config
 
@@ -109,6 +115,35 @@ def test_arms_at_equal_time_with_seeds_tables_and_a_figure(
     assert "optimiser learning rate is 0.01 there and 0.02 here" in capsys.readouterr().err
 
 
+def test_a_verdict_at_unequal_time_is_suspended_though_logit_was_not_run(
+    folder: Path, models: tuple[str, ...]
+) -> None:
+    images = Images(str(folder), num_classes=11, ignore=(11,), crop=(32, 32))
+    settled = settle(Training(batch_size=2), models[5], "cpu", **flags(images, Length(4)))
+    taught = given_teacher(images, settled.view, models[1], models[3])
+    chosen = (PLAIN, FEATURE)
+    study = comparison(images, settled, taught, models[5], None, chosen, Length(4), (0,))
+    (claim,) = study.claims
+    facts: dict[str, Any] = {"ratios": COSTS, "calibrations": [], "last": None}
+
+    def why(seconds: float) -> str:
+        records = [
+            SimpleNamespace(
+                arm=arm, seed=0, status="complete", seconds=took, metrics={"iterations": count}
+            )
+            for arm, took, count in (("plain", 4.0, 8), ("feature", seconds, 3))
+        ]
+        made: Any = records
+        return unequal_time(Results(cli.PAPER, study, made, folder, facts=facts), claim)
+
+    # Planned: 3 x 1.25 against 8 x 0.5.
+    assert why(3.75) == ""
+    assert why(3.9) == ""
+    assert "feature had 6.7 % more time than planned, compared with plain" in why(4.0)
+    facts["ratios"] = {}
+    assert why(4.0) == ""
+
+
 def test_a_budget_in_seconds(
     folder: Path, tmp_path: Path, models: tuple[str, ...], timed: list[list[str]], capsys: Capsys
 ) -> None:
@@ -136,14 +171,18 @@ def channel_wise(student: Any, teacher: Any, labels: Tensor) -> Tensor:
 def test_an_objective_of_ones_own(
     folder: Path, tmp_path: Path, models: tuple[str, ...], timed: list[list[str]], capsys: Capsys
 ) -> None:
-    def compared(mine: Any) -> Any:
+    def compared(mine: Any, out: str = "out") -> Any:
         return seg_kd.compare(
             seg_kd.Images(str(folder), num_classes=11, ignore=(11,), crop=(32, 32)),
             seg_kd.Training(batch_size=2),
             teacher=models[1], teacher_weights=models[3], student=models[5],
-            arms=("plain",), own=(mine,), iterations=4, seeds=(0,), out=str(tmp_path / "out"),
+            arms=("plain",), own=(mine,), iterations=4, seeds=(0,), out=str(tmp_path / out),
         )  # fmt: skip
 
+    diverging = seg_kd.objective("mine", channel_wise, weight=1e38)
+    results = compared(diverging, "diverged")
+    assert not results.values(results.study.arm("mine"), "miou")
+    assert "mine, seed 0, failed: loss is not finite" in capsys.readouterr().out
     results = compared(seg_kd.objective("mine", channel_wise, weight=3.0))
     mine = objectives(results.study)[1]
     assert results.values(results.study.arm("mine"), "miou")
@@ -187,7 +226,7 @@ def test_what_is_refused_before_anything_runs(
     folder: Path, tmp_path: Path, models: tuple[str, ...], capsys: Capsys
 ) -> None:
     command = (*settings(folder), *models, "--out", str(tmp_path / "out"))
-    for flags, said in (
+    for others, said in (
         ((), "--iterations or --budget-seconds"),
         (("--iterations", "4", "--arms", "plain"), "two arms or more"),
         (("--iterations", "4", "--arms", "plain", "plain"), "two arms or more"),
@@ -196,7 +235,7 @@ def test_what_is_refused_before_anything_runs(
         (("--iterations", "4", "--val-split", "none"), "--val-split must be a split to score on"),
         (("--iterations", "4", "--teacher", ""), "no teacher"),
     ):
-        assert call(*command, *flags) == 2
+        assert call(*command, *others) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     # What is refused while step costs are measured does not occupy the folder.

@@ -39,6 +39,7 @@ def scores(results: Results) -> Table:
     for value in results.values(study.arm(CEILING), "miou"):
         rows.append((CEILING, None, None, value, None, ""))
     first = arms[0].name
+    failed = [run for run in results.records if run.status == "failed"]
     return Table(
         "compare-scores",
         f"Students after equal wall-clock time: {_budget(results)}",
@@ -55,6 +56,7 @@ def scores(results: Results) -> Table:
             *results.notes,
             f"Brackets: 95 % Student t interval over seeds, of mIoU and of the differences to "
             f"{first} paired by seed, each by itself; verdicts are corrected for several looks.",
+            *(f"{run.arm}, seed {run.seed}, failed: {run.notes}." for run in failed),
             *_warnings(results),
         ),
         ids(arms),
