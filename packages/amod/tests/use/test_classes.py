@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def test_other_files_are_no_class_maps(name: str, text: str, tmp_path: Path) -> 
 
 def test_names_are_stored_with_weights(tmp_path: Path) -> None:
     tensors, path = {"x": torch.zeros(1)}, tmp_path / "model.safetensors"
-    save_file(tensors, path, stored(["2", "10", "Übung"]))
-    assert names_in(path) == ("2", "10", "Übung")
+    names = ("2", "10", "Übung", os.fsdecode(b"caf\xe9"))  # the last in another encoding
+    save_file(tensors, path, stored(names))
+    assert names_in(path) == names
     save_file(tensors, path)
     assert names_in(path) == ()
     save_file(tensors, path, {"classes": "no JSON"})

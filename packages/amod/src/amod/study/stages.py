@@ -293,7 +293,7 @@ def _train(
 ) -> Trained:
     """Train to the end, or go on from a checkpoint."""
     schedule: Schedule = config.schedule.resolved(len(ctx.data.train))
-    keeps = isinstance(config, Finetuned) and config.keep
+    keeps = isinstance(config, Finetuned) and config.keep and config.evaluations > 0
     return train(
         Job(
             model=model,

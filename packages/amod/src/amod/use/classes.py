@@ -47,7 +47,7 @@ def read_class_map(path: str | Path) -> dict[str, int]:
 
 def stored(classes: Sequence[str]) -> dict[str, str]:
     """The metadata that keep the names of the classes with weights in safetensors."""
-    return {KEY: json.dumps(list(classes), ensure_ascii=False)}
+    return {KEY: json.dumps(list(classes))}
 
 
 def names_in(path: str | Path | None) -> tuple[str, ...]:
