@@ -193,6 +193,11 @@ class Distiller(BaseModel):
                 feature_channels(self._teacher[0], objective.layer),
                 batch_norm=objective.batch_norm,
             )
+        if objective.own is not None:
+            self.own = objective.own.function
+            if isinstance(self.own, type):
+                models = (student, self._teacher[0])
+                self.own = self.own(*(feature_channels(m, "pre-classifier") for m in models))
 
     def init_weights(self) -> None:
         """Nothing: the student comes initialised, the same for every objective of a seed."""
@@ -234,7 +239,7 @@ class Distiller(BaseModel):
             )
         if objective.own is not None:
             label = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
-            found = objective.own.function(seen, taught, label)
+            found = self.own(seen, taught, label)
             if not isinstance(found, Tensor) or found.ndim:
                 raise UserError(f"objective {objective.name}: its term must return one number")
             losses["distill.loss_own"] = objective.own.weight * found

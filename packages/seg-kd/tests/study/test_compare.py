@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from seg_kd.study.calibration import EqualTime, unequal_time
 from seg_kd.study.compare import comparison
 from seg_kd.study.own_arms import Images, Length, flags, given_teacher
 from seg_kd.study.training import Training, settle
+from seg_kd.train import Distiller
 from seg_kd.use import adapter
 from seg_kd.use.models import Model, model_config
 
@@ -166,6 +168,36 @@ def channel_wise(student: Any, teacher: Any, labels: Tensor) -> Tensor:
     assert not other.requires_grad
     gap = other.log_softmax(2) - own.log_softmax(2)
     return (other.softmax(2) * gap).sum(2).mean()
+
+
+class Projected(torch.nn.Module):
+    """FitNet's hint loss: a projection of the student's feature, which is trained with it."""
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.project = torch.nn.Conv2d(student_channels, teacher_channels, 1)
+
+    def forward(self, student: Any, teacher: Any, labels: Tensor) -> Tensor:
+        own, other = (each.layer("pre-classifier") for each in (student, teacher))
+        return torch.nn.functional.mse_loss(self.project(own), other)
+
+
+def test_an_objective_with_parameters_trains_them() -> None:
+    student, teacher = (
+        adapter.build_model(model_config(Model(base_channels=8, head_channels=n), 11, (32, 32)))
+        for n in (8, 16)
+    )
+    distiller = Distiller(student, teacher, seg_kd.objective("hint", Projected, weight=2.0))
+    batch = adapter.training_batch(False)(
+        [(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))] * 2
+    )
+    losses = distiller(**distiller.data_preprocessor(batch, True), mode="loss")
+    losses["distill.loss_own"].backward()
+    weight = dict(distiller.named_parameters())["own.project.weight"]
+    assert weight.shape == (16, 8, 1, 1)
+    assert weight.grad is not None
+    assert weight.grad.abs().sum() > 0
+    assert all(each.grad is None for each in teacher.parameters())
 
 
 def test_an_objective_of_ones_own(

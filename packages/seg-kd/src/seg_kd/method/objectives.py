@@ -30,7 +30,7 @@ _OPTIONS: dict[str, object] = {
 }
 
 
-Term = Callable[[Any, Any, Tensor], Tensor]
+Term = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class OwnTerm:
     Attributes:
         weight: what it is multiplied by, > 0.
         source: sha256 of the function's source: what it is, in records and keys.
-        function: what is computed.
+        function: what is computed, or a class of modules that compute it.
     """
 
     weight: float
@@ -141,8 +141,10 @@ def objective(name: str, term: Term, weight: float = 1.0, beside: Objective = PL
             one number. `student.logits()` and `teacher.logits()` are class scores (B, K, h, w),
             `.layer("pre-classifier")` and `.layer("c4")` features (B, C, h, w), each at its
             network's own resolution; `labels` are (B, H, W), 255 where unlabelled. No gradient
-            reaches the teacher. It has no parameters of its own. Runs are keyed by its source:
-            when that changes, they are made anew; what it calls is not looked at.
+            reaches the teacher. Instead of a function, a class of modules: it is made as
+            `term(student_channels, teacher_channels)`, of the pre-classifier features, called in
+            the same way, and its parameters are trained with the student's. Runs are keyed by its
+            source: when that changes, they are made anew; what it calls is not looked at.
         weight: what the term is multiplied by, > 0.
         beside: a preset whose terms are kept.
 
@@ -156,5 +158,7 @@ def objective(name: str, term: Term, weight: float = 1.0, beside: Objective = PL
     try:
         source = inspect.getsource(term)
     except (OSError, TypeError) as error:
-        raise UserError(f"objective {name}: its term must be a function in a file") from error
+        raise UserError(
+            f"objective {name}: its term must be a function or class in a file"
+        ) from error
     return replace(beside, name=name, own=OwnTerm(weight, sha256_bytes(source.encode()), term))
