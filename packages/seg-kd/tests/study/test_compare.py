@@ -223,6 +223,11 @@ def test_an_objective_of_ones_own(
     assert "mine-beats-plain" in capsys.readouterr().out
     with pytest.raises(UserError, match="step costs of another objective 'mine'"):
         compared(seg_kd.objective("mine", lambda student, teacher, labels: labels.sum()))
+    with pytest.raises(UserError, match="'!' has no letter or digit"):
+        compared(seg_kd.objective("!", channel_wise))
+    for name in ("teacher", "The user's teacher", "plain."):
+        with pytest.raises(UserError, match="a name of its own"):
+            compared(seg_kd.objective(name, channel_wise))
     with pytest.raises(UserError, match="is a preset"):
         seg_kd.objective("logit", channel_wise)
 

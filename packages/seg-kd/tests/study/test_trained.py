@@ -151,6 +151,18 @@ def test_predict_refuses(
     assert not out.exists()
 
 
+def test_an_image_that_a_model_cannot_take_is_named(
+    folder: Path, tmp_path: Path, capsys: Capsys
+) -> None:
+    config = model_config(Model(base_channels=8, head_channels=8), 11, (32, 32))
+    config["test_cfg"] = {"mode": "slide", "crop_size": (32, 32)}  # and no stride
+    command = ("predict", str(folder / "images/val"), *given(tmp_path, config), "--num-classes")
+    assert call(*command, "11", "--out", str(tmp_path / "out")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "stride" in last
+
+
 def test_colours_are_pascal_vocs() -> None:
     expected = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
     assert class_colours(5) == expected

@@ -36,7 +36,7 @@ from seg_kd.study import stages
 from seg_kd.study.arms import objectives, students
 from seg_kd.study.calibration import REFERENCE, EqualTime, unequal_time
 from seg_kd.study.compare_tables import CEILING, figure, scores, verdicts, words
-from seg_kd.study.own_arms import Images, Length, flags, given_file, given_teacher
+from seg_kd.study.own_arms import TEACHER, Images, Length, flags, given_file, given_teacher
 from seg_kd.study.stages import Student, Teacher, load_teacher, metrics
 from seg_kd.study.tables import cost_table
 from seg_kd.study.training import Settled, Training, settle
@@ -163,13 +163,17 @@ def named(arms: Sequence[str], own: Sequence[Objective]) -> tuple[Objective, ...
     """The objectives of arms, the user's own last.
 
     Raises:
-        UserError: an unknown name, fewer than two arms, or two of one name.
+        UserError: an unknown name, fewer than two arms, or names that are not told apart.
     """
     for each in arms:
         if each not in OBJECTIVES:
             raise UserError(f"--arms {each}: choose from {', '.join(OBJECTIVES)}")
     found = (*(OBJECTIVES[each] for each in arms), *own)
-    if len({slug(each.name) for each in found}) < max(2, len(found)):
+    try:
+        names = {slug(each.name) for each in found} - {CEILING, slug(TEACHER)}
+    except ValueError as error:
+        raise UserError(f"objective {error}: give it another name") from error
+    if len(names) < max(2, len(found)):
         raise UserError("a comparison needs two arms or more, each of a name of its own (--arms)")
     return found
 

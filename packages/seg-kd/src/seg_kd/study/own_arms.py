@@ -33,6 +33,7 @@ from seg_kd.use.models import own_model
 from seg_kd.use.palettes import read_palette
 
 HOW_MANY = "how many classes? Give --num-classes N, or --classes with their names"
+TEACHER = "the user's teacher"
 UNUSED = Optimiser()  # of a teacher that is not trained here
 
 
@@ -276,7 +277,7 @@ def given_teacher(images: Images, view: View, name: str, weights: str) -> Arm:
     if not weights:
         raise UserError(f"no weights for {name}: give --teacher-weights FILE")
     config = Teacher(model, images.num_classes, view, UNUSED, given=given_file(weights))
-    return Arm("the user's teacher", config, stages.teacher, seed=0)
+    return Arm(TEACHER, config, stages.teacher, seed=0)
 
 
 def given_file(path: str) -> File:

@@ -72,14 +72,19 @@ def predict(
         opacity: of the classes over the images, 0 to 1.
 
     Raises:
-        UserError: an image that cannot be read; those before it are written.
+        UserError: an image that cannot be read or predicted; those before it are written.
     """
     transform, palette = adapter.test_transform(), np.array(colours, np.uint8)
     with torch.inference_mode(), Progress(len(images), "images predicted") as progress:
         for done, each in enumerate(images, start=1):
             image = read_rgb(each.path)
             batch = [transform(as_results(image, np.zeros(image.shape[:2], np.uint8)))]
-            (answer,) = model.test_step(adapter.collate(batch))
+            try:
+                (answer,) = model.test_step(adapter.collate(batch))
+            except Exception as error:  # the user's config decides what runs here
+                raise UserError(
+                    f"{each.path}: the model cannot predict it: {adapter.reason(error)}"
+                ) from error
             label = answer.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
             shown = (1 - opacity) * image + opacity * palette[label]
             _write(Image.fromarray(np.rint(shown).astype(np.uint8)), out / OVERLAYS / each.name)
