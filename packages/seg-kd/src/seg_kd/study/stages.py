@@ -169,6 +169,7 @@ def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = 
         teacher=network if objective.needs_teacher else None,
         directory=ctx.folder,
         student_weights=read_weights(start.path) if start else None,
+        origin=start.path if start else "",
         imagenet=config.model.imagenet,
         checkpoint_interval=max(50, config.iterations // 10),
         workers=ctx.workers,
