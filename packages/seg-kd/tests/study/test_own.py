@@ -44,7 +44,9 @@ def test_teacher_to_student_to_score(
         assert list(rows) == ["plain", "logit", "feature", "feature+logit"]
         found = int(rows["logit"][-2])
         seconds = float(rows["logit"][1]) / 1000
-        assert found == 100 if "--iterations" in length else abs(found * seconds - 100) < 1 + seconds
+        assert (
+            found == 100 if "--iterations" in length else abs(found * seconds - 100) < 1 + seconds
+        )
     call("distill", *images, "--budget-seconds", "3", "--batch-size", "2",
          "--teacher", configs["teacher"], "--teacher-weights", weights,
          "--student", configs["student"], "--objective", "feature+logit", "--temperature", "2",
