@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 
+import amod
 from amod.cli import PAPER
 from amod.study.flop_table import computed, flop_table, reported, rows
+from amod.use.classes import names_in, stored
+from amod.use.hub import from_pretrained
 from repro_shared.study.command import main
 from repro_shared.study.results import load_results, shipped
 
@@ -83,7 +91,12 @@ def test_a_table_is_printed_with_its_trip(call: Call, capsys: pytest.CaptureFixt
         (("show", "nowhere.png"), "nowhere.png"),
         (("export", "resnet18", "x.onnx"), "ResNet cannot be routed"),
         (("cite", "table1/x/y"), "of 237 the nearest: table"),
-        (("convert",), "unknown command"),
+        (("convert", "test_vit", "out"), "give --weights FILE or --pretrained"),
+        (("convert", "test_vit", "out", "--weights", "nowhere.pth"), "no weights at nowhere.pth"),
+        (("convert",), "required"),
+        (("export", "test_vit", "x.onnx", "--first", "0"), "block 0 cannot be routed"),
+        (("evaluate", "--pretrained", "--data", "."), "nothing is downloaded"),
+        (("data", "check", ".", "--class-map", "nowhere.txt"), "class map nowhere.txt"),
     ],
 )
 def test_refusals(
@@ -99,6 +112,44 @@ def test_refusals(
     printed = capsys.readouterr().err
     assert line in printed
     assert printed.strip().count("\n") <= 1  # flops is written before what follows it is refused
+
+
+def test_convert_writes_a_model_that_is_read_again(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense = timm.create_model("test_vit", num_classes=2)
+    names = stored(("cat", "dog"))
+    save_file(dense.state_dict(), tmp_path / "dense.safetensors", names)
+    arguments = ("--weights", str(tmp_path / "dense.safetensors"), "--capacity", "0.25",
+                 "--score", "cls-row", "--protect-prefix", "--first", "2", "--every", "3",
+                 "--img-size", "96")  # fmt: skip
+    out = tmp_path / "made"
+    assert call("convert", "test_vit", str(out), *arguments) == 0
+    assert "25 % of the tokens in routed blocks" in capsys.readouterr().out
+    assert names_in(out / "model.safetensors") == ("cat", "dog")
+    made = from_pretrained(out)
+    assert made.routing == amod.Routing(0.25, 2, 3, "cls-row", protect_prefix=True)
+    assert made.patch_embed.img_size == (96, 96)
+    assert torch.equal(made.head.weight, dense.head.weight)
+    assert call("convert", "test_vit", str(out), *arguments) == 2
+    assert "holds a model already" in capsys.readouterr().err
+
+
+def test_flags_of_routing_are_everywhere(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("train", "transfer", "evaluate", "show", "export", "convert"):
+        assert call(verb, "--help") == 0
+        told = capsys.readouterr().out
+        for flag in ("--router", "--preset", "--first", "--every", "--score", "--protect-prefix",
+                     "--k-align", "--weights", "--pretrained", "--img-size"):  # fmt: skip
+            assert f"{flag} " in told, (verb, flag)
+
+
+def test_every_option_has_a_help_text(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in PAPER.verbs:
+        assert call(*verb.split(), "--help") == 0
+        told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        empty = re.findall(r"(--[a-z-]+) (?:\{[^}]*\}\|?)?(?:STR|INT|FLOAT)? ?\(default", told)
+        assert not empty, verb
 
 
 def test_generated_files_are_fresh(call: Call) -> None:
@@ -132,3 +183,31 @@ def test_a_table_shows_the_trip_of_its_own_rows(capsys: pytest.CaptureFixture[st
     ):
         assert main(PAPER, ["table", table]) == 0
         assert f"row        {row}\n" in capsys.readouterr().out
+
+
+def test_data_check_counts_classes_and_names_what_is_wrong(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, count in (("train", 3), ("val", 1)):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / part / name / f"{i}.png")
+    (tmp_path / "train" / "cat" / "notes.txt").touch()
+    assert call("data", "check", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    for said in ("train", "2 classes", "6 images", "sha256", "1 .txt", "0 cat, 1 dog"):
+        assert said in shown
+    (tmp_path / "train" / "dog" / "0.png").write_bytes(b"\x89PNG")
+    assert call("data", "check", str(tmp_path)) == 2
+    assert "0.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["flops", "routing_digits", "routing_digits_tuning"])
+def test_data_that_no_table_reads_are_refused_before_anything_runs(
+    call: Call, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call("reproduce", "--table", table, "--data", str(tmp_path), "--out", str(out)) == 2
+    assert f"{table} reads no data" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,16 +1,21 @@
-"""`data check`, and training without an evaluation split."""
+"""`data check`, training without an evaluation split, and how often data are read."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from repro_shared.study.session import Session
 from seg_kd import cli
+from seg_kd.study import own
+from seg_kd.use.data import LabelMaps, Samples, Splits
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
@@ -35,8 +40,11 @@ def test_data_check_counts(capsys: pytest.CaptureFixture[str], folder: Path) -> 
         assert f"{(label == value).sum():,} pixels" in line
     assert lines[13].split()[2] == "ignored"
     assert lines[14] == "val: 2 images; passed over: nothing"
-    same, _ = call(capsys, "data", "check", str(folder), "--set", "camvid")
-    assert "class   0 sky" in same
+    # Squares are not CamVid, whatever their labels are.
+    other, err = call(capsys, "data", "check", str(folder), "--set", "camvid", code=2)
+    assert "class   0 sky" in other
+    assert "problem: images of the given folder, not the CamVid of the" in other
+    assert "1 problem, see above" in err
 
 
 def test_data_check_names_every_problem(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
@@ -83,4 +91,33 @@ def test_training_without_an_evaluation_split(
     (folder / "labels/train/train_1.png").write_bytes(b"")
     out, err = call(capsys, "evaluate", *images, "--weights", weights, "--eval-batch-size", "1")
     assert json.loads(out)["images"] == 2
-    assert "train (folders)" not in err
+    assert "train (labels)" not in err
+
+
+def test_calibrate_checks_the_data_once(
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = list[Path | None]()
+    none = Samples([], "", [])
+
+    def read(self: LabelMaps, path: Path | None) -> Splits:
+        opened.append(path)
+        return Splits(none, none, self.classes)
+
+    monkeypatch.setattr(LabelMaps, "open", read)
+
+    def step(session: Session, *_: object) -> Callable[[], None]:
+        session.open(session.study.data)
+        return lambda: time.sleep(0.001)
+
+    monkeypatch.setattr(own, "timed_step", step)
+    (tmp_path / "teacher.pth").write_bytes(b"never read")
+    out, _ = call(
+        capsys, "calibrate", "--data", str(folder), "--num-classes", "11", "--rounds", "2",
+        "--teacher", "pspnet_r18", "--teacher-weights", str(tmp_path / "teacher.pth"),
+    )  # fmt: skip
+    assert "feature+logit" in out
+    assert opened == [folder]

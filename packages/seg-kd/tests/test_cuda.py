@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from repro_shared.study.paper import Study
+from repro_shared.study.paper import Context, Study
 from seg_kd.method.losses import feature_distillation, logit_distillation
 from seg_kd.method.objectives import FEATURE_LOGIT, PLAIN, Objective
+from seg_kd.study import stages
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.stages import untrained
 from seg_kd.train import Job, Trained, train
@@ -68,6 +69,21 @@ def test_the_gpu_learns_what_the_cpu_learns(tiny: Study, tmp_path: Path) -> None
     here = losses(trained(tiny, "cpu", tmp_path / "cpu"))
     there = losses(trained(tiny, "cuda", tmp_path / "cuda"))
     assert there == pytest.approx(here, rel=2e-2)
+
+
+def test_a_teacher_is_scored_where_it_is_used(
+    tiny: Study, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+
+    def scored(model: Any, *args: Any) -> Any:
+        places.append({parameter.device.type for parameter in model.parameters()})
+        return evaluate(model, *args)
+
+    monkeypatch.setattr(stages, "evaluate", scored)
+    config = replace(teacher(tiny).config, iterations=0)
+    stages.teacher(config, Context(tiny.data.open(None), 0, device, tmp_path, key="", label=""))
+    assert places == [{device}]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

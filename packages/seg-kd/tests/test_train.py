@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from repro_shared.evidence.hashing import recipe_hash
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import endless_loader
 from repro_shared.study.paper import Study
 from seg_kd.method.objectives import FEATURE_LOGIT, PLAIN
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.stages import untrained
-from seg_kd.train import Job, make_model, start, train
+from seg_kd.train import Job, Optimiser, make_model, start, train
 from seg_kd.use import adapter
 from seg_kd.use.data import Samples, Views
 
@@ -64,9 +65,7 @@ def test_resumed_equals_uninterrupted(
     )
 
 
-def test_checkpoint_of_another_job_is_refused(
-    tiny: Study, source: Samples, tmp_path: Path
-) -> None:
+def test_checkpoint_of_another_job_is_refused(tiny: Study, source: Samples, tmp_path: Path) -> None:
     loop = start(job_of(tiny, source, tmp_path))
     loop.step()
     assert loop.store is not None
@@ -110,3 +109,81 @@ def test_schedule_is_complete(tiny: Study, source: Samples, tmp_path: Path) -> N
         for i in range(5)
     ]  # mmengine reaches the floor at the last iteration, not after it
     assert rates == pytest.approx(expected)
+
+
+TRANSFORMERS = Optimiser(
+    kind="AdamW",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    minimum_rate=0.0,
+    power=1.0,
+    batch_size=2,
+    warmup=0.4,
+    warmup_start=0.1,
+    clip_norm=1.0,
+    multipliers='{"custom_keys":{"decode_head":{"lr_mult":10.0},"bn":{"decay_mult":0.0}}}',
+)
+
+
+def test_rates_rise_then_fall(tiny: Study, source: Samples, tmp_path: Path) -> None:
+    job = replace(job_of(tiny, source, tmp_path, iterations=10), optimiser=TRANSFORMERS)
+    loop = start(replace(job, checkpoint_interval=0))
+    groups = loop.runner.optim_wrapper.param_groups
+    names = [name for name, _ in loop.bare_model.named_parameters()]
+    rates: list[list[float]] = []
+    for _ in range(10):
+        rates.append([group["lr"] for group in groups])
+        loop.step()
+    head = [i for i, name in enumerate(names) if "decode_head" in name]
+    norm = [i for i, name in enumerate(names) if "bn" in name and i not in head]
+    backbone = names.index("student.backbone.stem.0.weight")
+    rise, fall = [1e-4, 4e-4, 7e-4, 1e-3], [1e-3 * (1 - i / 5) for i in range(6)]
+    assert [row[backbone] for row in rates] == pytest.approx([*rise, *fall])
+    assert [row[head[0]] for row in rates] == pytest.approx([10 * r for r in (*rise, *fall)])
+    assert {groups[i]["weight_decay"] for i in norm} == {0.0}
+    assert groups[backbone]["weight_decay"] == 0.01
+    assert isinstance(loop.runner.optim_wrapper.optimizer, torch.optim.AdamW)
+
+
+def test_a_gradient_is_clipped(tiny: Study, source: Samples, tmp_path: Path) -> None:
+    plain = replace(job_of(tiny, source, tmp_path), optimiser=Optimiser(clip_norm=1e-3))
+    loop = start(replace(plain, checkpoint_interval=0))
+    before = torch.cat([p.detach().flatten().clone() for p in loop.bare_model.parameters()])
+    loop.step()
+    after = torch.cat([p.detach().flatten() for p in loop.bare_model.parameters()])
+    decay = 0.01 * 5e-4 * before  # rate x weight decay, outside the norm that is clipped
+    assert (after - before + decay).norm() == pytest.approx(0.01 * 1e-3, rel=0.05)
+
+
+def test_another_optimiser_resumes_to_the_same_bytes(
+    tiny: Study, source: Samples, tmp_path: Path
+) -> None:
+    whole = train(replace(job_of(tiny, source, tmp_path / "whole"), optimiser=TRANSFORMERS))
+    job = replace(job_of(tiny, source, tmp_path / "part"), optimiser=TRANSFORMERS)
+    stopped = start(job)
+    for _ in range(2):
+        stopped.step()
+    assert stopped.store is not None
+    stopped.store.save(2, stopped.snapshot())
+    resumed = train(job)
+    assert resumed.curve == whole.curve
+    found = resumed.student.state_dict()
+    assert all(torch.equal(v, found[k]) for k, v in whole.student.state_dict().items())
+
+
+def test_settings_added_later_leave_keys_and_configs_alone() -> None:
+    of_the_digits = "c22b3577452f198ae6456cd54cac31fec548eb069dfe5d31b38514c6333ca547"
+    assert recipe_hash(Optimiser(learning_rate=0.2)) == of_the_digits
+    assert Optimiser().wrapper_config() == {
+        "type": "OptimWrapper",
+        "optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
+    }
+    assert Optimiser(amp=True).wrapper_config()["type"] == "AmpOptimWrapper"
+    assert [part["type"] for part in Optimiser().schedule_config(100)] == ["PolyLR"]
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4, 10])
+def test_every_length_has_a_schedule(iterations: int) -> None:
+    parts = TRANSFORMERS.schedule_config(iterations)
+    assert parts[-1]["end"] == iterations
+    assert all(part["end"] - part["begin"] > 1 for part in parts) or iterations == 1

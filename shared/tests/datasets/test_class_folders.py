@@ -1,6 +1,7 @@
 """Class folders: what is read in which order, and what is refused."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -155,6 +156,7 @@ def test_a_class_map_numbers_the_folders(tmp_path: Path) -> None:
     assert (folder.classes, folder.numbers) == (("n10", "n02", "n03", "n01"), (0, 4, 7, 9))
     assert folder.targets == (0,) * 4 + (1,) * 2 + (3,)
     assert folder.order() == "0 n10, 4 n02, 7 n03, 9 n01"
+    assert folder.counts() == f"{root}: 4 classes, 7 images, classes without images: 1"
     assert folder.fingerprint() != ClassFolder(root).fingerprint()
     shared = ClassFolder(root, class_map={"n01": 0, "n02": 0, "n10": 1})
     assert (shared.classes, shared.targets) == (("n01 / n02", "n10"), (0,) * 3 + (1,) * 4)
@@ -164,6 +166,14 @@ def test_a_class_map_numbers_the_folders(tmp_path: Path) -> None:
         ClassFolder(root, class_map={"n01": 0})
     many = ClassFolder(root, class_map={f"n{n:02}": n for n in range(1000)})
     assert many.order() == ", ".join(f"{n} n{n:02}" for n in range(11)) + ", ..., 999 n999"
+
+
+def test_names_in_another_encoding_can_be_printed(tmp_path: Path) -> None:
+    root = make(tmp_path, ("a/a.png", os.fsdecode(b"caf\xe9/a.png")))
+    folder = ClassFolder(root)
+    assert folder.order() == "0 a, 1 caf\\udce9"
+    check(root).encode()
+    assert len(folder.fingerprint()) == 64
 
 
 def test_usual_names_of_splits_are_found(tmp_path: Path) -> None:

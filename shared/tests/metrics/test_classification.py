@@ -1,5 +1,6 @@
 """Top-1 and top-5 accuracy against a count by hand."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -27,3 +28,7 @@ def test_top_accuracy_counts_what_is_ranked_first() -> None:
     top5 = sum(t in o[:5] for t, o in zip(targets.tolist(), order, strict=True))
     assert top_accuracy(Given(), batches) == (2 * top1, 2 * top5, 50)
     assert 0 < top1 < top5 < 50
+    told: list[tuple[int, float]] = []
+    top_accuracy(Given(), batches, lambda step, top1: told.append((step, top1)))
+    assert [step for step, _ in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert told[-1][1] == pytest.approx(2 * top1)

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,19 @@ def test_forms_of_torch_files(below: str | None, prefix: str, tmp_path: Path) ->
     assert equal(read_weights(tmp_path / "w.pth"), dict(state))
 
 
+@pytest.mark.parametrize("below", ["state_dict_ema", "model_ema"])
+def test_averaged_weights_beside_the_last(below: str, tmp_path: Path) -> None:
+    last, averaged, path = network().state_dict(), network().state_dict(), tmp_path / "w.pth"
+    averaged["0.weight"] = averaged["0.weight"] + 1
+    wrapped = {f"module.{name}": value for name, value in averaged.items()}
+    torch.save({"state_dict": last, below: wrapped}, path)
+    assert equal(read_weights(path), dict(last))
+    assert equal(read_weights(path, averaged=True), dict(averaged))
+    torch.save(last, path)
+    with pytest.raises(UserError, match="holds no averaged weights"):
+        read_weights(path, averaged=True)
+
+
 def test_saved_weights_load_again(tmp_path: Path) -> None:
     path = tmp_path / "new" / "w.safetensors"
     assert save_weights(network(), path, metadata={"arm": "dense"}) == sha256_file(path)
@@ -57,6 +71,28 @@ def test_weights_that_do_not_fit_say_what_differs() -> None:
     with pytest.raises(UserError, match=r"extra: scalar in the file, absent in the model$"):
         load_strictly(model, {**before, "extra": torch.tensor(1.0)}, "x.pth")
     assert equal(dict(model.state_dict()), before)
+
+
+class History:
+    """As mmengine keeps the losses beside the weights: arrays, and methods by name."""
+
+    def __init__(self) -> None:
+        self.values = np.ones(3)
+        self.methods = {"mean": History.mean}
+
+    def mean(self) -> float:
+        """Of the values."""
+        return float(self.values.mean())
+
+
+def test_what_is_no_tensor_is_left_out(tmp_path: Path) -> None:
+    state = network().state_dict()
+    hub = {"log_scalars": {"train/loss": History()}, "runtime_info": {"best": np.float64(1)}}
+    torch.save({"state_dict": state, "message_hub": hub, "optimizer": {}}, tmp_path / "w.pth")
+    assert equal(read_weights(tmp_path / "w.pth"), dict(state))
+    torch.save({"state_dict": {**state, "more": History()}}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="holds no state_dict of tensors"):
+        read_weights(tmp_path / "w.pth")
 
 
 class Harmful:

@@ -14,7 +14,9 @@ import pytest
 from repro_shared.evidence.tables import Table
 from repro_shared.study.command import main
 from repro_shared.study.paper import Recipe, Scale, Study
+from repro_shared.study.plan import plan
 from repro_shared.study.results import Results, load_results
+from repro_shared.study.session import Session
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("toy.py"))
 assert _spec is not None
@@ -37,6 +39,24 @@ class Census(toy.Numbers):  # type: ignore[misc]
     title = "Census"
     sentence = "real numbers: the Census; counted"
     scoring = "; counted"
+
+
+def test_a_plan_reads_no_fingerprint_that_nobody_knows(tmp_path: Path) -> None:
+    class Endless:
+        @property
+        def fingerprint(self) -> str:
+            raise AssertionError("150 gigabytes are read")
+
+    @dataclass(frozen=True)
+    class Large(Census):
+        def open(self, folder: Path | None) -> Any:
+            return Endless()
+
+    paper = toy.toy_paper(tmp_path / "checkout")
+    study = replace(toy.counting("cpu"), data=Large(known=()))
+    (tmp_path / "numbers.txt").write_text("1")
+    text = plan(Session(paper, study, tmp_path / "out", tmp_path), (0,), controls=False)
+    assert "data: census: images of the given folder, given as Census" in text
 
 
 def counted(known: tuple[str, ...] | None) -> Recipe:

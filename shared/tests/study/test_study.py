@@ -341,12 +341,14 @@ def test_one_run_in_a_folder_of_its_own(paper: Paper, tmp_path: Path, capsys: Ca
     assert again == record
     assert "holds this run already" in capsys.readouterr().err
     other = replace(study, arms=(replace(arm, config=toy.Fit(3.0)),))
-    for session, seed in (
-        (Session(paper, other, tmp_path), 3),
-        (Session(paper, study, tmp_path), 4),
+    both = replace(study, arms=(replace(arm, config=toy.Fit(3.0, steps=12)),))
+    for changed, seed, said in (
+        (other, 3, "factor is 2 there and 3 here"),
+        (both, 3, "factor is 2 there and 3 here, and 1 more settings differ"),
+        (study, 4, "seed is 3 there and 4 here"),
     ):
-        with pytest.raises(UserError, match="holds another run"):
-            run_alone(session, seed)
+        with pytest.raises(UserError, match=rf"holds another run \({said}\): remove it, or give"):
+            run_alone(Session(paper, changed, tmp_path), seed)
     assert len(lines(tmp_path, "train")) == 1
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):

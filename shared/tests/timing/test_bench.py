@@ -16,6 +16,7 @@ from repro_shared.timing.bench import (
     Bench,
     add_bench,
     bench_of,
+    place_of,
     read_benches,
     speed_table,
 )
@@ -44,6 +45,8 @@ def test_a_bench_is_a_line_that_is_read_again(tmp_path: Path) -> None:
     with file.open("a") as lines:
         lines.write('{"name": "torn')
     assert len(read_benches(tmp_path)) == 2  # a torn last line is passed over
+    with pytest.raises(UserError, match="already: give another --out"):
+        place_of(tmp_path, made().name)  # before it is timed
     add_bench(tmp_path, made("three"))
     assert [bench.name for bench in read_benches(tmp_path)] == ["one", "three", "two"]
     file.write_text(file.read_text().replace('"warmup": 2', '"warmup": -2', 1))

@@ -61,6 +61,11 @@ def test_steady_machine_is_exact() -> None:
     assert calibration.spread("ce", "logit") == pytest.approx((0.5, 0.5))
 
 
+def test_progress_is_told_between_rounds(capsys: pytest.CaptureFixture[str]) -> None:
+    measured(Machine(), rounds=4)
+    assert "timing, warm-up and rounds of each arm: 15/15" in capsys.readouterr().err
+
+
 def test_slowing_machine() -> None:
     """Three times slower in the end: one arm after the other would be wrong by far more."""
     rounds = 30

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from amod.cli import PAPER
-from amod.method.flops import Shape, dense_macs, routed_macs
-from amod.study.bench import as_bench, bench, table
+from amod.method.flops import Shape, dense_macs, routed_macs, shape_of
+from amod.study import bench as module
+from amod.study.bench import _counted, as_bench, bench, table
+from amod.use.weights import create_model
 from repro_shared.evidence.tables import Interval
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.publish import publish, table_of
@@ -50,14 +53,60 @@ def test_ratios_stand_beside_the_ceiling(
         ("no_such_model", "timm has no model"),
         ("hf-hub:timm/vit_tiny", "timm has no model"),
         ("resnet18", "ResNet cannot be routed"),
-        ("eva02_tiny_patch14_224", "counted for plain MLPs only"),
         ("amod_deit_small_patch16_224", "give the dense model's name, deit_small"),
     ):
         assert call("bench", "--model", model) == 2
         assert line in capsys.readouterr().err
     assert call("bench", "--threads", "0") == 2
-    with pytest.raises(UserError, match="square images"):
-        bench("vit_tiny_patch16_224", 1, 1, img_size=(32, 64), embed_dim=48, depth=4)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "shown"),
+    [
+        ("eva02_tiny_patch14_224", {"img_size": 56}, "plain ViTs of square pictures"),
+        (
+            "vit_small_patch16_dinov3",
+            {"img_size": 32, "embed_dim": 96, "num_heads": 2},
+            "no plain ViT",
+        ),
+        (
+            "vit_base_patch16_siglip_224",
+            {"embed_dim": 48, "num_heads": 4, "img_size": 64},
+            "plain ViTs",
+        ),
+        ("vit_tiny_patch16_224", {"embed_dim": 48, "img_size": (32, 64)}, "square pictures"),
+    ],
+)
+def test_models_beyond_the_closed_form_are_counted_as_they_run(
+    model: str, changes: dict[str, Any], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = bench(model, 1, 1, threads=1, depth=4, **changes)
+    by_name: dict[Any, Any] = {row[0]: row[1:] for row in table(made).rows}
+    said = capsys.readouterr().err
+    assert "token merging is left out: " in said
+    assert shown in said
+    assert "timing, warm-up and rounds" in said
+    assert 1 < by_name["A-MoD 0.5"][1] < by_name["A-MoD 0.125"][1] < 2.1
+    assert by_name["dense with scores"][1] == 1.0
+    assert any("layers, for 0.5" in str(name) for name in by_name)
+
+
+def test_counts_agree_with_the_closed_form() -> None:
+    dense = create_model("vit_tiny_patch16_224", img_size=64, embed_dim=48, depth=4)
+    shape, image = shape_of(dense), torch.zeros(1, 3, 64, 64)
+    norms = 5 * 9 * shape.tokens * shape.width  # which torch does not count
+    assert dense_macs(shape) - norms == _counted(dense, image)
+
+
+def test_an_out_that_has_this_bench_is_refused_before_it_runs(
+    timed: Bench, tmp_path: Path, call: Callable[..., int], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    add_bench(tmp_path, made_of(1, "cpu"))
+    monkeypatch.setattr(module, "bench", lambda *_: pytest.fail("it ran"))
+    arguments = ("--batch", "1", "--compiled", "--threads", "1", "--out", str(tmp_path))
+    assert call("bench", "--model", "vit_tiny_patch16_224", *arguments) == 2
+    assert "has a bench vit-tiny-patch16-224-batch-1-compiled-threads-1" in capsys.readouterr().err
 
 
 @pytest.fixture

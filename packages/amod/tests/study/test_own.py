@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from amod.cli import PAPER
 from amod.study import stages
@@ -20,6 +24,7 @@ from amod.study.data import ImageFolders, RandomWeights
 from amod.study.evaluate import evaluate
 from amod.study.paper_tables import FINETUNE, TRANSFER
 from amod.train import Trainer
+from amod.use.classes import names_in
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.alone import run_alone
@@ -118,7 +123,8 @@ def test_the_verbs(
     assert call("train", *arguments, "--out", str(out), "--no-mirror", "--amp", "bfloat16") == 0
     shown = capsys.readouterr().out
     assert "% after 2 steps, in " in shown
-    assert {path.name for path in out.iterdir()} == {"model.safetensors", "own", "run.json"}
+    weights = {"model.safetensors", "best.safetensors"}
+    assert {path.name for path in out.iterdir()} == {*weights, "own", "run.json"}
     (config,) = [c for c in RunFolder(out / "own", "own").configs().values() if "schedule" in c]
     assert config["view"] == {"type": "Crops", "mirror": False}
     assert (config["schedule"]["steps"], config["schedule"]["epochs"]) == (2, 0.0)  # not the usual
@@ -154,11 +160,20 @@ def test_the_verbs(
         (("--epochs", "nan"), "epochs nan is out of range"),
         (("--epochs", "inf"), "epochs inf is out of range"),
         (("--layers", "13"), "layers must be 1 to 12"),
+        (("--layers", "3", "--router", "linear"), "--layers must be given without the flags"),
         (("--model", "resnet18"), "ResNet cannot be routed"),
         (("--router", "best"), "unknown router 'best'"),
         (("--mixup", "0.2", "--batch-size", "3"), "odd number"),
         (("--weights", "nowhere.pth"), "no weights at nowhere.pth"),
-        (("--evaluations", "0"), "--evaluations must be at least 1"),
+        (("--evaluations", "-3"), "--evaluations must be at least 1, got -3"),
+        (("--clip", "-1"), "clip -1.0 is out of range"),
+        (("--first", "0"), "block 0 cannot be routed"),
+        (("--every", "1"), "every must be at least 2"),
+        (("--preset", "practical", "--first", "99"), "first=99 routes nothing"),
+        (("--img-size", "0"), "--img-size must be at least 1, got 0"),
+        (("--img-size", "8"), "keeps none of 1 tokens"),
+        (("--pretrained", "--weights", "x.pth"), "two origins"),
+        (("--class-map", "nowhere.json"), "class map nowhere.json: cannot be read"),
     ],
 )
 def test_refusals_leave_nothing(
@@ -187,6 +202,119 @@ def test_a_broken_picture_is_named(data: Path, tmp_path: Path) -> None:
         run_alone(made, 0)
     assert f"{broken}" in str(caught.value)  # a loading process's error is its own one line
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """Classes 0, 2 and 10 in Train/ and valid/, at several depths, and other files."""
+    rng, root = np.random.default_rng(0), tmp_path / "numbered"
+    for part in ("Train", "valid"):
+        for place in ("0/a.jpg", "0/deep/b.JPEG", "2/a.tif", "10/a.png"):
+            (root / part / place).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(root / part / place)
+        (root / part / "2" / "notes.txt").write_text("no image")
+    return root
+
+
+SHORT = ("--model", "test_vit", "--steps", "2", "--batch-size", "2")
+
+
+def test_numbered_classes_below_any_usual_split(
+    call: Call, numbered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call("train", *SHORT, "--data", str(numbered), "--out", str(out)) == 0
+    said = capsys.readouterr().err
+    for part in ("Train", "valid"):
+        assert f"{numbered / part}: 3 classes, 4 images; passed over: 1 .txt" in said
+    assert "classes: 0 0, 1 2, 2 10" in said
+    assert "evaluated 1/1 batches" in said
+    assert "from random weights; 1e-05 is a rate for fine-tuning" in said
+    for name in ("model.safetensors", "best.safetensors"):
+        assert names_in(out / name) == ("0", "2", "10")
+    # Evaluated on two of the classes, and in another order of folders, the numbers stay.
+    weights = str(out / "model.safetensors")
+    shutil.rmtree(numbered / "valid" / "0")
+    assert call("evaluate", "--model", "test_vit", "--weights", weights, "--capacity", "0.5",
+                "--data", str(numbered / "valid"), "--workers", "0") == 0  # fmt: skip
+    assert "3 classes, as stored with the weights: 0 0, 1 2, 2 10." in capsys.readouterr().out
+    (numbered / "valid" / "2").rename(numbered / "valid" / "two")
+    assert call("evaluate", "--model", "test_vit", "--weights", weights, "--workers", "0",
+                "--data", str(numbered / "valid")) == 2  # fmt: skip
+    assert "were not trained on two; say which classes" in capsys.readouterr().err
+    # A classifier that is kept must be of the same classes in the same order.
+    (numbered / "valid" / "two").rename(numbered / "valid" / "2")
+    (numbered / "classes.txt").write_text("10\n2\n0\n")
+    again = ("--data", str(numbered), "--weights", weights, "--out", str(tmp_path / "other"),
+             "--class-map", str(numbered / "classes.txt"))  # fmt: skip
+    assert call("train", *SHORT, *again) == 2
+    assert "number 0 is 0 there and 10 here" in capsys.readouterr().err
+    assert call("transfer", *SHORT, *again) == 0
+    assert names_in(tmp_path / "other" / "model.safetensors") == ("10", "2", "0")
+    (numbered / "classes.json").write_text('{"10": 4, "2": 1, "0": 0}')
+    gaps = (*again[:-1], str(numbered / "classes.json"))
+    assert call("transfer", *SHORT, *gaps) == 2
+    assert "a class map without gaps, 0 to 2; this one numbers 3 classes to 4" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_truncated_picture_is_found_before_training_and_mended(
+    call: Call, numbered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, out = numbered / "Train" / "0" / "a.jpg", tmp_path / "out"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:300])
+    arguments = ("train", *SHORT, "--data", str(numbered), "--out", str(out))
+    assert call(*arguments) == 2
+    assert f"1 of 8 images cannot be read: {broken}: truncated" in capsys.readouterr().err
+    assert not out.exists()
+    broken.write_bytes(whole)
+    assert call(*arguments) == 0
+    assert "images checked: 8/8" in capsys.readouterr().err
+    assert call(*arguments) == 0
+    assert "images checked" not in capsys.readouterr().err  # what was read is what was hashed
+
+
+def test_splits_that_are_nowhere(
+    call: Call, numbered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(numbered / "valid")
+    assert call("train", *SHORT, "--data", str(numbered), "--out", str(tmp_path / "out")) == 2
+    assert "has no val/ or valid/ or validation/ or test/" in capsys.readouterr().err
+
+
+def test_the_best_weights_are_kept_beside_the_last(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((40.0, 60.0, 50.0, 60.0))
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def spy(model: torch.nn.Module, *_: object) -> tuple[float, float, int]:
+        kept.append({name: value.clone() for name, value in model.state_dict().items()})
+        return next(scores), 100.0, 8
+
+    monkeypatch.setattr("amod.train.top_accuracy", spy)
+    schedule = replace(TRANSFER, steps=4, batch_size=4)
+    _, folder = run_alone(session(data, tmp_path / "out", schedule=schedule, evaluations=4), 0)
+    best, last = (load_file(folder / f"{name}.safetensors") for name in ("best", "model"))
+    for name, value in kept[1].items():  # the first that scored 60
+        assert torch.equal(best[name], value)
+        assert torch.equal(last[name], kept[3][name])
+    assert not torch.equal(best["head.weight"], last["head.weight"])
+
+
+def test_weights_of_another_size_train_at_a_new_one(
+    call: Call, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    trained = timm.create_model("test_vit", num_classes=2, img_size=48)
+    save_file(trained.state_dict(), tmp_path / "small.safetensors")
+    out = tmp_path / "out"
+    assert call("train", *SHORT, "--data", str(data), "--out", str(out), "--img-size", "80",
+                "--weights", str(tmp_path / "small.safetensors")) == 0  # fmt: skip
+    assert "position embeddings: 3 x 3 patches resized to 5 x 5" in capsys.readouterr().err
+    assert load_file(out / "model.safetensors")["pos_embed"].shape[1] == 26
 
 
 def test_lengths_in_epochs_follow_the_batch() -> None:

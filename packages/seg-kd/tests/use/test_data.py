@@ -12,8 +12,11 @@ from PIL import Image
 
 from repro_shared.datasets import label_maps
 from repro_shared.runtime.errors import UserError
+from seg_kd.method.objectives import PLAIN
+from seg_kd.train import Job, Optimiser, train
 from seg_kd.use import data as data_module
-from seg_kd.use.data import LabelMaps
+from seg_kd.use.data import LabelMaps, View
+from seg_kd.use.models import Model, model_config
 
 
 def write(root: Path, split: str, name: str, label: np.ndarray, ending: str = "png") -> None:
@@ -71,7 +74,7 @@ def test_tif_images_and_what_is_passed_over(
     write(tmp_path, "train", "seq/c", np.resize([0, 1], (4, 6)), "tif")
     (tmp_path / "images/train/c.txt").touch()
     assert len(source.open(tmp_path).train) == 3
-    assert "train (folders): 3 images; passed over: 1 .txt" in capsys.readouterr().err
+    assert "train (labels): 3 images; passed over: 1 .txt" in capsys.readouterr().err
 
 
 def test_without_a_test_split_nothing_is_scored(tmp_path: Path) -> None:
@@ -82,6 +85,23 @@ def test_without_a_test_split_nothing_is_scored(tmp_path: Path) -> None:
     assert alone.fingerprint == f"{both.train.fingerprint[:32]}+"
     with pytest.raises(UserError, match=r"there are: train, val: choose with --val-split, or none"):
         replace(source, test_split="test").open(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_is_gone_in_the_middle_ends_training_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path, "train", name, np.resize([0, 1], (32, 32)))
+    monkeypatch.setattr(label_maps.LabelMapFolder.survey, "__defaults__", ("read", 0))
+    source = LabelMaps("x", ("ground", "thing"), test_split="").open(tmp_path).train
+    (tmp_path / "images/train/b.png").unlink()
+    job = Job(
+        model_config(Model(base_channels=8, head_channels=8), 2, (32, 32)), View((32, 32)), source,
+        Optimiser(batch_size=2), 3, 0, PLAIN, None, tmp_path / "out", workers=workers,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"^\S+images/train/b.png: no such file$"):
+        train(job)
 
 
 def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from repro_shared.runtime.errors import UserError
 from seg_kd.use.data import LabelMaps
-from seg_kd.use.formats import changed, find_form, list_pairs, read_palette
+from seg_kd.use.formats import changed, find_form, list_pairs
 
 IDS = np.array([[7, 8, 0, 33], [3, 26, 11, 255]], np.uint8)
 
@@ -64,6 +64,12 @@ def mmseg(root: Path) -> None:
         write(root / f"ann_dir/{split}/a/1.png", np.array([[0, 1, 1, 0]] * 2))
 
 
+def split_first(root: Path) -> None:
+    for split in ("train", "val"):
+        write(root / f"{split}/images/1.bmp", picture())
+        write(root / f"{split}/masks/1.png", np.array([[0, 1, 1, 0]] * 2))
+
+
 @pytest.mark.parametrize(
     ("make", "classes", "names", "labels", "passed_over"),
     [
@@ -74,6 +80,7 @@ def mmseg(root: Path) -> None:
         (ade20k, 150, ["ADE_training_1"], [[255, 0, 1, 149]] * 2, "nothing"),
         (voc, 21, ["2007_1", "2007_2"], [[0, 15, 255, 2]] * 2, "2 images that the list lacks"),
         (mmseg, 0, ["a/1"], [[0, 1, 1, 0]] * 2, "nothing"),
+        (split_first, 0, ["1"], [[0, 1, 1, 0]] * 2, "nothing"),
     ],
 )  # fmt: skip
 def test_public_forms_are_found_and_read(
@@ -87,10 +94,14 @@ def test_public_forms_are_found_and_read(
 ) -> None:
     make(tmp_path)
     form = find_form(tmp_path)
-    assert (form.name, form.num_classes) == (make.__name__, classes)
+    name = "split/masks" if make is split_first else make.__name__
+    assert (form.name, form.num_classes) == (name, classes)
     listing = list_pairs(tmp_path, form, "train")
     assert [pair.name for pair in listing.pairs] == names
-    assert listing.sentence() == f"{len(names)} images; passed over: {passed_over}"
+    assert (
+        listing.sentence()
+        == f"{len(names)} image{'s' * (len(names) > 1)}; passed over: {passed_over}"
+    )
     source = LabelMaps("x", tuple(map(str, range(classes or 2))), absent=True)
     data = source.open(tmp_path)
     assert data.train[0][1].tolist() == labels
@@ -154,7 +165,10 @@ def suffixed(root: Path) -> None:
     ("damage", "message"),
     [
         (shutil.rmtree, "no such folder; give the folder of the data set"),
-        (lambda root: shutil.rmtree(root / "labels"), r"known form \(leftImg8bit/.*labels/"),
+        (
+            lambda root: shutil.rmtree(root / "labels"),
+            r"known form: cityscapes: leftImg8bit/.*labels/",
+        ),
         (unlink("images/train"), "images/train: no such folder"),
         (unlink("labels/train"), "labels/train: no such folder"),
         (lambda root: [p.unlink() for p in root.glob("images/*/*")], "train: holds no image"),
@@ -181,41 +195,12 @@ def test_a_split_that_is_not_there_is_told_from_those_that_are(tmp_path: Path) -
     labelled(tmp_path / "set")
     with pytest.raises(UserError, match="images/val: no such folder; there are: train: choose"):
         list_pairs(tmp_path / "set", find_form(tmp_path / "set"), "val", ": choose")
+    split_first(tmp_path / "first")
+    with pytest.raises(UserError, match="test/images: no such folder; there are: train, val"):
+        list_pairs(tmp_path / "first", find_form(tmp_path / "first"), "test")
     voc(tmp_path / "voc")
     with pytest.raises(UserError, match=r"test.txt: no such list; there are: train, val"):
         list_pairs(tmp_path / "voc", find_form(tmp_path / "voc"), "test")
     (tmp_path / "voc/ImageSets/Segmentation/val.txt").write_text("2008_3\n2008_4\n")
     with pytest.raises(UserError, match=r"2008_4 is not in .*SegmentationClass \(1 of 2 are not"):
         list_pairs(tmp_path / "voc", find_form(tmp_path / "voc"), "val")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "128 64 128 road\n0 0 0 traffic light\n",
-        "name,r,g,b\nroad,128,64,128\ntraffic light, 0, 0, 0\n",
-        "128 64 128\t\troad\n\n0\t0\t0\ttraffic light",
-    ],
-)
-def test_palettes(tmp_path: Path, text: str) -> None:
-    (tmp_path / "colours.txt").write_text(text)
-    colours, names = read_palette(str(tmp_path / "colours.txt"))
-    assert colours == ((128, 64, 128), (0, 0, 0))
-    assert names == ("road", "traffic light")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "holds no colour"),
-        ("1 2 3\nroad\n", "line 2 holds no colour"),
-        ("1 2 256", "line 1: colour .* above 255"),
-        ("1 2 3\n1 2 3", "line 2: colour .* twice"),
-    ],
-)
-def test_palettes_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "colours.txt").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_palette(str(tmp_path / "colours.txt"))
-    with pytest.raises(UserError, match="cannot be read"):
-        read_palette(str(tmp_path / "none.txt"))

@@ -98,8 +98,10 @@ class ClassFolder:
         return hashlib.sha256(key.encode()).hexdigest()
 
     def counts(self) -> str:
-        """How many classes, images and other files, in a line."""
+        """How many classes, images and files of other kinds, in a line."""
         line = f"{self.folder}: {len(self.classes)} classes, {len(self)} images"
+        if empty := len(self.classes) - len(set(self.targets)):
+            line += f", classes without images: {empty}"
         if self.passed_over:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.passed_over.most_common())
             line += f"; passed over: {kinds}"
@@ -108,7 +110,8 @@ class ClassFolder:
     def order(self) -> str:
         """Which class has which number, in a line: of many classes the first ones and the last."""
         each = [f"{n} {name}" for n, name in zip(self.numbers, self.classes, strict=True)]
-        return ", ".join(each if len(each) <= _ORDER else [*each[: _ORDER - 1], "...", each[-1]])
+        shown = each if len(each) <= _ORDER else [*each[: _ORDER - 1], "...", each[-1]]
+        return _printable(", ".join(shown))
 
 
 def find_split(root: str | Path, names: Sequence[str]) -> str:
@@ -155,9 +158,8 @@ def check(root: str | Path, class_map: Mapping[str, int] | None = None) -> str:
     for other in others:
         check_same_classes(first, other)
     check_readable(folders)
-    return "\n".join(f"{folder.counts()}\n  {_details(folder)}" for folder in folders) + (
-        f"\nclasses: {first.order()}"
-    )
+    lines = [f"{folder.counts()}\n  {_details(folder)}" for folder in folders]
+    return _printable("\n".join([*lines, f"classes: {first.order()}"]))
 
 
 def _details(folder: ClassFolder) -> str:
@@ -220,6 +222,11 @@ def _ending(path: Path) -> str:
     if _is_image(path):
         return f"{path.suffix.lower()} outside class folders"
     return path.suffix.lower() or "without ending"
+
+
+def _printable(text: str) -> str:
+    """The text with names of files in another encoding spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _some(items: list[str], separator: str = ", ") -> str:

@@ -23,6 +23,7 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 KEPT_BYTES = 2**30
 """A set whose pixels take at most a gibibyte is kept in memory once a survey has read it."""
+_THREADS = 16  # at most, each with two images in memory
 _EXPLAINED = 10  # bad pairs that an error explains; it only names the others
 
 
@@ -82,6 +83,11 @@ class LabelMapFolder(Sequence[Sample]):
         """Names of the pairs, in order."""
         return tuple(pair.name for pair in self.pairs)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether a survey has kept the pixels; else files are read each time."""
+        return self._kept is not None
+
     def __len__(self) -> int:
         return len(self.pairs)
 
@@ -139,14 +145,14 @@ class LabelMapFolder(Sequence[Sample]):
 
     def _examined(self, label: str) -> Iterator[tuple[Pair, "_Found | str"]]:
         """Every pair with what it holds, or with what is wrong with it, in order."""
-        threads = os.cpu_count() or 1
+        threads = min(_THREADS, os.cpu_count() or 1)
         with (
             warnings.catch_warnings(),  # threads would leave the filters as others found them
             ThreadPoolExecutor(threads) as pool,
             Progress(len(self), label) as progress,
         ):
-            for start in range(0, len(self), 4 * threads):  # no more are in memory at a time
-                part = self.pairs[start : start + 4 * threads]
+            for start in range(0, len(self), 2 * threads):  # no more are in memory at a time
+                part = self.pairs[start : start + 2 * threads]
                 yield from zip(part, pool.map(self._examine, part), strict=True)
                 progress.update(start + len(part))
 

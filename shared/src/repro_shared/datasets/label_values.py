@@ -94,7 +94,8 @@ class LabelValues:
             first = int(self.reduce_zero)
             raise UserError(
                 f"{path}: value {value} ({strange[value]} pixels) is neither a class "
-                f"({first} to {self.num_classes + first - 1}) nor ignored ({ignored})"
+                f"({first} to {self.num_classes + first - 1}) nor ignored ({ignored}): "
+                "--ignore, --map or --reduce-zero-label say what it is"
             )
         found: NDArray[np.uint8] = table.astype(np.uint8)[values]
         return found

@@ -6,7 +6,7 @@ a target nor in a prediction is absent and left out of the mean; one that is onl
 0 and counts (as in mmsegmentation's IoUMetric and torchmetrics' Jaccard index).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,16 @@ Labels = npt.NDArray[np.integer] | torch.Tensor
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Percent (0..100) over one evaluation set: per class, NaN if absent, and the others' mean."""
+    """Percent (0..100) over one evaluation set: per class, NaN if absent, and the others' mean.
+
+    `confusion` are the pixels that they were computed from, see `confusion_matrix`.
+    """
 
     miou: float
     iou: tuple[float, ...]
     absent: tuple[int, ...]
     pixel_accuracy: float
+    confusion: npt.NDArray[np.int64] = field(compare=False, repr=False)
 
 
 def confusion_matrix(
@@ -74,4 +78,5 @@ def scores(confusion: npt.NDArray[np.int64]) -> SegmentationScores:
         iou=tuple(iou.tolist()),
         absent=tuple(np.flatnonzero(~present).tolist()),
         pixel_accuracy=100.0 * float(correct.sum()) / total,
+        confusion=confusion,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from repro_shared.runtime.errors import UserError
-from repro_shared.study.identity import is_itself, sentence_of
+from repro_shared.study.identity import identified, is_itself, sentence_of
 from repro_shared.study.keys import seed_of
 from repro_shared.study.paper import Arm
 from repro_shared.study.protocols import DataSource
@@ -46,8 +46,9 @@ def plan(session: Session, seeds: tuple[int, ...], controls: bool, again: bool =
               for (_, seed), name in restored.items()]  # fmt: skip
     for source, wanting in lacks.items():
         state = f"needs {', '.join(wanting)}" if wanting else "ready"
-        if source in session.opened and not is_itself(source, session.opened[source].fingerprint):
-            state = sentence_of(source, session.opened[source].fingerprint)
+        found = identified(source, session.opened[source]) if source in session.opened else ""
+        if not is_itself(source, found):
+            state = sentence_of(source, found)
         lines.append(f"  data: {source.name}: {state}")
     cost = f"{steps} training steps" + (f" and {epochs:g} epochs" if epochs else "")
     lines.append(f"  together {runs} runs to make, {cost}")

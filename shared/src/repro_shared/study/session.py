@@ -14,7 +14,7 @@ from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, sha256_bytes
 from repro_shared.runtime.progress import say
-from repro_shared.study.identity import is_itself, sentence_of
+from repro_shared.study.identity import identified, is_itself, sentence_of
 from repro_shared.study.keys import data_key, recipe_key, seed_of
 from repro_shared.study.paper import Arm, Paper, Study
 from repro_shared.study.protocols import DataSource
@@ -47,8 +47,9 @@ class Session:
         """A data source's content, read once."""
         if source not in self.opened:
             self.opened[source] = opened = source.open(self.folder)
-            if not is_itself(source, opened.fingerprint):
-                say(f"{source.name}: {sentence_of(source, opened.fingerprint)}")
+            found = identified(source, opened)
+            if not is_itself(source, found):
+                say(f"{source.name}: {sentence_of(source, found)}")
         return self.opened[source]
 
     def work(self, arm: Arm, seed: int) -> Path:

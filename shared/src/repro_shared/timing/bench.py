@@ -130,11 +130,16 @@ def add_bench(out: Path | str, bench: Bench) -> None:
 
     Several runs are several findings: none takes another's place.
     """
+    append_line(place_of(out, bench.name) / BENCHES, bench.line())
+
+
+def place_of(out: Path | str, name: str) -> Path:
+    """The folder for a bench of this name, made if need be; UserError if it has one already."""
     folder = ensure_output_dir(out)
-    if any(known.name == bench.name for known in read_benches(folder)):
-        problem = f"has a bench {bench.name} already: give another --out"
+    if any(known.name == name for known in read_benches(folder)):
+        problem = f"has a bench {name} already: give another --out"
         raise UserError(f"{folder / BENCHES} {problem}")
-    append_line(folder / BENCHES, bench.line())
+    return folder
 
 
 def read_benches(out: Path | str) -> list[Bench]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import Progress
 
 # 3 x 0.1 / 0.1 is a hair below 3 in floating point; one part in 10**9 of a step is not a step.
 _ROUNDING = 1e-9
@@ -96,20 +97,23 @@ def calibrate(
         raise UserError("calibration needs at least one arm and one round; raise the rounds")
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     cpu_seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        for _ in range(warmup):
-            step()
-    for done in range(rounds):
-        first = done % len(steps)
-        for name in (*list(steps)[first:], *list(steps)[:first]):
-            for _ in range(lead_in):
+    with Progress((1 + rounds) * len(steps), "timing, warm-up and rounds of each arm") as progress:
+        for done, step in enumerate(steps.values(), start=1):
+            for _ in range(warmup):
+                step()
+            progress.update(done)
+        for done in range(rounds):
+            first = done % len(steps)
+            for name in (*list(steps)[first:], *list(steps)[:first]):
+                for _ in range(lead_in):
+                    steps[name]()
+                _wait_for_gpu()
+                cpu_start, start = cpu_clock(), clock()
                 steps[name]()
-            _wait_for_gpu()
-            cpu_start, start = cpu_clock(), clock()
-            steps[name]()
-            _wait_for_gpu()
-            seconds[name].append(clock() - start)
-            cpu_seconds[name].append(cpu_clock() - cpu_start)
+                _wait_for_gpu()
+                seconds[name].append(clock() - start)
+                cpu_seconds[name].append(cpu_clock() - cpu_start)
+            progress.update((2 + done) * len(steps))
     machine = {"cpu": cpu_model(), "torch": torch.__version__}
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         machine["gpu"] = torch.cuda.get_device_name()

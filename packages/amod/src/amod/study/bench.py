@@ -15,9 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from amod.method.flops import dense_macs, routed_macs, shape_of
 from amod.method.blocks import routed_blocks, unroute
-from amod.method.model import convert
+from amod.method.flops import Shape, dense_macs, routed_macs, shape_of
+from amod.method.model import check_model, convert
 from amod.rivals.baselines import cut_depth, isoflop_layers
 from amod.rivals.merging import equal_r, merge_tokens, merged_macs
 from amod.use.weights import create_model
@@ -26,9 +26,10 @@ from repro_shared.evidence.provenance import provenance
 from repro_shared.evidence.tables import Column, Table, write_tables
 from repro_shared.runtime.checks import check_device
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import ensure_output_dir
-from repro_shared.timing.bench import Bench, add_bench, bench_of, speed_table
+from repro_shared.runtime.progress import say
+from repro_shared.timing.bench import Bench, add_bench, bench_of, place_of, speed_table
 from repro_shared.timing.calibrate import Calibration, calibrate
+from repro_shared.timing.counts import count_operations
 
 CAPACITIES = (0.5, 0.125)
 COMPARED = ("A-MoD", "linear", "fixed tokens")
@@ -58,7 +59,11 @@ def command(
         threads: of torch on the CPU.
         out: keep the times of all rounds below this folder, and the table.
     """
-    folder = ensure_output_dir(out) if out else None
+    check_device(device)
+    machine = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    settings = {"model": model, "batch": batch, "device": device, "compiled": compiled,
+                "routed_only": routed_only}  # fmt: skip
+    folder = place_of(out, name_of(settings, threads, machine)) if out else None
     made = bench(model, batch, rounds, device, compiled, routed_only, threads)
     print(table(made).to_terminal())
     if folder is not None:
@@ -88,6 +93,8 @@ def table(made: Bench) -> Table:
         f"Random weights, float32, inference mode, {how}.",
         "Fixed tokens: the same ones in every picture, no scores; what packing alone reaches.",
     ]
+    if settings.get("counted"):
+        notes.append("MACs as torch counts them: matrix products, convolutions and attention.")
     show = Column("", "", 3).show
     for c in capacities:
         ratios = {rival: made.ratio(f"{rival} {c:g}", f"A-MoD {c:g}") for rival in COMPARED[1:]}
@@ -148,16 +155,18 @@ def bench(
         raise UserError(f"batch {batch}, rounds {rounds}, threads {threads} must be at least 1")
     dense = create_model(model, **changes).to(device)
     try:
-        arms = _arms(dense, routed_only)
+        check_model(dense)
+        image = torch.randn(batch, 3, *dense.patch_embed.img_size, device=device)
+        arms, counted = _arms(dense, image[:1], routed_only)
     except ValueError as error:
         raise UserError(str(error)) from error
-    image = torch.randn(batch, 3, *dense.patch_embed.img_size, device=device)
     networks = {name: network.to(device) for name, (network, _) in arms.items()}
     if compiled:
         networks = {name: torch.compile(n) for name, n in networks.items()}  # type: ignore[misc]
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     origin = provenance(("amod", "timm"), __file__)
+    say(f"{len(networks)} models of {model}, {rounds} rounds")
     try:
         with torch.inference_mode():
             seconds = calibrate(
@@ -171,6 +180,7 @@ def bench(
         "model": model, "batch": batch, "device": device, "compiled": compiled,
         "routed_only": routed_only, "capacities": list(CAPACITIES),
     }  # fmt: skip
+    settings |= {"counted": True} if counted else {}
     return as_bench(settings, seconds, {name: macs for name, (_, macs) in arms.items()}, origin)
 
 
@@ -186,35 +196,87 @@ def as_bench(
     return bench_of(name, seconds, origin, macs, **further, **settings)
 
 
-def _arms(dense: Any, routed_only: bool) -> dict[str, tuple[nn.Module, int]]:
-    """Every model with its multiply-accumulates."""
+Arms = dict[str, tuple[nn.Module, int]]
+
+
+def _arms(dense: Any, image: Tensor, routed_only: bool) -> tuple[Arms, bool]:
+    """Every model with its multiply-accumulates, and whether torch has counted them.
+
+    The closed form counts plain ViTs of square pictures. Others are counted as they run, a routed
+    one with fixed tokens, whose ranking costs nothing; what the closed form is needed for, and what
+    a rival refuses, is left out and said.
+    """
 
     def twin() -> Any:
         return copy.deepcopy(dense)
 
-    scored = WithScores(twin())  # refuses what cannot be routed
-    shape = shape_of(dense)
-    arms: dict[str, tuple[nn.Module, int]] = {
-        "dense": (dense, dense_macs(shape)),
-        "dense with scores": (scored, dense_macs(shape)),
-    }
+    scored = WithScores(twin())
+    try:
+        shape = None if getattr(dense, "attn_pool", None) is not None else shape_of(dense)
+    except ValueError:
+        shape = None
+    whole = dense_macs(shape) if shape else _counted(dense, image)
+    arms: Arms = {"dense": (dense, whole), "dense with scores": (scored, whole)}
+    merges = not routed_only and _merges(twin(), shape)
     for capacity in CAPACITIES:
-        cost, linear = (routed_macs(shape, capacity, linear_router=x) for x in (False, True))
-        arms[f"A-MoD {capacity:g}"] = convert(twin(), capacity=capacity), cost
-        arms[f"linear {capacity:g}"] = convert(twin(), capacity=capacity, router="linear"), linear
-        fixed = convert(twin(), capacity=capacity, router=FixedRouter())
+        routed, linear, fixed = (
+            convert(twin(), capacity=capacity, router=router)
+            for router in ("attention", "linear", FixedRouter())
+        )
+        if shape:
+            cost, more = (routed_macs(shape, capacity, linear_router=x) for x in (False, True))
+        else:
+            cost, more = _counted(fixed, image), _counted(linear, image)
+        arms[f"A-MoD {capacity:g}"] = routed, cost
+        arms[f"linear {capacity:g}"] = linear, more
         arms[f"fixed tokens {capacity:g}"] = fixed, cost
         if routed_only:
             continue
+        layers, cut, less = _cut(dense, image, shape, capacity, whole, cost)
+        arms[f"{layers} layers, for {capacity:g}"] = cut, less
+        if shape and merges:
+            r = equal_r(shape, capacity)
+            arms[f"token merging r={r}, for {capacity:g}"] = (
+                merge_tokens(twin(), r),
+                merged_macs(shape, r),
+            )
+    return arms, shape is None
+
+
+def _cut(
+    dense: Any, image: Tensor, shape: Shape | None, capacity: float, whole: int, cost: int
+) -> tuple[int, nn.Module, int]:
+    """How many layers cost most nearly what a routed model does, that model, and its count."""
+    if shape:
         layers = isoflop_layers(shape, capacity)[0]
-        cut = cut_depth(twin(), layers)
-        arms[f"{layers} layers, for {capacity:g}"] = cut, dense_macs(replace(shape, depth=layers))
-        r = equal_r(shape, capacity)
-        arms[f"token merging r={r}, for {capacity:g}"] = (
-            merge_tokens(twin(), r),
-            merged_macs(shape, r),
+        return (
+            layers,
+            cut_depth(copy.deepcopy(dense), layers),
+            dense_macs(replace(shape, depth=layers)),
         )
-    return arms
+    depth = len(dense.blocks)
+    block = whole - _counted(cut_depth(copy.deepcopy(dense), depth - 1), image)
+    layers = max(1, depth - round((whole - cost) / block))
+    cut = cut_depth(copy.deepcopy(dense), layers)
+    return layers, cut, _counted(cut, image)
+
+
+def _merges(model: Any, shape: Shape | None) -> bool:
+    """Whether token merging can be compared; if not, why is said."""
+    problem = "it is counted for plain ViTs of square pictures only"
+    if shape:
+        try:
+            merge_tokens(model, 1)
+            return True
+        except ValueError as error:
+            problem = str(error)
+    say(f"token merging is left out: {problem}")
+    return False
+
+
+def _counted(network: nn.Module, image: Tensor) -> int:
+    """Multiply-accumulates of one picture, as torch counts them."""
+    return count_operations(network, image).macs
 
 
 def _step(network: nn.Module, image: Tensor) -> Callable[[], None]:

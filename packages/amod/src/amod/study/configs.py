@@ -247,7 +247,8 @@ class Finetuned(Routed, Trained):
         view: how training sees its pictures.
         pictures: leave-one-out importance on the first so many test pictures afterwards; 0: none.
         evaluations: how often accuracy is measured on the way, for a curve; 0: at the end only.
-        keep: leave the trained weights in the run's folder, and those of the best evaluation.
+        keep: leave the trained weights in the run's folder, and those of the best of several
+            evaluations.
     """
 
     variant: Variant

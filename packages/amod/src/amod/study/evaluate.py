@@ -6,8 +6,8 @@ beside what is measured.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -113,23 +113,11 @@ def evaluate(
     say(folder.counts())
     say(f"classes, {origin}: {folder.order()}")
     given = Given(model, 0 if weights else len(folder.classes), tuple(settings.items()))
-    start = Arm("given", given, stages.given, data=RandomWeights())
-    named = "A-MoD" if routing.router == "attention" else routing.router
-    cells: list[tuple[Cell, ...]] = []
-    with TemporaryDirectory() as made:
-        ctx = Context(
-            data=Weights(Path(weights) if weights else None, ema), seed=0, device=device,
-            folder=Path(made), key="", label="given", workers=workers,
-        )  # fmt: skip
-        stages.given(given, ctx)
-        ctx = dataclasses.replace(
-            ctx, data=Pictures(None, folder), starts=(Start(start, Path(made)),)
-        )
-        for variant in (Variant(layers=depth), *variants):
-            name = "dense" if variant.layers else f"{named} {100 * variant.capacity:g} %"
-            scored = dataclasses.replace(ctx, label=name)
-            found = stages.converted(Converted(variant, batch_size), scored).metrics
-            cells.append((name, found["accuracy"], found["top5"], int(found["pictures"])))
+    begin = Weights(Path(weights) if weights else None, ema)
+    label = "A-MoD" if routing.router == "attention" else routing.router
+    named = [("dense", Variant(layers=depth))]
+    named += [(f"{label} {100 * variant.capacity:g} %", variant) for variant in variants]
+    rows = _scored(given, begin, folder, named, batch_size, device, workers)
     height, width = config["input_size"][1:]
     averaged = "averaged weights (EMA) of " if ema else ""
     table = Table(
@@ -141,7 +129,7 @@ def evaluate(
             Column("top-5", "percent", 2),
             Column("images"),
         ),
-        tuple(cells),
+        rows,
         (
             f"{len(folder.classes)} classes, {origin}: {folder.order()}.",
             f"timm's evaluation transform: {height} x {width} pixels, crop "
@@ -179,12 +167,37 @@ def beside_table3(table: Table, model: str, capacities: Sequence[float]) -> Tabl
             "In table 3 the A-MoD values of DeiT-Tiny and DeiT-Small at 50 % look exchanged: the "
             "curves of figures 3 and 11 start at the other's value."
         )
-    return dataclasses.replace(
+    return replace(
         table,
         columns=(*table.columns, Column("reported top-1", "percent")),
         rows=tuple((*row, cell) for row, cell in zip(table.rows, [None, *cells], strict=True)),
         notes=(*table.notes, *notes),
     )
+
+
+def _scored(
+    given: Given,
+    weights: Weights,
+    folder: ClassFolder,
+    variants: list[tuple[str, Variant]],
+    batch_size: int,
+    device: str,
+    workers: int,
+) -> tuple[tuple[Cell, ...], ...]:
+    """A row for each named variant: its accuracy, by the stages `given` and `converted`."""
+    rows: list[tuple[Cell, ...]] = []
+    start = Arm("given", given, stages.given, data=RandomWeights())
+    with TemporaryDirectory() as made:
+        place = Path(made)
+        stages.given(given, Context(weights, 0, device, place, key="", label="given"))
+        for name, variant in variants:
+            ctx = Context(
+                Pictures(None, folder), 0, device, place, key="", label=name,
+                starts=(Start(start, place),), workers=workers,
+            )  # fmt: skip
+            found = stages.converted(Converted(variant, batch_size), ctx).metrics
+            rows.append((name, found["accuracy"], found["top5"], int(found["pictures"])))
+    return tuple(rows)
 
 
 def _pictures(data: str, class_map: str | None, weights: str | None) -> tuple[ClassFolder, str]:
@@ -198,7 +211,10 @@ def _pictures(data: str, class_map: str | None, weights: str | None) -> tuple[Cl
         return ClassFolder(data, class_map=read_class_map(class_map)), f"as {class_map} has them"
     names = names_in(weights)
     if not names:
-        return ClassFolder(data), "in the natural order of their names"
+        folder, order = ClassFolder(data), "in the natural order of their names"
+        if folder.classes != tuple(sorted(folder.classes)):
+            order += " (torchvision sorts them as text: weights trained so need --class-map)"
+        return folder, order
     try:
         known = {name: number for number, name in enumerate(names)}
         return ClassFolder(data, class_map=known), "as stored with the weights"
@@ -215,8 +231,8 @@ def _tried(
     UserError for variants that cannot be: before hours of evaluation, not after.
     """
     network = create_model(model, **settings)
-    depth, config = len(network.blocks), eval_transform(network)[1]
     stages.build(variants[0], network, 0)
+    depth, config = len(network.blocks), eval_transform(network)[1]
     for variant in variants:
         try:
             set_capacity(network, variant.capacity)

@@ -38,7 +38,7 @@ from repro_shared.study.session import Session
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
-CROPS = Crops()
+CROPS, HALF = Crops(), 0.5
 FROM_SCRATCH = 1e-4  # AdamW's rate below which random weights hardly move
 
 
@@ -52,8 +52,6 @@ class Place:
             that scored best on the same pictures, and the records; a killed run resumes.
         class_map: file that numbers the class folders: a name a line in order, or JSON from name to
             number; without it they are numbered in natural order.
-        check_images: every picture is read once before a new training, so that none stops it
-            later; with `--no-check-images` none is.
         seed: of data order, views and new weights.
         workers: loading processes.
         device: cpu or cuda.
@@ -62,7 +60,6 @@ class Place:
     data: str = ""
     out: str = "runs/amod-train"
     class_map: str | None = None
-    check_images: bool = True
     seed: int = 0
     workers: int = 0
     device: Device = "cpu"
@@ -102,7 +99,7 @@ def verb(
         view: Annotated[Crops, Flat] = CROPS,
         *,
         model: str = "deit_small_patch16_224",
-        capacity: float = 0.5,
+        capacity: float = HALF,
         layers: int = 0,
         keep: Keep = "first",
         evaluations: int = 10,
@@ -110,6 +107,8 @@ def verb(
         place.check()
         require(evaluations >= 1, "--evaluations", "at least 1", evaluations)
         if layers:
+            routes = capacity != HALF or routing != PAPER_ROUTING
+            require(not routes, "--layers", "given without the flags of routing", layers)
             variant = Variant(layers=layers, keep=keep)
         else:
             variant = Variant(capacity=capacity, **routing.resolved())
@@ -175,7 +174,7 @@ def run(paper: Paper, arm: Arm, place: Place, model: str, checkpoint: Checkpoint
     session = Session(paper, study, out, folder, place.device, place.workers, {source: pictures})
     if processes(place.device)[0] == 0:
         tell(arm.config, pictures, weights)
-    made = together(session, place.seed, place.check_images)
+    made = together(session, place.seed)
     if made is not None:
         record, work = made
         _publish(work, out)
@@ -234,17 +233,15 @@ def check_start(
     mixing(config.schedule, classes, world)
 
 
-def checked(session: Session, seed: int, check_images: bool) -> tuple[RunRecord, Path]:
-    """`run_alone`; before a run begins, every picture has been read once."""
-    if check_images and not (session.out / RUN).exists():
+def checked(session: Session, seed: int) -> tuple[RunRecord, Path]:
+    """`run_alone`; before a run begins, every picture is read once, so that none stops it later."""
+    if not (session.out / RUN).exists():
         pictures = session.open(session.study.data)
         check_readable([pictures.train, pictures.test], max(1, session.workers))
     return run_alone(session, seed)
 
 
-def together(
-    session: Session, seed: int, check_images: bool = True
-) -> tuple[RunRecord, Path] | None:
+def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
     """`checked`; under torchrun by the first process, and the others train with it.
 
     Returns:
@@ -252,7 +249,7 @@ def together(
     """
     rank, world = processes(session.device)
     if world == 1:
-        return checked(session, seed, check_images)
+        return checked(session, seed)
     *starts, arm = session.study.arms
     if rank:
         ctx: Context | None = from_first(lambda: None, session.device)
@@ -270,7 +267,7 @@ def together(
 
     session.study = replace(session.study, arms=(*starts, replace(arm, run=told)))
     try:
-        made = checked(session, seed, check_images)
+        made = checked(session, seed)
     finally:
         if not called:  # finished before, or refused: the others need not wait
             from_first(lambda: None, session.device)

@@ -7,14 +7,13 @@ Each is a function of an arm's config and of where it runs. What other arms star
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from timm.data import create_transform
-from torch import Tensor, nn
+from torch import Tensor
 
 import amod
 from amod.method.flops import shape_of
@@ -37,7 +36,7 @@ from amod.study.configs import (
 )
 from amod.train import Job, Trainer, train
 from amod.train import Outcome as Trained
-from amod.use.classes import stored
+from amod.use.classes import among, stored
 from amod.use.data import patch_relevance
 from amod.use.schedule import Schedule
 from amod.use.views import eval_transform
@@ -234,44 +233,6 @@ def with_weights(variant: Variant, model: Any, path: Path | str, seed: int) -> A
     return model.eval()
 
 
-class Among(nn.Module):
-    """A model that chooses among some of its classes only.
-
-    Args:
-        model: gives logits (B, all classes).
-        numbers: of the classes, in the order of the new logits (B, len(numbers)).
-    """
-
-    def __init__(self, model: nn.Module, numbers: Sequence[int]) -> None:
-        super().__init__()
-        self.model, self.numbers = model, list(numbers)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of those classes."""
-        logits: Tensor = self.model(images)
-        return logits[:, self.numbers]
-
-
-def among(model: Any, pictures: Any) -> Any:
-    """The model, choosing among the classes that the pictures' class map names.
-
-    So the authors of ImageNet-A and -R score theirs, which have 200 of the 1000 classes.
-
-    Raises:
-        UserError: pictures of fewer classes and no map, or of classes that the model lacks.
-    """
-    classes = model.num_classes
-    numbers = getattr(pictures, "numbers", range(classes))
-    if tuple(numbers) == tuple(range(classes)):
-        return model
-    if numbers[-1] >= classes or tuple(numbers) == tuple(range(len(numbers))):
-        raise UserError(
-            f"the pictures have {len(numbers)} classes, numbered to {numbers[-1]}, the model has "
-            f"{classes}: give a JSON file that says which ones they are with --class-map"
-        )
-    return Among(model, numbers)
-
-
 def train_view(view: View, model: Any) -> views.View:
     """How training sees its pictures."""
     if not isinstance(view, Crops):
@@ -332,7 +293,7 @@ def _train(
 ) -> Trained:
     """Train to the end, or go on from a checkpoint."""
     schedule: Schedule = config.schedule.resolved(len(ctx.data.train))
-    keeps = isinstance(config, Finetuned) and config.keep
+    keeps = isinstance(config, Finetuned) and config.keep and config.evaluations > 0
     return train(
         Job(
             model=model,

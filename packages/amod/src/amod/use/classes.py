@@ -1,12 +1,14 @@
-"""Names and numbers of classes: in a user's class map, and stored with weights."""
+"""Classes: their numbers in a user's class map, their names with weights, some of a model's."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
 
@@ -45,7 +47,7 @@ def read_class_map(path: str | Path) -> dict[str, int]:
 
 def stored(classes: Sequence[str]) -> dict[str, str]:
     """The metadata that keep the names of the classes with weights in safetensors."""
-    return {KEY: json.dumps(list(classes), ensure_ascii=False)}
+    return {KEY: json.dumps(list(classes))}
 
 
 def names_in(path: str | Path | None) -> tuple[str, ...]:
@@ -59,3 +61,44 @@ def names_in(path: str | Path | None) -> tuple[str, ...]:
         return ()
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(names) if known and len(set(names)) == len(names) else ()
+
+
+class Among(nn.Module):
+    """A model that chooses among some of its classes only.
+
+    Args:
+        model: gives logits (B, all classes).
+        numbers: of the classes, in the order of the new logits (B, len(numbers)).
+    """
+
+    def __init__(self, model: nn.Module, numbers: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.numbers = model, list(numbers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of those classes."""
+        logits: Tensor = self.model(images)
+        return logits[:, self.numbers]
+
+
+def among(model: Any, pictures: Any) -> Any:
+    """The model, choosing among the classes that the pictures' class map names.
+
+    So the authors of ImageNet-A and -R score theirs, which have 200 of the 1000 classes.
+
+    Raises:
+        UserError: pictures of fewer classes and no map, or of classes that the model lacks; a model
+            without a classifier.
+    """
+    classes = model.num_classes
+    if not classes:
+        raise UserError("the weights have no classifier: train one with `amod transfer`")
+    numbers = getattr(pictures, "numbers", range(classes))
+    if tuple(numbers) == tuple(range(classes)):
+        return model
+    if numbers[-1] >= classes or tuple(numbers) == tuple(range(len(numbers))):
+        raise UserError(
+            f"the pictures have {len(numbers)} classes, numbered to {numbers[-1]}, the model has "
+            f"{classes}: give a JSON file that says which ones they are with --class-map"
+        )
+    return Among(model, numbers)

@@ -1,12 +1,15 @@
 """What a student is trained on beside its own cross-entropy: one frozen description per method."""
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from repro_shared.evidence.hashing import UNRECORDED
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_bytes
 from seg_kd.method.losses import (
     Distance,
     Normalisation,
@@ -27,12 +30,30 @@ _OPTIONS: dict[str, object] = {
 }
 
 
+Term = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class OwnTerm:
+    """A distillation term of one's own, see `objective`.
+
+    Attributes:
+        weight: what it is multiplied by, > 0.
+        source: sha256 of the function's source: what it is, in records and keys.
+        function: what is computed, or a class of modules that compute it.
+    """
+
+    weight: float
+    source: str
+    function: Term = field(compare=False, metadata=UNRECORDED)
+
+
 @dataclass(frozen=True)
 class Objective:
     """total loss = cross-entropy (+ auxiliary) + logit_weight * logit + feature_weight * feature.
 
-    The terms are `losses.logit_distillation` and `losses.feature_distillation`. A weight of 0
-    leaves a term out altogether: with both at 0 no teacher is run.
+    The terms are `losses.logit_distillation` and `losses.feature_distillation`, and perhaps one of
+    the user's. A weight of 0 leaves a term out altogether: without any no teacher is run.
 
     Attributes:
         name: how tables and records call it.
@@ -49,6 +70,7 @@ class Objective:
             popular code bases do not mask: the teacher has an opinion there too. The feature term
             is never masked.
         resolution: grid of the logit term: the student's logits, or both upsampled to the label.
+        own: a term of the user's, which is added.
     """
 
     name: str
@@ -62,17 +84,18 @@ class Objective:
     batch_norm: bool = False
     mask_ignored: bool = False
     resolution: Resolution = "logit"
+    own: OwnTerm | None = None
 
     def __post_init__(self) -> None:
-        for field, options in _OPTIONS.items():
-            value = getattr(self, field)
+        for name, options in _OPTIONS.items():
+            value = getattr(self, name)
             if value not in get_args(options):
                 choices = ", ".join(get_args(options))
-                raise UserError(f"objective {self.name}: {field} {value!r} is none of {choices}")
-        for field in ("logit_weight", "feature_weight"):
-            weight = getattr(self, field)
+                raise UserError(f"objective {self.name}: {name} {value!r} is none of {choices}")
+        for name in ("logit_weight", "feature_weight"):
+            weight = getattr(self, name)
             if not 0 <= weight < float("inf"):
-                raise UserError(f"objective {self.name}: {field} must be 0 or more, got {weight}")
+                raise UserError(f"objective {self.name}: {name} must be 0 or more, got {weight}")
         if not 0 < self.temperature < float("inf"):
             raise UserError(
                 f"objective {self.name}: temperature must be above 0, got {self.temperature}"
@@ -82,12 +105,13 @@ class Objective:
     def equations(self) -> tuple[Callable[..., Tensor], ...]:
         """The terms that the student learns beside its cross-entropy."""
         logit = (logit_distillation,) if self.logit_weight else ()
-        return logit + ((feature_distillation,) if self.feature_weight else ())
+        feature = (feature_distillation,) if self.feature_weight else ()
+        return (*logit, *feature, *((self.own.function,) if self.own else ()))
 
     @property
     def needs_teacher(self) -> bool:
         """Whether a teacher has to be run at all."""
-        return self.logit_weight > 0 or self.feature_weight > 0
+        return self.logit_weight > 0 or self.feature_weight > 0 or self.own is not None
 
 
 PLAIN = Objective("plain")
@@ -106,3 +130,35 @@ FEATURE_LOGIT = Objective("feature+logit", logit_weight=1.0, feature_weight=10.0
 
 OBJECTIVES = {each.name: each for each in (PLAIN, LOGIT, FEATURE, FEATURE_LOGIT)}
 """The four presets by name."""
+
+
+def objective(name: str, term: Term, weight: float = 1.0, beside: Objective = PLAIN) -> Objective:
+    """An objective of one's own: cross-entropy, what `beside` has, and weight * term.
+
+    Args:
+        name: how tables and records call it; none of the presets'.
+        term: called as `term(student, teacher, labels)` in every training step; returns the loss,
+            one number. `student.logits()` and `teacher.logits()` are class scores (B, K, h, w),
+            `.layer("pre-classifier")` and `.layer("c4")` features (B, C, h, w), each at its
+            network's own resolution; `labels` are (B, H, W), 255 where unlabelled. No gradient
+            reaches the teacher. Instead of a function, a class of modules: it is made as
+            `term(student_channels, teacher_channels)`, of the pre-classifier features, called in
+            the same way, and its parameters are trained with the student's. Runs are keyed by its
+            source: when that changes, they are made anew; what it calls is not looked at.
+        weight: what the term is multiplied by, > 0.
+        beside: a preset whose terms are kept.
+
+    Raises:
+        UserError: a preset's name, a weight that is not positive, or a function without a source.
+    """
+    if name in OBJECTIVES:
+        raise UserError(f"objective {name!r} is a preset: give yours another name")
+    if not 0 < weight < float("inf"):
+        raise UserError(f"objective {name}: weight must be above 0, got {weight}")
+    try:
+        source = inspect.getsource(term)
+    except (OSError, TypeError) as error:
+        raise UserError(
+            f"objective {name}: its term must be a function or class in a file"
+        ) from error
+    return replace(beside, name=name, own=OwnTerm(weight, sha256_bytes(source.encode()), term))

@@ -8,6 +8,7 @@ and leaves the iterations of the others as they are.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import tempfile
@@ -47,10 +48,11 @@ class Facts(pydantic.BaseModel):
     ratios: dict[str, Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]]  # to the logit's
     calibrations: list[Calibration]  # that gave the ratios
     last: Calibration | None = None  # after the runs
+    earlier: list[Calibration] = []  # after runs before those: what was refused stays refused
 
     @pydantic.model_validator(mode="after")
     def _belong_together(self) -> Self:
-        for each in (*self.calibrations, *([self.last] if self.last else [])):
+        for each in (*self.calibrations, *self.earlier, *([self.last] if self.last else [])):
             Calibration.from_dict(each.to_dict())
             if REFERENCE not in each.seconds:
                 raise ValueError(f"a calibration without {REFERENCE}")
@@ -131,7 +133,8 @@ class EqualTime:
 
     def close(self, study: Study, session: Session, facts: dict[str, Any]) -> dict[str, Any]:
         """A second calibration, after the runs."""
-        return {**facts, "last": compact(self._calibrate(study, session, objectives(study)))}
+        last = compact(self._calibrate(study, session, objectives(study)))
+        return {**facts, "last": last, "earlier": closings(facts)}
 
     def refuse(self, results: Results) -> None:
         """UserError where the calibrations before and after the runs disagree."""
@@ -212,18 +215,22 @@ def pooled(one: Calibration, other: Calibration) -> Calibration:
 def drifted(facts: dict[str, Any]) -> dict[str, float]:
     """Ratios that moved by more than 10 % between the calibrations before and after the runs.
 
-    An objective that was added later is not in the last calibration of the runs before it.
+    An objective that was added later is not in the last calibration of the runs before it. Every
+    calibration after runs counts: a set that was refused is not accepted by a later, quiet one.
     """
-    if not facts.get("last"):
-        return {}
-    last, moved = Calibration.from_dict(facts["last"]), dict[str, float]()
-    for form in facts["calibrations"]:
-        first = Calibration.from_dict(form)
+    moved = dict[str, float]()
+    for before, after in itertools.product(facts.get("calibrations", []), closings(facts)):
+        first, last = Calibration.from_dict(before), Calibration.from_dict(after)
         for name in (each for each in first.seconds if each in last.seconds):
             change = last.ratio(name, REFERENCE) / first.ratio(name, REFERENCE) - 1
-            if abs(change) > DRIFT_LIMIT:
+            if abs(change) > max(DRIFT_LIMIT, abs(moved.get(name, 0))):
                 moved[name] = change
     return moved
+
+
+def closings(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """All calibrations that were made after runs, the last one at the end."""
+    return [*facts.get("earlier", []), *([facts["last"]] if facts.get("last") else [])]
 
 
 def time_off(results: Results, arm: Arm) -> float | None:
@@ -266,11 +273,26 @@ def unequal_time(results: Results, claim: Claim) -> str:
     arm, rival = (results.study.arm(name) for name in (claim.arm, claim.rival))
     own, other = time_off(results, arm), time_off(results, rival)
     if own is None or other is None:
-        return ""
-    unequal = (1 + own) / (1 + other) - 1
+        unequal = _off_against(results, arm, rival)
+    else:
+        unequal = (1 + own) / (1 + other) - 1
     if abs(unequal) <= OFF_LIMIT:
         return ""
     return (
         f"{claim.arm} had {abs(100 * unequal):.1f} % {'more' if unequal > 0 else 'less'} time than "
         f"planned, compared with {claim.rival}; at most {100 * OFF_LIMIT:g} % is allowed"
     )
+
+
+def _off_against(results: Results, arm: Arm, rival: Arm) -> float:
+    """Realised over planned time of two arms, minus 1, without the reference; 0 where not run."""
+    costs, runs = results.facts.get("ratios", {}), (results.runs(arm), results.runs(rival))
+    seconds = {run.seed: run.seconds for run in runs[1]}
+    realised = [run.seconds / seconds[run.seed] for run in runs[0] if run.seed in seconds]
+    names = [each.config.objective.name for each in (arm, rival)]
+    if not realised or not costs.keys() >= {*names}:
+        return 0.0
+    planned = [
+        each[0].metrics["iterations"] * costs[name] for each, name in zip(runs, names, strict=True)
+    ]
+    return statistics.median(realised) / (planned[0] / planned[1]) - 1

@@ -1,4 +1,4 @@
-"""`seg-kd train`, `distill`, `evaluate`, `calibrate` on the user's own images, configs and weights.
+"""`seg-kd train`, `distill`, `calibrate` on the user's own images, configs and weights.
 
 Images and label maps lie in one folder: `images/<split>/*` and `labels/<split>/<same name>.png`,
 labels as class indices. Models are mmseg config files with a `model`, or the names `pspnet_r18` and
@@ -17,9 +17,10 @@ import tyro
 from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sha256_file
-from repro_shared.runtime.weights import load_strictly, read_weights
+from repro_shared.runtime.weights import read_weights
 from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
+from repro_shared.study.protocols import DataSource
 from repro_shared.study.publish import as_json
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
@@ -31,14 +32,14 @@ from seg_kd.study.own_arms import (
     Images,
     Length,
     changed,
+    flags,
     given_teacher,
     own_study,
 )
 from seg_kd.study.stages import WEIGHTS
-from seg_kd.train import Optimiser
+from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
-from seg_kd.use.evaluation import evaluate as score
-from seg_kd.use.models import own_model
+from seg_kd.use.data import Splits
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
@@ -54,7 +55,7 @@ class Own:
     def train(
         self,
         images: Annotated[Images, Flat] = Images(),
-        optimiser: Annotated[Optimiser, Flat] = Optimiser(),
+        training: Annotated[Training, Flat] = Training(),
         length: Annotated[Length, Flat] = Length(),
         *,
         model: str = "pspnet_r18",
@@ -66,19 +67,20 @@ class Own:
 
         Args:
             images: the data.
-            optimiser: SGD and its schedule.
+            training: how the student is trained.
             length: how long.
             model: mmseg config file, or pspnet_r18 or pspnet_r101.
             weights: state_dict to start from.
             out: output folder: model.safetensors, model.pth, scores.json.
             device: cpu or cuda.
         """
-        self._run(images, optimiser, length, model, weights, PLAIN, None, out, device)
+        settled = settle(training, model, device, **flags(images, length))
+        self._run(images, settled, length, model, weights, PLAIN, None, out, device)
 
     def distill(
         self,
         images: Annotated[Images, Flat] = Images(),
-        optimiser: Annotated[Optimiser, Flat] = Optimiser(),
+        training: Annotated[Training, Flat] = Training(),
         length: Annotated[Length, Flat] = Length(),
         *,
         teacher: str = "",
@@ -96,9 +98,9 @@ class Own:
 
         Args:
             images: the data.
-            optimiser: SGD and its schedule.
+            training: how the student is trained.
             length: how long.
-            teacher: mmseg config file of the teacher, or a built-in name.
+            teacher: mmseg config file, whose model alone is used, or a built-in name.
             teacher_weights: its state_dict (.safetensors or .pth, tensors only).
             student: mmseg config file of the student, or a built-in name.
             student_weights: state_dict to start from.
@@ -110,51 +112,15 @@ class Own:
             device: cpu or cuda.
         """
         chosen = changed(objective, logit_weight, feature_weight, temperature)
-        source = images.source()
-        made = given_teacher(images, source, teacher, teacher_weights)
-        self._run(images, optimiser, length, student, student_weights, chosen, made, out, device)
-
-    def evaluate(
-        self,
-        images: Annotated[Images, Flat] = Images(),
-        *,
-        model: str = "pspnet_r18",
-        weights: str = "",
-        device: Device = "cpu",
-    ) -> None:
-        """Score a model on the evaluation split: mIoU and the IoU of each class.
-
-        Args:
-            images: the data.
-            model: mmseg config file, or pspnet_r18 or pspnet_r101.
-            weights: its state_dict.
-            device: cpu or cuda.
-        """
-        adapter.set_device(device)
-        source = images.source()
-        config = own_model(model, images.num_classes, images.crop)
-        if not weights:
-            raise UserError(f"no weights for {model}: give --weights FILE")
-        state = read_weights(weights)
-        if not source.test_split:
-            raise UserError("nothing to score: name a split with --val-split")
-        test = source.part(Path(images.data), training=False)
-        network = adapter.build_model(config.config(images.num_classes, images.crop))
-        load_strictly(network, state, weights)
-        result = score(network.to(device).eval(), test, images.num_classes)
-        shown = {
-            "miou": round(float(result.miou), 4),
-            "pixel_accuracy": round(float(result.pixel_accuracy), 4),
-            "iou": [None if v != v else round(float(v), 4) for v in result.iou],
-            "absent_classes": list(result.absent),
-            "images": len(test),
-        }
-        print(as_json(shown))
+        images.source()
+        settled = settle(training, student, device, **flags(images, length))
+        made = given_teacher(images, settled.view, teacher, teacher_weights)
+        self._run(images, settled, length, student, student_weights, chosen, made, out, device)
 
     def calibrate(
         self,
         images: Annotated[Images, Flat] = Images(),
-        optimiser: Annotated[Optimiser, Flat] = Optimiser(),
+        training: Annotated[Training, Flat] = Training(),
         *,
         iterations: int = 1000,
         budget_seconds: float | None = None,
@@ -168,7 +134,7 @@ class Own:
 
         Args:
             images: the data.
-            optimiser: SGD and its schedule.
+            training: how the student is trained.
             iterations: of logit distillation; they set the budget.
             budget_seconds: the budget, instead of iterations.
             teacher: mmseg config file of the teacher, or a built-in name.
@@ -178,17 +144,18 @@ class Own:
             device: cpu or cuda.
         """
         require(rounds >= 1, "--rounds", "at least 1", rounds)
-        Length(iterations, budget_seconds)
+        length = Length(iterations, budget_seconds)
         adapter.set_device(device)
         source = images.source()
-        made = given_teacher(images, source, teacher, teacher_weights)
+        settled = settle(training, student, device, **flags(images, length))
+        made = given_teacher(images, settled.view, teacher, teacher_weights)
         with tempfile.TemporaryDirectory() as folder:
-            steps = {}
+            steps, opened = {}, dict[DataSource, Splits]()
             for name, each in OBJECTIVES.items():
-                study = own_study(images, source, optimiser, student, None, each, made, 0)
+                study = own_study(images, source, settled, student, None, each, made, 0)
                 session = Session(
                     self.paper, study, Path(folder) / name, Path(images.data), device,
-                    images.workers,
+                    images.workers, opened,
                 )  # fmt: skip
                 steps[name] = timed_step(session, study.arms[-1], session.out)
             result = measure(steps, rounds=rounds)
@@ -205,7 +172,7 @@ class Own:
     def _run(
         self,
         images: Images,
-        optimiser: Optimiser,
+        settled: Settled,
         length: Length,
         model: str,
         weights: str | None,
@@ -214,15 +181,12 @@ class Own:
         out: str,
         device: Device,
     ) -> None:
-        if (length.iterations is None) == (length.budget_seconds is None):
-            raise UserError("give either --iterations or --budget-seconds")
-        if optimiser.amp and device != "cuda":
-            raise UserError("--amp needs --device cuda")
+        length = length.or_config(settled)
         check_device(device)
         adapter.set_device(device)
         source = images.source()
         study = own_study(
-            images, source, optimiser, model, weights, objective, teacher, length.iterations or 0
+            images, source, settled, model, weights, objective, teacher, length.iterations or 0
         )
         if length.budget_seconds is not None:
             study = replace(study, prepare=Affordable(length.budget_seconds))

@@ -23,14 +23,17 @@ from seg_kd.method.objectives import OBJECTIVES, Objective
 from seg_kd.study import stages
 from seg_kd.study.calibration import check_facts, timed_step
 from seg_kd.study.stages import File, Student, Teacher
+from seg_kd.study.training import Settled
 from seg_kd.train import Optimiser
 from seg_kd.use import adapter
 from seg_kd.use.data import LabelMaps, View
 from seg_kd.use.formats import changed as changed_form
-from seg_kd.use.formats import find_form, read_palette
+from seg_kd.use.formats import find_form
 from seg_kd.use.models import own_model
+from seg_kd.use.palettes import read_palette
 
 HOW_MANY = "how many classes? Give --num-classes N, or --classes with their names"
+TEACHER = "the user's teacher"
 UNUSED = Optimiser()  # of a teacher that is not trained here
 
 
@@ -48,13 +51,14 @@ class Images:
         reduce_zero_label: value 0 is unlabelled, and value v is class v - 1.
         palette: for label maps in colours: text file with a line `R G B name` for each value.
         allow_absent_classes: train although a class never occurs in the training labels.
-        format: form of the folder; left out, the first that it has.
+        format: form of the folder: cityscapes, ade20k, voc, mmseg, labels, annotations or masks
+            (beside images), split/labels or split/masks; left out, the first that fits.
         image_suffix: what names of images end in, e.g. _rgb or _rgb.png.
         label_suffix: what names of label maps end in; what stands before is the image's name.
         train_split: name of the training split.
         val_split: name of the evaluation split; none: train without scoring.
-        crop: training crop, height and width in pixels.
-        flip: probability of a horizontal flip.
+        crop: training crop, height and width in pixels; left out, the config's, else 512 x 512.
+        flip: probability of a horizontal flip; left out, the config's, else 0.5.
         workers: data-loading processes.
         eval_batch_size: images that are scored together; 16, or fewer where they are large.
     """
@@ -72,8 +76,8 @@ class Images:
     label_suffix: str = ""
     train_split: str = "train"
     val_split: str = "val"
-    crop: tuple[int, int] = (512, 512)
-    flip: float = 0.5
+    crop: tuple[int, int] | None = None
+    flip: float | None = None
     workers: int = 0
     eval_batch_size: int | None = None
 
@@ -82,6 +86,9 @@ class Images:
         if not self.num_classes and self.data:
             count = len(names) or find_form(Path(self.data), self.format).num_classes
             object.__setattr__(self, "num_classes", count)
+        if len({*names}) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UserError(f"class name {twice!r} stands for two classes: give each its own")
         if names and len(names) != self.num_classes and self.data:
             where = "--classes" if self.classes else f"--palette {self.palette}"
             found = f"{len(names)} classes, --num-classes says {self.num_classes}"
@@ -132,17 +139,13 @@ class Images:
         classes = [i for i in range(len(names)) if i not in self.ignore]
         return names[: self.num_classes or len(classes)]
 
-    def view(self) -> View:
-        """How training views are drawn."""
-        return View(self.crop, flip=self.flip)
-
 
 @dataclass(frozen=True)
 class Length:
     """How long a training is.
 
     Attributes:
-        iterations: of the complete polynomial schedule; or give budget_seconds.
+        iterations: of the complete schedule; or give budget_seconds; left out, the config's.
         budget_seconds: wall-clock budget; turned into iterations by timing this machine first.
         seed: initialisation, order, augmentation, dropout.
     """
@@ -156,6 +159,25 @@ class Length:
         require(steps is None or steps >= 1, "--iterations", "at least 1", steps)
         require(seconds is None or 0 < seconds < math.inf, "--budget-seconds", "above 0", seconds)
         require(0 <= self.seed < SEED_LIMIT, "--seed", f"0 to {SEED_LIMIT - 1}", self.seed)
+
+    def or_config(self, settled: Settled) -> Length:
+        """This length, or the config's where none was given; UserError without either."""
+        given = (self.iterations, self.budget_seconds)
+        if given == (None, None) and settled.iterations is not None:
+            return replace(self, iterations=settled.iterations)
+        if (self.iterations is None) == (self.budget_seconds is None):
+            raise UserError("give either --iterations or --budget-seconds")
+        return self
+
+
+def flags(images: Images, length: Length) -> dict[str, Any]:
+    """What of these a config may say as well; see `settle`."""
+    return {
+        "crop": images.crop,
+        "flip": images.flip,
+        "iterations": None if length.budget_seconds else length.iterations,
+        "budget_seconds": length.budget_seconds,
+    }
 
 
 class Measured(pydantic.BaseModel):
@@ -220,7 +242,7 @@ def _value_to_class(text: str) -> tuple[int, int]:
 def own_study(
     images: Images,
     source: LabelMaps,
-    optimiser: Optimiser,
+    settled: Settled,
     model: str,
     weights: str | None,
     objective: Objective,
@@ -229,10 +251,10 @@ def own_study(
 ) -> Study:
     """A study of one student, the user's, with the user's teacher where there is one."""
     config = Student(
-        own_model(model, images.num_classes, images.crop),
+        own_model(model, images.num_classes, settled.view.crop),
         images.num_classes,
-        images.view(),
-        optimiser,
+        settled.view,
+        settled.optimiser,
         objective,
         iterations=iterations,
         start=given_file(weights) if weights else None,
@@ -243,7 +265,7 @@ def own_study(
     return Study(name, "cpu", source, (*starts, arm), (0,))
 
 
-def given_teacher(images: Images, source: LabelMaps, name: str, weights: str) -> Arm:
+def given_teacher(images: Images, view: View, name: str, weights: str) -> Arm:
     """The user's teacher as an arm.
 
     Raises:
@@ -251,11 +273,11 @@ def given_teacher(images: Images, source: LabelMaps, name: str, weights: str) ->
     """
     if not name:
         raise UserError("no teacher: give --teacher CONFIG.py and --teacher-weights FILE")
-    model = own_model(name, images.num_classes, images.crop)
+    model = own_model(name, images.num_classes, view.crop, trained=True)
     if not weights:
         raise UserError(f"no weights for {name}: give --teacher-weights FILE")
-    config = Teacher(model, images.num_classes, images.view(), UNUSED, given=given_file(weights))
-    return Arm("the user's teacher", config, stages.teacher, seed=0)
+    config = Teacher(model, images.num_classes, view, UNUSED, given=given_file(weights))
+    return Arm(TEACHER, config, stages.teacher, seed=0)
 
 
 def given_file(path: str) -> File:
@@ -276,22 +298,26 @@ def changed(
     Raises:
         UserError: no such objective, one without distillation, or a setting without a term.
     """
-    if objective not in OBJECTIVES:
-        raise UserError(f"unknown objective {objective!r}: choose {', '.join(OBJECTIVES)}")
+    taken = [each.name for each in OBJECTIVES.values() if each.needs_teacher]
+    if objective not in taken:
+        problem = f"unknown objective {objective!r}"
+        if objective in OBJECTIVES:
+            problem = f"objective {objective!r} has no distillation term (use `seg-kd train`)"
+        raise UserError(f"{problem}: choose one of {', '.join(taken)}")
     chosen = OBJECTIVES[objective]
     for flag, value, term in (
         ("--logit-weight", logit_weight, chosen.logit_weight),
         ("--temperature", temperature, chosen.logit_weight),
         ("--feature-weight", feature_weight, chosen.feature_weight),
     ):
-        if value is not None and not (term and value):
-            raise UserError(f"objective {objective!r} takes no {flag} {value:g}: choose another")
-    chosen = replace(
+        if value is None:
+            continue
+        if not term:
+            raise UserError(f"objective {objective!r} takes no {flag}: choose another, or leave it")
+        require(0 < value < math.inf, flag, "above 0", value)
+    return replace(
         chosen,
         logit_weight=chosen.logit_weight if logit_weight is None else logit_weight,
         feature_weight=chosen.feature_weight if feature_weight is None else feature_weight,
         temperature=chosen.temperature if temperature is None else temperature,
     )
-    if not chosen.needs_teacher:
-        raise UserError(f"objective {objective!r} has no distillation term: use `seg-kd train`")
-    return chosen

@@ -117,10 +117,7 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
         save_weights(given, path)
         return Outcome({"given": 1.0}, notes=f"weights sha256 {config.given.sha256}")
     if config.weights:
-        committed = COMMITTED / config.weights
-        if not committed.is_file() or sha256_file(committed) != config.sha256:
-            raise UserError(f"{committed} is missing or damaged: restore it, or use --retrain")
-        shutil.copyfile(committed, path)
+        shutil.copyfile(_committed_file(config), path)
     elif config.iterations == 0:
         save_weights(untrained(config, ctx.seed), path)
     else:
@@ -172,6 +169,7 @@ def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = 
         teacher=network if objective.needs_teacher else None,
         directory=ctx.folder,
         student_weights=read_weights(start.path) if start else None,
+        origin=start.path if start else "",
         imagenet=config.model.imagenet,
         checkpoint_interval=max(50, config.iterations // 10),
         workers=ctx.workers,
@@ -182,6 +180,19 @@ def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = 
     if any(isinstance(each, OwnModel) for each in models):
         try_once(job, ctx.data.test, ctx.device)
     return job
+
+
+def committed(config: Teacher) -> nn.Module:
+    """The teacher that comes along; UserError if its file is not what it was."""
+    path = _committed_file(config)
+    return _load(config, 0, path, str(path))
+
+
+def _committed_file(config: Teacher) -> Path:
+    path = COMMITTED / config.weights
+    if not path.is_file() or sha256_file(path) != config.sha256:
+        raise UserError(f"{path} is missing or damaged: restore it, or use --retrain")
+    return path
 
 
 def load_teacher(start: Start, seed: int) -> nn.Module:

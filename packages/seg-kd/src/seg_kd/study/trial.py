@@ -73,6 +73,7 @@ def check_prediction(model: Any, images: Samples, whose: str) -> None:
 def _check_teacher(trainer: Distiller, teacher: nn.Module, batch: Any) -> None:
     """Compare what the teacher teaches with what it predicts by itself for the same images."""
     made: dict[str, Any] = trainer.data_preprocessor(batch, True)
+    torch.manual_seed(0)  # some heads answer at random (SegNeXt's)
     seen = trainer.teach(made.get("teacher_inputs", made["inputs"]))
     taught = seen.logits()
     if trainer.objective.feature_weight:
@@ -82,6 +83,7 @@ def _check_teacher(trainer: Distiller, teacher: nn.Module, batch: Any) -> None:
             "the teacher's answer is NaN or infinite, so there is nothing to learn from it: its "
             "weights, or the mean and std of its data_preprocessor, are wrong"
         )
+    torch.manual_seed(0)
     with torch.inference_mode():
         alone = torch.stack([each.pred_sem_seg.data[0] for each in _alone(teacher, batch)])
     agreement = float((_classes(teacher, taught, alone) == alone).float().mean())

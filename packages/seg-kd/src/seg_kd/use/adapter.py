@@ -106,8 +106,10 @@ def build_model(config: dict[str, Any]) -> Any:
     from mmseg.registry import MODELS
 
     try:
-        model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
-        model.init_weights()
+        with warnings.catch_warnings():  # advice on settings that are the config's or set below
+            warnings.simplefilter("ignore")
+            model = MODELS.build(ConfigDict(config))  # mmseg reads its settings as attributes
+            model.init_weights()
     except UserError:
         raise
     except Exception as error:  # the user's config decides what runs here
@@ -175,20 +177,20 @@ def training_transform(
     rest = Compose([*steps, PackSegInputs()])
 
     def transform(results: dict[str, Any]) -> dict[str, Any]:
-        # mmseg's RandomResize wants one target size for all images; only the factor is meant here.
         # The global generator is what the other transforms draw from; `Views` seeds it.
-        scaled = resize(results, float(np.random.uniform(low, high)))  # noqa: NPY002
-        return rest(scaled)
+        factor = float(np.random.uniform(low, high))  # noqa: NPY002
+        sides = view.fit and (int(view.fit[0] * factor), int(view.fit[1] * factor))
+        return rest(resize(results, sides or factor))
 
     return transform
 
 
-def resize(results: dict[str, Any], factor: float) -> dict[str, Any]:
-    """Scale image (bilinear) and label map (nearest) by `factor` with mmcv's rescale."""
+def resize(results: dict[str, Any], scale: float | tuple[int, int]) -> dict[str, Any]:
+    """Scale image (bilinear) and label map (nearest) by a factor, or into two sides, with mmcv."""
     import mmcv
 
-    image = mmcv.imrescale(results["img"], factor)
-    label = mmcv.imrescale(results["gt_seg_map"], factor, interpolation="nearest")
+    image = mmcv.imrescale(results["img"], scale)
+    label = mmcv.imrescale(results["gt_seg_map"], scale, interpolation="nearest")
     return {**results, "img": image, "img_shape": image.shape[:2], "gt_seg_map": label}
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.use.data import Found, LabelMaps
+from repro_shared.study.identity import is_itself, other_than
+from seg_kd.use.data import Found, LabelMaps, together
 
 
 def check(source: LabelMaps, folder: Path, absent: bool = True) -> Iterator[str]:
@@ -20,7 +21,7 @@ def check(source: LabelMaps, folder: Path, absent: bool = True) -> Iterator[str]
     Raises:
         UserError: at the end, if there were problems.
     """
-    problems = 0
+    problems, prints = 0, list[str]()
     for training in (True, False):
         if not (training or source.test_split):
             continue
@@ -31,8 +32,12 @@ def check(source: LabelMaps, folder: Path, absent: bool = True) -> Iterator[str]
         else:
             yield from _counts(source, found, absent)
             bad = [*found.survey.problems.values(), *source.problems(found, training)]
+            prints.append(found.survey.fingerprint)
         yield from (f"problem: {line}" for line in bad)
         problems += len(bad)
+    if not problems and not is_itself(source, together(*prints)):
+        yield f"{'problem' if source.known else 'note'}: {other_than(source)}"
+        problems += bool(source.known)
     if problems:
         raise UserError(f"{folder}: {problems} problem{'s' if problems > 1 else ''}, see above")
 

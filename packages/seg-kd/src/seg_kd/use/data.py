@@ -22,7 +22,7 @@ from repro_shared.datasets.views import Seeded
 from repro_shared.datasets.wheels import Split
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.progress import say
+from repro_shared.runtime.progress import Progress, say
 from seg_kd.use.formats import Form, Listing, find_form, list_pairs
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
@@ -62,6 +62,8 @@ class View:
         photometric: mmseg's photometric distortion.
         largest_class: a crop in which one class fills more than this is drawn again, up to ten
             times (mmseg's cat_max_ratio); 1 where background fills nearly every crop anyway.
+        fit: two sides that the image is fitted into, times the factor, in either orientation, as
+            mmseg's RandomResize does; None: its own size times the factor.
     """
 
     crop: tuple[int, int] = (512, 1024)
@@ -69,6 +71,7 @@ class View:
     flip: float = 0.5
     photometric: bool = True
     largest_class: float = 0.75
+    fit: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.flip <= 1, "--flip", "0 to 1", self.flip)
@@ -86,7 +89,12 @@ class Splits:
     @property
     def fingerprint(self) -> str:
         """Of both together."""
-        return f"{self.train.fingerprint[:32]}+{self.test.fingerprint[:32]}"
+        return together(self.train.fingerprint, self.test.fingerprint)
+
+
+def together(train: str, test: str = "") -> str:
+    """The fingerprint of training and test images from those of each."""
+    return f"{train[:32]}+{test[:32]}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,11 @@ class Scenes:
 
     def _part(self, split: Split, length: int) -> Samples:
         scenes = DigitScenes(self.scenes, split, length, self.seed)
-        samples = [(s.image, s.label_map) for s in (scenes[i] for i in range(length))]
+        samples = list[Sample]()
+        with Progress(length, f"{split}: scenes composed") as progress:
+            for scene in scenes:
+                samples.append((scene.image, scene.label_map))
+                progress.update(len(samples))
         sizes = [label.shape for _, label in samples]
         return Samples(samples, scenes.fingerprint(), sizes)
 
@@ -229,7 +241,10 @@ class LabelMaps:
         files = LabelMapFolder(folder, listing.pairs, values)
         if self.hold_out:
             files = files.subset(lambda name: name.startswith(self.hold_out) != training)
-        return Found(split, listing, files, files.survey(f"{split}: images checked"))
+        survey = files.survey(f"{split}: images checked")
+        if not files.in_memory and not survey.problems:
+            say(f"{split}: too large for memory, read from disk each time; --workers N read ahead")
+        return Found(split, listing, files, survey)
 
     def problems(self, found: Found, training: bool) -> list[str]:
         """What is wrong with the labels of a split as a whole."""

@@ -14,28 +14,25 @@ from seg_kd.use import adapter
 from seg_kd.use.data import Samples, as_results
 
 TOGETHER = 16
-LOGITS = 2**27  # half a gibibyte of whole images' logits
+LOGITS = 2**26  # a quarter of a gibibyte
 
 
-def evaluate(
-    model: Any, source: Samples, num_classes: int, label: str = "images scored"
-) -> SegmentationScores:
+def evaluate(model: Any, source: Samples, num_classes: int) -> SegmentationScores:
     """mIoU of `model` over `source`, from one confusion matrix over all labelled pixels.
 
     Neighbours of equal size are predicted together: `source.batch_size` of them, or, where that is
-    None, 16, or fewer whose logits take half a gibibyte.
+    None, 16, or fewer whose logits at full size take a quarter of a gibibyte.
 
     Args:
         model: mmseg segmentor; left in evaluation mode.
         source: images and label maps (255 = ignore).
         num_classes: number of classes.
-        label: of the progress line.
     """
     transform = adapter.test_transform()
     total = np.zeros((num_classes, num_classes), dtype=np.int64)
     model.eval()
     done = 0
-    with torch.inference_mode(), Progress(len(source), label) as progress:
+    with torch.inference_mode(), Progress(len(source), "images scored") as progress:
         for batch in same_size_batches(source.sizes, num_classes, source.batch_size):
             samples = [source[i] for i in batch]
             items = [transform(as_results(*sample)) for sample in samples]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro_shared.datasets.label_maps import Pair
-from repro_shared.datasets.label_values import Colour
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.images import SUFFIXES
 
@@ -52,10 +50,11 @@ class Form:
     def fits(self, root: Path) -> bool:
         """Whether a folder has this form."""
         places = (self.images, self.labels)
-        if self.splits:
-            return any(all((root / p.format(split=s)).is_dir() for p in places)
-                       for _, s in self.splits)  # fmt: skip
-        return all((root / place.partition("/{split}")[0]).is_dir() for place in places)
+        if self.splits:  # by the names of their folders
+            return any(all((root / p.format(split=n)).is_dir() for p in places)
+                       for _, n in self.splits)  # fmt: skip
+        general = [place.partition("/{split}")[0].format(split="*") for place in places]
+        return all(any(path.is_dir() for path in root.glob(place)) for place in general)
 
 
 # https://github.com/mcordts/cityscapesScripts, helpers/labels.py: id -> trainId; the others and
@@ -79,9 +78,11 @@ FORMS = (
         listed="ImageSets/Segmentation/{split}.txt", num_classes=21,
     ),
     Form("mmseg", "img_dir/{split}", "ann_dir/{split}"),
-    Form("folders", "images/{split}", "labels/{split}"),
+    Form("labels", "images/{split}", "labels/{split}"),
     Form("annotations", "images/{split}", "annotations/{split}"),
     Form("masks", "images/{split}", "masks/{split}"),
+    Form("split/labels", "{split}/images", "{split}/labels"),
+    Form("split/masks", "{split}/images", "{split}/masks"),
 )  # fmt: skip
 
 
@@ -101,8 +102,8 @@ def find_form(root: Path, name: str = "") -> Form:
     for form in FORMS:
         if form.fits(root):
             return form
-    forms = "; ".join(f"{form.images}, {form.labels}" for form in FORMS)
-    raise UserError(f"{root} holds no images and label maps in a known form ({forms})")
+    forms = "; ".join(f"{form.name}: {form.images} and {form.labels}" for form in FORMS)
+    raise UserError(f"{root} holds no images and label maps in a known form: {forms}")
 
 
 def changed(
@@ -133,7 +134,8 @@ class Listing:
     def sentence(self) -> str:
         """Counts, for a line."""
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.passed_over.items()))
-        return f"{len(self.pairs)} images; passed over: {kinds or 'nothing'}"
+        many = "" if len(self.pairs) == 1 else "s"
+        return f"{len(self.pairs)} image{many}; passed over: {kinds or 'nothing'}"
 
 
 def list_pairs(root: Path, form: Form, split: str, advice: str = "") -> Listing:
@@ -203,7 +205,7 @@ def _by_name(folder: Path, splits: str, suffix: str, passed_over: Counter[str]) 
 def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
     """All files below a folder, sorted; hidden ones are passed over, links to folders followed."""
     seen = set[str]()
-    for place, below, names in os.walk(folder, followlinks=True):
+    for place, below, names in os.walk(folder, onerror=_refuse, followlinks=True):
         seen.add(os.path.realpath(place))
         hidden = [name for name in (*below, *names) if name.startswith(".")]
         if hidden:
@@ -216,15 +218,16 @@ def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if name not in hidden)
 
 
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
+
+
 def _known_splits(root: Path, general: str, advice: str) -> str:
     """What an error says about the splits that there are, where one of them is looked for."""
-    before, _, after = general.partition("{split}")
-    found = (root / before).iterdir() if (root / before).is_dir() else ()
-    names = sorted(
-        path.name.removesuffix(after)
-        for path in found
-        if not path.name.startswith(".") and (path.name.endswith(after) if after else path.is_dir())
-    )
+    place = next((i for i, part in enumerate(Path(general).parts) if "{split}" in part), 0)
+    after = Path(general).parts[place].partition("{split}")[2]
+    found = (path.relative_to(root).parts[place] for path in root.glob(general.format(split="*")))
+    names = sorted({name.removesuffix(after) for name in found if not name.startswith(".")})
     return f"; there are: {', '.join(names)}{advice}" if names else ""
 
 
@@ -250,36 +253,3 @@ def _require_partners(
         f"{files[alone[0]]}: {kind} without {partner} in {folder} "
         f"({len(alone)} of {len(files)} {kind}s lack one){hint}"
     )
-
-
-def read_palette(path: str) -> tuple[tuple[Colour, ...], tuple[str, ...]]:
-    """Colours and names of the classes, from a file with a line `R G B name` or `name R G B` each.
-
-    Fields are separated by spaces, tabs or commas; a first line without numbers is a heading.
-
-    Raises:
-        UserError: no such file, a line without three numbers 0 to 255, a colour twice.
-    """
-    try:
-        lines = Path(path).read_text("utf-8", "replace").splitlines()
-    except OSError as error:
-        raise UserError(f"--palette {path}: cannot be read ({error.strerror})") from None
-    colours, names = list[Colour](), list[str]()
-    for number, line in enumerate(lines, start=1):
-        found = re.search(r"(?:^|[\s,])(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})(?=[\s,]|$)", line)
-        if not found:
-            if line.strip() and number > 1:
-                raise UserError(f"--palette {path}: line {number} holds no colour R G B")
-            continue
-        red, green, blue = map(int, found.groups())
-        colour = (red, green, blue)
-        if max(colour) > 255 or colour in colours:
-            problem = "is above 255" if max(colour) > 255 else "stands there twice"
-            raise UserError(f"--palette {path}: line {number}: colour {colour} {problem}")
-        colours.append(colour)
-        names.append(
-            re.sub(r"[\s,]+", " ", line[: found.start()] + " " + line[found.end() :]).strip()
-        )
-    if not colours:
-        raise UserError(f"--palette {path}: holds no colour R G B")
-    return tuple(colours), tuple(name or f"class {i}" for i, name in enumerate(names))

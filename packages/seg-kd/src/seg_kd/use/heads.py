@@ -7,13 +7,21 @@ from typing import Any
 
 from repro_shared.runtime.errors import UserError
 
+MASKS = ("MaskFormerHead", "Mask2FormerHead", "SideAdapterCLIPHead")
+
 
 def check_heads(model: dict[str, Any], num_classes: int, path: str) -> None:
-    """Refuse heads of another number of classes, and heads that ignore a class.
+    """Refuse heads that score masks or another number of classes, or that ignore a class.
 
     Raises:
         UserError: says which, and what to set.
     """
+    for head in _listed(model["decode_head"]):
+        if type_name(head) in MASKS:
+            raise UserError(
+                f"{path}: {type_name(head)} classifies masks, not pixels: give a model whose head "
+                "scores the classes of every pixel"
+            )
     found = sorted({each["num_classes"] for each in _nodes(model["decode_head"], "num_classes")})
     if not found:
         raise UserError(f"{path}: model.decode_head has no num_classes: it scores no classes")

@@ -18,6 +18,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from repro_shared.datasets.views import readable
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.progress import Progress
@@ -89,6 +90,7 @@ class ExactLoop(IterBasedTrainLoop):
         state: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(runner, dataloader, max_iters)
+        self._batches = readable(self.dataloader_iterator)
         self.settings, self.store, self.state = settings, settings.store, state
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
@@ -136,7 +138,7 @@ class ExactLoop(IterBasedTrainLoop):
             DivergedError: a loss since the last look is not finite; it is in no checkpoint.
         """
         began = time.perf_counter()
-        self.run_iter(next(self.dataloader_iterator))
+        self.run_iter(next(self._batches))
         saved = self.store is not None and self._iter % self.settings.interval == 0
         if self._ends_point or saved or self._iter % READ_EVERY == 0:
             self._read()

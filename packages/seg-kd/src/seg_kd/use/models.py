@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from repro_shared.evidence.hashing import UNRECORDED
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
 from seg_kd.use.configs import read_config
 from seg_kd.use.heads import check_heads
+from seg_kd.use.settings import unscored
+from seg_kd.use.weights import once
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -155,11 +159,14 @@ def preprocessor_config(crop: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
+def read_model_config(
+    path: str, num_classes: int, crop: tuple[int, int], trained: bool = False
+) -> dict[str, Any]:
     """The `model` of a user's own mmseg config file, safe to build without a network.
 
     Raises:
-        UserError: no such file, no model in it, heads that do not fit, see `check_heads`.
+        UserError: no such file, no model in it, heads or weights that do not fit, see
+            `check_heads` and `local_weights`.
     """
     config = read_config(path)
     model = config.get("model")
@@ -167,51 +174,91 @@ def read_model_config(path: str, num_classes: int, crop: tuple[int, int]) -> dic
         raise UserError(f"{path} has no `model` with a `decode_head`")
     model = model.to_dict()
     check_heads(model, num_classes, path)
-    _without_downloads(model)
+    local_weights(model, path, trained)
+    for each in unscored(config) if trained else ():
+        once(f"{path}: not used: {each}")
     preprocessor = model.get("data_preprocessor") or preprocessor_config(crop)
-    preprocessor["size"] = crop
+    preprocessor |= {"size": crop, "seg_pad_val": 255}
     preprocessor.pop("size_divisor", None)
     model["data_preprocessor"] = preprocessor
     model["test_cfg"] = {"mode": "whole", **(model.get("test_cfg") or {})}
     return model
 
 
-def _without_downloads(node: Any) -> None:
-    """Remove `pretrained` and init_cfg of type Pretrained unless they name a local file.
+def local_weights(node: Any, path: str, trained: bool, where: str = "model") -> None:
+    """Leave of the weights that a model's config names those that are here, and say which are not.
+
+    A file of an address counts where torch's hub has kept it. With `trained`, the model gets all
+    its weights from elsewhere, and none of these is asked for.
+
+    Args:
+        node: the config, or a part of it; changed in place.
+        path: of the config's file.
+        trained: whether weights follow.
+        where: which part it is.
 
     Raises:
-        UserError: a timm model with a source in its name, which timm would ask for.
+        UserError: a file that is not there, or a timm model with a source in its name, which timm
+            would ask for.
     """
-    if isinstance(node, list | tuple):
-        for child in node:
-            _without_downloads(child)
+    for key, child in enumerate(node) if isinstance(node, list | tuple) else ():
+        local_weights(child, path, trained, f"{where}[{key}]")
     if not isinstance(node, dict):
         return
-    pretrained = node.get("pretrained")
-    if pretrained and not (isinstance(pretrained, str) and Path(pretrained).is_file()):
-        node["pretrained"] = False if node.get("type") == "TIMMBackbone" else None
     if ":" in str(node.get("model_name", "")):
         raise UserError(f"{node['model_name']}: nothing is downloaded; name a model of timm's own")
-    init = node.get("init_cfg")
-    if isinstance(init, list | tuple):
-        node["init_cfg"] = [each for each in init if not _downloads(each)]
-    elif _downloads(init):
-        node["init_cfg"] = None
-    for child in node.values():
-        _without_downloads(child)
+    for key, child in node.items():
+        here = f"{where}.{key}"
+        if key == "pretrained" and child:
+            node[key] = _here(child, path, trained, here)
+            if node.get("type") == "TIMMBackbone" and node[key] is None:
+                node[key] = False
+        elif key == "init_cfg":
+            several = list(child) if isinstance(child, list | tuple) else [child]
+            kept = [each for each in several if _loads_nothing(each, path, trained, here)]
+            node[key] = kept if isinstance(child, list | tuple) else (kept or [None])[0]
+        else:
+            local_weights(child, path, trained, here)
 
 
-def _downloads(init: Any) -> bool:
-    """Whether an init_cfg loads weights from elsewhere than a local file."""
+def _loads_nothing(init: Any, path: str, trained: bool, where: str) -> bool:
+    """Whether an init_cfg names no weights, or some that are here; their file is put into it."""
     if not isinstance(init, dict):
-        return False
+        return True
     kind = init.get("type")
-    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
-    return name.startswith("Pretrained") and not Path(str(init.get("checkpoint"))).is_file()
+    if not str(getattr(kind, "__name__", kind)).rpartition(".")[2].startswith("Pretrained"):
+        return True
+    init["checkpoint"] = _here(init.get("checkpoint"), path, trained, f"{where}.checkpoint")
+    return init["checkpoint"] is not None
 
 
-def own_model(name: str, num_classes: int, crop: tuple[int, int]) -> Model | OwnModel:
+def _here(name: Any, path: str, trained: bool, where: str) -> str | None:
+    """The local file of weights, None where there is none that is needed or can be."""
+    if trained:
+        return None
+    if isinstance(name, str) and "://" not in name:
+        if Path(name).is_file():
+            return name
+        raise UserError(
+            f"{path}: {where} names {name}, and no such file is here ({Path.cwd()}): correct the "
+            "path, or set it to None for random values"
+        )
+    kept = Path(torch.hub.get_dir(), "checkpoints", str(name).rpartition("/")[2])
+    if str(name).startswith("http") and kept.is_file():
+        return str(kept)
+    once(
+        f"{path}: {where} ({name}) is not used, its part starts from random values: nothing is "
+        "downloaded; give a local file in its place"
+    )
+    return None
+
+
+def own_model(
+    name: str, num_classes: int, crop: tuple[int, int], trained: bool = False
+) -> Model | OwnModel:
     """A built-in model by name, or that of a user's mmseg config file.
+
+    With `trained` weights for all of it follow.
 
     Raises:
         UserError: neither, or a config that does not fit, see `read_model_config`.
@@ -221,5 +268,5 @@ def own_model(name: str, num_classes: int, crop: tuple[int, int]) -> Model | Own
     if not name.endswith(".py"):
         names = " nor ".join(BUILT_IN)
         raise UserError(f"model {name!r} is neither an mmseg config (.py) nor {names}")
-    config = read_model_config(name, num_classes, crop)
+    config = read_model_config(name, num_classes, crop, trained)
     return OwnModel(sha256_bytes(repr(config).encode()), config)

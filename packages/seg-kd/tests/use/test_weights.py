@@ -1,0 +1,55 @@
+"""A user's weights: whole where they answer, what fits where they are trained further."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from repro_shared.runtime.errors import UserError
+from seg_kd.use import adapter
+from seg_kd.use.weights import load_start, load_trained, once
+
+
+def test_auxiliary_heads_are_ignored_in_a_trained_network(plain: dict[str, Any]) -> None:
+    with_auxiliary = adapter.build_model(plain)
+    without = adapter.build_model({**plain, "auxiliary_head": None})
+    load_trained(without, with_auxiliary.state_dict(), "zoo.pth")
+    own = without.state_dict()
+    assert all(torch.equal(own[name], with_auxiliary.state_dict()[name]) for name in own)
+    load_trained(with_auxiliary, without.state_dict(), "zoo.pth")
+    fewer = {k: v for k, v in own.items() if k != "decode_head.conv_seg.bias"}
+    with pytest.raises(UserError, match=r"zoo\.pth is of another architecture: decode_head\.conv"):
+        load_trained(without, fewer, "zoo.pth")
+
+
+def test_weights_of_nan_are_named(plain: dict[str, Any]) -> None:
+    model = adapter.build_model(plain)
+    state = copy.deepcopy(model.state_dict())
+    state["backbone.layer1.0.bn1.running_var"][0] = float("nan")
+    with pytest.raises(UserError, match=r"nan\.pth: backbone\.layer1\.0\.bn1\.running_var holds"):
+        load_trained(model, state, "nan.pth")
+
+
+def test_start_says_what_is_left(plain: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    once.cache_clear()
+    trained = adapter.build_model(plain)
+    other = copy.deepcopy(plain)
+    other["decode_head"]["num_classes"] = other["auxiliary_head"]["num_classes"] = 7
+    student = adapter.build_model(other)
+    before = student.decode_head.conv_seg.weight.clone()
+    load_start(student, trained.state_dict(), "zoo.pth")
+    said = capsys.readouterr().err
+    total = len(student.state_dict())
+    assert said.startswith(f"zoo.pth: {total - 4} of the model's {total} tensors are loaded; ")
+    assert "decode_head.conv_seg.weight: 5x16x1x1 in the file, 7x16x1x1 in the model" in said
+    assert torch.equal(student.decode_head.conv_seg.weight, before)
+    assert torch.equal(student.backbone.layer4[0].conv1.weight,
+                       trained.backbone.layer4[0].conv1.weight)  # fmt: skip
+    load_start(trained, copy.deepcopy(trained.state_dict()), "whole.pth")
+    assert capsys.readouterr().err == ""
+    foreign = {f"layers.{name}": value for name, value in trained.state_dict().items()}
+    with pytest.raises(UserError, match="another architecture"):
+        load_start(student, foreign, "foreign.pth")
