@@ -7,6 +7,7 @@ import sys
 import ofds
 from ofds.study import recipes
 from ofds.study.readme import blocks
+from ofds.use.select_command import select
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -37,6 +38,7 @@ PAPER = Paper(
     ),
     distributions=("ofds", "numpy", "scipy"),
     blocks=blocks,
+    verbs={"select": select},
 )  # fmt: skip
 
 

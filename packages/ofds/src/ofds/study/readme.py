@@ -18,6 +18,11 @@ SAYS = {
 UNTESTED = "whether {arm} beats {rival} has not been tested"
 POOLS = {"selection_long_tail": "a long-tailed pool", "selection_balanced": "a balanced pool"}
 NAMES = {"random": "random images", "class-balanced random": "class-balanced random images"}
+VARIANTS = {
+    "OFDS, nearest object": "OFDS with the nearest object",
+    "OFDS, no credit": "OFDS without credit for what chosen images cover",
+    "OFDS, classes as listed": "OFDS with the classes as listed",
+}
 
 
 def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
@@ -39,14 +44,21 @@ def findings(results: Results) -> list[str]:
         return [f"On {pool} nothing has been run yet."]
     found, names = [], {arm.id: arm.name for arm in results.study.arms}
     for claim in results.study.claims:
-        if not claim.headline:
-            continue
         verdict, amount = results.verdict(claim), claim.metric.partition("/")[2]
-        words = {side: NAMES.get(names[name], names[name]) for side, name in
+        turned = "ablations" in (claim.family or "") and verdict.verdict == "contradicted"
+        if not (claim.headline or turned):
+            continue
+        words = {side: (NAMES | VARIANTS).get(names[name], names[name]) for side, name in
                  (("arm", claim.arm), ("rival", claim.rival))}  # fmt: skip
         said = SAYS.get(verdict.verdict, UNTESTED).format(**words)
-        effect = "" if verdict.mean is None else f"The difference is {verdict.mean:+.1f} points. "
-        found.append(f"**With {amount} of {pool}, {said}.** {effect}Verdict: {verdict.verdict}.")
+        control = " This was the negative control: no gain was expected." * claim.negative_control
+        effect = ""
+        if verdict.mean is not None:
+            side = "above" if verdict.mean > 0 else "below"
+            effect = f"{words['arm']} ends {abs(verdict.mean):.1f} points {side}. "
+        found.append(
+            f"**With {amount} of {pool}, {said}.** {effect}Verdict: {verdict.verdict}.{control}"
+        )
     config = results.study.arms[0].config
     assert isinstance(config, Pick)
     small = f"{config.objects[0]} objects"
