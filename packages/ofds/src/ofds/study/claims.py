@@ -49,8 +49,9 @@ def claims(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
 
     for amount in (small, large):
         control = not tail and amount == large
-        claim("OFDS", "random", amount, "objects", negative_control=control, headline=True)
-        claim("OFDS", "class-balanced random", amount, "objects", headline=amount == small)
+        shown = control or (tail and amount == small)
+        claim("OFDS", "random", amount, "objects", negative_control=control, headline=shown)
+        claim("OFDS", "class-balanced random", amount, "objects", headline=tail and shown)
     for name in IMAGE_LEVEL:
         claim(name, "random", small, "image-level")
     for name in (*IMAGE_LEVEL, "FreeSel-like"):

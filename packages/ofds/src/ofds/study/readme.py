@@ -45,8 +45,9 @@ def findings(results: Results) -> list[str]:
     found, names = [], {arm.id: arm.name for arm in results.study.arms}
     for claim in results.study.claims:
         verdict, amount = results.verdict(claim), claim.metric.partition("/")[2]
-        turned = "ablations" in (claim.family or "") and verdict.verdict == "contradicted"
-        if not (claim.headline or turned):
+        family = claim.family or ""
+        turned = family.startswith("ablations") and verdict.verdict == "contradicted"
+        if not (family.startswith("objects") or turned):
             continue
         words = {side: (NAMES | VARIANTS).get(names[name], names[name]) for side, name in
                  (("arm", claim.arm), ("rival", claim.rival))}  # fmt: skip
