@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 from concurrent.futures import ThreadPoolExecutor
 from types import MethodType
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -245,6 +247,60 @@ def test_tokens_between_the_two_blocks_are_noticed() -> None:
         model.blocks[1](torch.cat([x, x[:, :1]], dim=1))
 
 
+def test_scores_are_those_of_the_batch_and_of_the_model() -> None:
+    one, other = amod.convert(vit()), amod.convert(vit(qk_norm=True))
+    batches = [images(), -images(), 2 * images()]
+    entered = [one._pos_embed(one.patch_embed(batch)) for batch in batches]
+    expected = [one.blocks[1](one.blocks[0](x)) for x in entered]
+    after = [one.blocks[0](x) for x in entered]  # all before the routed block sees any
+    for x, right in zip(after, expected, strict=True):
+        assert torch.equal(one.blocks[1](x), right)
+    other.blocks[0](entered[0])
+    theirs = other.blocks[1](after[0])  # routed by its own scores, whoever read the tokens before
+    other.blocks[0](entered[0])
+    assert torch.equal(theirs, other.blocks[1](after[0].clone()))
+
+
+def test_features_are_plain_tensors_and_nothing_is_kept() -> None:
+    model, kept = amod.convert(vit()), list[Tensor]()
+    handle = model.blocks[0].register_forward_hook(lambda _, given, output: kept.append(output))
+    model(images())
+    handle.remove()
+    file = io.BytesIO()
+    torch.save(kept, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=True)[0], kept[0])
+    route = model.blocks[1].route
+    assert len(route._carried) == 1
+    kept.clear()
+    gc.collect()
+    assert not len(route._carried)
+    assert not route._scores
+
+
+@pytest.mark.parametrize("compiled", [[0], [1], [0, 1], [0, 1, 2, 3]])
+def test_single_blocks_are_compiled(compiled: list[int]) -> None:
+    model = amod.convert(vit())
+    expected = model(images())
+    for index in compiled:
+        model.blocks[index].compile(backend="aot_eager")
+    with torch.inference_mode():
+        for _ in range(2):
+            torch.testing.assert_close(model(images()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_may_be_given_by_position() -> None:
+    model = amod.convert(vit())
+    x = model._pos_embed(model.patch_embed(images()))
+    mask = torch.ones(17, 17, dtype=torch.bool).tril()
+    attention = model.blocks[0].attn
+    by_place, by_name = attention(x, mask), attention(x, attn_mask=mask)
+    assert torch.equal(by_place, by_name)
+    assert torch.equal(model.blocks[0](x, mask), model.blocks[0](x, attn_mask=mask))
+    with pytest.raises(TypeError, match="Block takes attn_mask, is_causal behind x, got 3 more"):
+        model.blocks[1](model.blocks[0](x), None, False, "more")
+
+
 class Ranker(nn.Module):
     """A learned router of a user's."""
 
@@ -286,6 +342,8 @@ def test_capacities_of_blocks() -> None:
     model(images())
     assert kept == [8, 4, 17]
     assert model.routing.kept(17) == (8, 4, 17)
+    amod.set_capacity(model, np.float32(0.5))
+    assert model.routing.capacity == 0.5
     amod.set_capacity(model, 0.5)
     model(images())
     assert kept[3:] == [8, 8, 8]
@@ -301,6 +359,8 @@ def test_capacities_of_blocks() -> None:
         ({"capacity": "0.5"}, "capacity must be a number"),
         ({"capacity": [0.5, 0.5, 0.5]}, "3 capacities for 2 routed blocks"),
         ({"capacity": [0.5, 1.5]}, "at most 1"),
+        ({"router": nn.Linear}, "router Linear is a class"),
+        ({"first": True}, "first must be a whole number"),
     ],
 )
 def test_settings_of_another_type_say_so(settings: dict[str, Any], line: str) -> None:

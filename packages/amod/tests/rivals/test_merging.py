@@ -251,5 +251,10 @@ def test_what_cannot_merge_says_why() -> None:
             merge_tokens(vit(**changes))
     with pytest.raises(ValueError, match="'map' pooling"):
         merge_tokens(vit(global_pool="map"))
+    merging = merge_tokens(vit())
+    with pytest.raises(ValueError, match="'avgmax' pooling counts a merged token once"):
+        merging.reset_classifier(3, "avgmax")
+    merging.reset_classifier(3, "avg")
+    assert merging(images()).shape[1] == 3
     with pytest.raises(ValueError, match="no feature maps"):
         merge_tokens(vit()).forward_intermediates(images())

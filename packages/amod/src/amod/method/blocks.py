@@ -19,6 +19,7 @@ import torch
 from timm.layers import Attention, AttentionRope
 from timm.models.eva import EvaAttention
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from amod.method.packing import gather_mask, gather_rope, put_rows, take_rows, whole_rope
 from amod.method.routing import Rows, select_share, traced
@@ -32,7 +33,7 @@ for _name in ("gather_mask", "gather_rope", "put_rows", "take_rows", "whole_rope
 ATTENTION: tuple[type[nn.Module], ...] = (Attention, AttentionRope, EvaAttention)
 """Whose scores can be read: timm's, and subclasses that keep its forward."""
 
-_USED = "_amod_scores"  # a tensor's attribute: the scores that a routed block used with it
+_LATEST = 0  # where compiled code leaves scores, which follows one thread and knows no number of it
 
 
 @dataclass
@@ -59,24 +60,33 @@ class Route:
     backend: Backend
     ranks: bool = True
     _scores: dict[int, Tensor] = field(default_factory=dict, repr=False)  # by thread
+    _carried: Any = field(default_factory=WeakTensorKeyDictionary, repr=False)  # by tokens
 
     def put(self, scores: Tensor) -> None:
         """Leave scores (B, N) for the routed block."""
-        self._scores[_thread()] = scores
+        self._scores[_LATEST] = scores
+        if not torch.compiler.is_compiling():
+            self._scores[threading.get_ident()] = scores
+
+    def mark(self, x: Tensor) -> None:
+        """Let the tokens x (B, N, d) that leave the block carry their scores.
+
+        So they find them after other forward passes, too, and when a checkpointed block runs again
+        in the backward pass, before the attention that votes for it does.
+        """
+        if isinstance(x, Tensor) and not traced() and (found := self._left()) is not None:
+            self._carried[x] = found
 
     def take(self, x: Tensor) -> Tensor:
-        """The scores left for x (B, N, d).
+        """The scores of x (B, N, d): those that it carries, or the last that were left.
 
         Raises:
             ValueError: there are none, or for another number of tokens.
         """
-        # A checkpointed block runs again in the backward pass, before the attention that votes for
-        # it does, and after other forward passes: its input remembers the scores.
         eager = isinstance(x, Tensor) and not traced()
-        used = getattr(x, _USED, None) if eager else None
-        if used is not None:
-            return used
-        scores = self._scores.pop(_thread(), None)
+        left = self._left()
+        carried: Tensor | None = self._carried.get(x) if eager else None
+        scores = left if carried is None else carried
         if scores is None:
             raise ValueError(
                 f"block {self.index} has no scores to be routed by: run block {self.index - 1} "
@@ -87,9 +97,19 @@ class Route:
                 f"block {self.index} gets {x.shape[1]} tokens, scored were {scores.shape[1]}: "
                 f"add or drop tokens before block {self.index - 1}"
             )
-        if eager and torch.is_grad_enabled():
-            setattr(x, _USED, scores)
+        if scores is left:
+            self._scores.pop(_LATEST, None)
+            if not torch.compiler.is_compiling():
+                self._scores.pop(threading.get_ident(), None)
+        if eager and carried is None:  # others made it of the block's output: a hook, a wrapper
+            self._carried[x] = scores
         return scores
+
+    def _left(self) -> Tensor | None:
+        """The last scores that were left, in this thread if it is known."""
+        if torch.compiler.is_compiling():
+            return self._scores.get(_LATEST)
+        return self._scores.get(threading.get_ident(), self._scores.get(_LATEST))
 
     def chosen(self, ranking: Tensor) -> Tensor:
         """Indices (B, k), ascending, of the tokens that a ranking (B, N) puts first."""
@@ -97,20 +117,25 @@ class Route:
         return select_share(ranking, self.capacity, self.align, protected)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_scores": {}}
+        return {name: value for name, value in vars(self).items() if name[0] != "_"}
 
-
-def _thread() -> int:
-    # Compilers follow one thread and know no thread's number.
-    return 0 if torch.compiler.is_compiling() else threading.get_ident()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _scores={}, _carried=WeakTensorKeyDictionary())
 
 
 class Reclassed:
     """A module that was given a subclass of its own class; pickles and copies as such."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        mixin, base = type(self).__bases__
-        return _remade, (mixin, base), self.__getstate__()
+        order = type(self).__mro__
+        mixin = order[order.index(Reclassed) - 1]
+        return _remade, (mixin, base_of(self)), self.__getstate__()
+
+
+def base_of(module: Any) -> Any:
+    """The class that a module had; wrappers may have put more before its present one."""
+    order = type(module).__mro__
+    return order[order.index(Reclassed) + 1]
 
 
 def reclass(module: Any, mixin: Any) -> None:
@@ -121,7 +146,7 @@ def reclass(module: Any, mixin: Any) -> None:
 
 def declass(module: Any) -> None:
     """Undo `reclass`."""
-    module.__class__ = type(module).__bases__[1]
+    module.__class__ = base_of(module)
 
 
 @cache
@@ -143,7 +168,7 @@ class Routed(Reclassed):
     def forward(self: Any, x: Tensor, *extra: Any, **named: Any) -> Tensor:
         """The block's own arguments; (B, N, d) to (B, N, d)."""
         if extra:
-            named |= dict(zip(_names(type(self).__bases__[1]), extra, strict=False))
+            named |= _by_name(base_of(self), extra)
         if not self.route.ranks:  # the dense block, to the bit
             if named.get("rope") is not None:
                 named["rope"] = whole_rope(named["rope"], x)
@@ -191,20 +216,16 @@ class Voting(Reclassed):
 
     route: Route
 
-    def forward(
-        self: Any,
-        x: Tensor,
-        rope: Tensor | None = None,
-        attn_mask: Tensor | None = None,
-        is_causal: bool = False,
-    ) -> Tensor:
+    def forward(self: Any, x: Tensor, *extra: Any, **named: Any) -> Tensor:
         """timm's attention, (B, N, d) to (B, N, d), and scores (eq. 3 to 4)."""
         route = self.route
+        if extra:
+            named |= _by_name(base_of(self), extra)
         if not route.ranks:
-            named = {} if rope is None else {"rope": rope}
-            dense: Tensor = super().forward(x, attn_mask=attn_mask, is_causal=is_causal, **named)  # type: ignore[misc]
+            dense: Tensor = super().forward(x, **named)  # type: ignore[misc]
             return dense
-        query, key, value = heads(self, x, rope)
+        attn_mask, is_causal = named.get("attn_mask"), named.get("is_causal", False)
+        query, key, value = heads(self, x, named.get("rope"))
         if self.fused_attn:
             dropout = self.attn_drop.p if self.training else 0.0
             output, scores = attend(
@@ -219,10 +240,30 @@ class Voting(Reclassed):
         return merged(self, x, output)
 
 
+class Scored(Reclassed):
+    """A block whose output carries the scores of its tokens to the routed block behind it."""
+
+    route: Route
+
+    def forward(self, *given: Any, **named: Any) -> Tensor:
+        """The block's own."""
+        output: Tensor = super().forward(*given, **named)  # type: ignore[misc]
+        self.route.mark(output)
+        return output
+
+
+def _by_name(kind: Any, extra: tuple[Any, ...]) -> dict[str, Any]:
+    """Arguments behind x that were given by position; TypeError for too many."""
+    names = _names(kind)
+    if len(extra) > len(names):
+        raise TypeError(f"{kind.__name__} takes {', '.join(names)} behind x, got {len(extra)} more")
+    return dict(zip(names, extra, strict=False))
+
+
 @cache
-def _names(block: Any) -> tuple[str, ...]:
-    """Names of a block's arguments behind x."""
-    return tuple(inspect.signature(block.forward).parameters)[2:]
+def _names(kind: Any) -> tuple[str, ...]:
+    """Names of the arguments of a class's forward, behind x."""
+    return tuple(inspect.signature(kind.forward).parameters)[2:]
 
 
 def routed_blocks(model: Any) -> dict[int, Any]:

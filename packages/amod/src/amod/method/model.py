@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, get_args
 
 from timm.layers import DiffAttention
@@ -21,6 +22,7 @@ from amod.method.blocks import (
     ATTENTION,
     Route,
     Routed,
+    Scored,
     Voting,
     capacities,
     declass,
@@ -116,7 +118,7 @@ def convert(
     vit: Any = model
     depth = len(vit.blocks)
     for name, value in (("first", first), ("every", every), ("k_align", k_align)):
-        if not isinstance(value, int):
+        if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{name} must be a whole number, got {value!r}")
     if first < 1:
         raise ValueError("block 0 cannot be routed: scores come from the block before (first >= 1)")
@@ -144,9 +146,10 @@ def convert(
             block.attn.num_prefix_tokens = 0  # it gets a table with rows for the prefix, too
         reclass(block, Routed)
         if block.router.needs_scores:
-            attention = vit.blocks[index - 1].attn
-            attention.route = block.route
-            reclass(attention, Voting)
+            before = vit.blocks[index - 1]
+            before.route = before.attn.route = block.route
+            reclass(before, Scored)
+            reclass(before.attn, Voting)
     reroute(model, routing)
     return model
 
@@ -158,10 +161,11 @@ def revert(model: Any) -> Any:
         ValueError: not a converted model.
     """
     for index, block in _require_routed(model).items():
-        attention = model.blocks[index - 1].attn
-        if isinstance(attention, Voting):
-            declass(attention)
-            del attention.route
+        before = model.blocks[index - 1]
+        for module in (before, before.attn):
+            if isinstance(module, Scored | Voting):
+                declass(module)
+                del module.route
         unroute(block)
         del block.route, block.router
     del model.routing
@@ -196,9 +200,10 @@ def reroute(model: Any, routing: Routing) -> None:
 def _plain(capacity: Any) -> float | tuple[float, ...]:
     """A number, or a tuple of numbers; ValueError for anything else."""
     each = tuple(capacity) if isinstance(capacity, Sequence) else (capacity,)
-    if isinstance(capacity, str) or not all(isinstance(x, int | float) for x in each):
+    if isinstance(capacity, str) or not all(isinstance(x, Real) for x in each):
         raise ValueError(f"capacity must be a number, or one for each routed block: {capacity!r}")
-    return each if isinstance(capacity, Sequence) else capacity
+    numbers = tuple(float(x) for x in each)
+    return numbers if isinstance(capacity, Sequence) else numbers[0]
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:

@@ -162,6 +162,8 @@ def make_router(name: object, width: int) -> nn.Module:
     Raises:
         ValueError: unknown name.
     """
+    if isinstance(name, type):
+        raise ValueError(f"router {name.__name__} is a class: give one made of it")
     if callable(name):
         return CallableRouter(copy.deepcopy(name) if isinstance(name, nn.Module) else name)
     if name not in ROUTERS:

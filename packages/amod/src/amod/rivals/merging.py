@@ -48,14 +48,15 @@ def merge_tokens(model: nn.Module, r: int = 8) -> Any:
     for index, block in enumerate(model.blocks):
         if type(block) is not Block or type(block.attn) is not Attention:
             raise ValueError(f"{name} cannot merge tokens: block {index} is not timm's plain Block")
-    _check_pooling(name, model.global_pool)
+    check_pooling(name, model.global_pool)
     merging: Any = model
     reclass(merging, Merging)
     merging.merged_per_block = r
     return merging
 
 
-def _check_pooling(name: str, pooling: str | None) -> None:
+def check_pooling(name: str, pooling: str) -> None:
+    """ValueError for a pooling that would count a merged token once."""
     if pooling not in POOLINGS:
         raise ValueError(
             f"{name} cannot merge tokens: its {pooling!r} pooling counts a merged token once"
@@ -100,6 +101,16 @@ class Merging(Reclassed):
             ValueError: always.
         """
         raise ValueError("a model that merges tokens has no feature maps; use amod.convert")
+
+    def reset_classifier(self: Any, num_classes: int, global_pool: str | None = None) -> None:
+        """As timm's.
+
+        Raises:
+            ValueError: a pooling that `merge_tokens` refuses.
+        """
+        if global_pool is not None:
+            check_pooling(type(self).__name__, global_pool)
+        super().reset_classifier(num_classes, global_pool)  # type: ignore[misc]
 
     def forward(self: Any, x: Tensor) -> Tensor:
         """As timm's; an average over tokens becomes one over patches."""
