@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import seg_kd
 from repro_shared.study.session import Session
 from seg_kd import cli
 from seg_kd.study import own
@@ -45,6 +46,13 @@ def test_data_check_counts(capsys: pytest.CaptureFixture[str], folder: Path) -> 
     assert "class   0 sky" in other
     assert "problem: images of the given folder, not the CamVid of the" in other
     assert "1 problem, see above" in err
+
+
+def test_public_names_are_listed_before_they_are_imported() -> None:
+    names = {"METHOD_VERSION", "Images", "Training", "compare", "objective"}
+    assert {*seg_kd.__all__} == names
+    assert names <= {*dir(seg_kd)}
+    assert all(hasattr(seg_kd, name) for name in names)
 
 
 def test_data_check_names_every_problem(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.alone import run_alone
-from repro_shared.study.command import main
+from repro_shared.study.command import check_data, main
 from repro_shared.study.keys import data_key, recipe_key
 from repro_shared.study.paper import Arm, Paper, Study
 from repro_shared.study.results import load_results
@@ -186,6 +186,9 @@ def test_a_study_on_the_users_data(paper: Paper, tmp_path: Path, capsys: Capsys)
     assert str(tmp_path) not in text
     # Data that no chosen study reads are refused before anything runs.
     assert "reads no data" in error(paper, capsys, "reproduce", "--out", out, "--data", str(data))
+    counting: Study = toy.counting("cpu")
+    with pytest.raises(UserError, match="counting, again read no data; leave it out"):
+        check_data([counting, replace(counting, name="again")], str(data))
 
 
 def test_bad_input_ends_in_one_line(paper: Paper, tmp_path: Path, capsys: Capsys) -> None:
@@ -353,6 +356,19 @@ def test_one_run_in_a_folder_of_its_own(paper: Paper, tmp_path: Path, capsys: Ca
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         run_alone(Session(paper, study, tmp_path), 3)
+
+
+def test_a_run_that_diverged_is_not_called_finished(
+    paper: Paper, tmp_path: Path, capsys: Capsys
+) -> None:
+    arm = Arm("mine", toy.Fit(fail="diverged"), toy.train)
+    study = Study("train", "cpu", toy.Numbers(), (arm,), (0,))
+    for again in (False, True):
+        with pytest.raises(UserError, match="the loss is nan"):
+            run_alone(Session(paper, study, tmp_path), 3)
+        said = capsys.readouterr().err
+        assert ("holds this run already, failed" in said) is again
+        assert "finished" not in said
 
 
 def test_two_arms_of_one_name_and_an_arm_before_its_start_are_refused() -> None:

@@ -60,4 +60,4 @@ def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[st
     tables = sorted(path.stem for path in (tmp_path / "tables").iterdir())
     assert tables == ["selection-long-tail-smoke-images", "selection-long-tail-smoke-objects"]
     assert main(PAPER, ["reproduce", "--data", str(tmp_path), "--out", str(tmp_path)]) == 2
-    assert "reads no data" in capsys.readouterr().err
+    assert "read no data" in capsys.readouterr().err

@@ -16,8 +16,16 @@ _PUBLIC = {
 }
 
 
+__all__ = ["METHOD_VERSION", *_PUBLIC]
+
+
 def __getattr__(name: str) -> Any:
     """The public names, imported on first use: mmengine takes seconds."""
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'seg_kd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """With the names that are not imported yet."""
+    return sorted({*globals(), *_PUBLIC})

@@ -32,6 +32,8 @@ def test_bench_measures_every_objective_and_keeps_it(
     (made,) = read_benches(tmp_path)
     assert list(made.seconds) == [BASELINE, "logit", "feature", "feature+logit"]
     found = table(made)
+    for threads, said in ((1, "rounds, 1 thread, "), (2, "rounds, 2 threads, ")):
+        assert said in table(made.model_copy(update={"threads": threads})).notes[0]
     rows = {row[0]: row[1:] for row in found.rows}
     assert rows[BASELINE][0] == (0, 0, 0)
     assert all(isinstance(row[0], Interval) and -90 < row[0].mean < 900 for row in rows.values())

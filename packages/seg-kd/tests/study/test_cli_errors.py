@@ -85,7 +85,8 @@ def test_own_data_commands(capsys: Capsys, folder: Path, tmp_path: Path) -> None
     assert "--teacher-weights" in call(
         capsys, "distill", *images, "--iterations", "1", "--teacher", "pspnet_r18", *out
     )
-    assert "--amp" in call(capsys, "train", *images, "--iterations", "1", *out, "--amp")
+    for amp, said in ((("True",), "--amp needs --device cuda"), ((), "--amp")):
+        assert said in call(capsys, "train", *images, "--iterations", "1", *out, "--amp", *amp)
     teacher = ("--teacher", "pspnet_r18", "--teacher-weights", "absent.pth", "--iterations", "1")
     for objective, flag, value, said in (
         ("feature", "--logit-weight", "1", "'feature' takes no --logit-weight"),

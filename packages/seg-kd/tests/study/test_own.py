@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,9 @@ def test_teacher_to_student_to_score(
         call("calibrate", *images, *length, "--rounds", "2", "--batch-size", "2",
              "--teacher", configs["teacher"], "--teacher-weights", weights,
              "--student", configs["student"])  # fmt: skip
-        rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+        said = capsys.readouterr()
+        assert said.err.count("the user's teacher") == 1  # made once for all objectives
+        rows = {line.split()[0]: line.split() for line in said.out.splitlines()}
         assert list(rows) == ["plain", "logit", "feature", "feature+logit"]
         found = int(rows["logit"][-2])
         seconds = float(rows["logit"][1]) / 1000
@@ -64,6 +67,21 @@ def test_teacher_to_student_to_score(
     run = json.loads((tmp_path / "t" / "train" / "runs.jsonl").read_text())  # one line
     assert run["arm"] == "plain-student"
     assert str(folder) not in (tmp_path / "t" / "train" / "sets.json").read_text()
+
+
+def test_one_score_for_two_classes_from_images_to_scores(
+    folder: Path, tmp_path: Path, binary: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "binary.py"
+    config.write_text(f"model = {binary!r}\n")
+    halves = [f"{value}={int(value > 5)}" for value in range(12)]
+    images = ("--data", str(folder), "--num-classes", "2", "--map", *halves, "--crop", "32", "32")
+    call("train", *images, "--iterations", "2", "--batch-size", "2", "--model", str(config),
+         "--out", str(tmp_path / "out"))  # fmt: skip
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["iou"].keys() <= {"class 0", "class 1"}
+    call("evaluate", *images, "--model", str(config), "--weights", f"{tmp_path}/out/model.pth")
+    assert json.loads(capsys.readouterr().out)["miou"] == scores["miou"]
 
 
 def images(folder: Path) -> tuple[str, ...]:

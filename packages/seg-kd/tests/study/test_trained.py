@@ -71,10 +71,12 @@ def test_a_committed_teacher_is_scored_by_its_name(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: Capsys
 ) -> None:
     # Its study's data, without a folder; few of them: all 500 are the record's 0.5 seconds.
-    made = Scenes.open
-    monkeypatch.setattr(Scenes, "open", lambda self, _: made(replace_lengths(self), None))
+    made = Scenes.part
+    monkeypatch.setattr(Scenes, "part", lambda self, *a, **k: made(replace_lengths(self), *a, **k))
     assert call("evaluate", "--model", "equal_time_digits") == 0
-    shown = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert "train" not in said.err  # only what is scored is composed
+    shown = json.loads(said.out)
     record = load_results(PAPER, equal_time_digits("cpu"), PAPER.results)
     best = record.values(record.study.arms[0], "miou")[0]
     assert shown["images"] == 20
@@ -92,6 +94,8 @@ def test_a_committed_teacher_is_scored_by_its_name(
         assert said in capsys.readouterr().err
     assert call("evaluate", "--model", "equal_time_camvid", "--data", str(folder)) == 0
     shown_of_squares = capsys.readouterr()
+    assert f"{folder}, val" in shown_of_squares.err
+    assert f"{folder}, train" not in shown_of_squares.err
     assert "not the CamVid of the committed records" in shown_of_squares.err
     assert "bicyclist" in json.loads(shown_of_squares.out)["iou"]
 
@@ -105,7 +109,7 @@ def test_predict_writes_label_maps_and_overlays(
 ) -> None:
     source, out = folder / "images", tmp_path / "out"
     (source / "notes.txt").touch()
-    command = ("predict", str(source), *model, "--num-classes", "11", "--out", str(out))
+    command = ("predict", str(source), *model, "--out", str(out))  # the config has the classes
     assert call(*command) == 0
     assert "8 label maps and overlays" in capsys.readouterr().out
     names = {
@@ -135,12 +139,16 @@ def test_predict_refuses(
 ) -> None:
     source, out = folder / "images" / "val", tmp_path / "out"
     (tmp_path / "none").mkdir()
+    colours = tmp_path / "colours.txt"
+    colours.write_text("0 0 0\n255 0 0\n")
+    assert call("predict", str(source), "--out", str(out)) == 2
+    assert "how many classes?" in capsys.readouterr().err
     for place, flags, said in (
         ("absent", ("--num-classes", "11"), "no such folder or image"),
         (str(tmp_path / "none"), ("--num-classes", "11"), "holds no images"),
-        (str(source), (), "how many classes?"),
         (str(source), ("--num-classes", "11", "--opacity", "2"), "--opacity must be 0 to 1"),
-        (str(source), ("--num-classes", "12"), "11 classes"),
+        (str(source), ("--num-classes", "12"), "--num-classes must be 11, as in "),
+        (str(source), ("--palette", str(colours)), f"--palette {colours} has 2 colours for 11"),
         (str(tmp_path), ("--num-classes", "11"), "lies in the folder of the images"),
     ):
         assert call("predict", place, *model, *flags, "--out", str(out)) == 2

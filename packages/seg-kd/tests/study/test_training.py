@@ -61,6 +61,18 @@ def test_what_is_not_used_is_said(config: str, capsys: pytest.CaptureFixture[str
     assert settle(Training(), config, "cuda").optimiser.amp
 
 
+def test_mixed_precision_of_a_config_can_be_switched_off(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for device in ("cuda", "cpu"):
+        assert not settle(Training(amp=False), config, device, flip=len(device) / 8).optimiser.amp
+        said = capsys.readouterr().err
+        assert [line.split() for line in said.splitlines() if line[:6] == "  amp "] == [
+            ["amp", "False", "--amp"]
+        ]
+        assert "mixed precision" not in said
+
+
 def test_without_a_config_all_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
     found = settle(Training(momentum=0.0), "pspnet_r18", "cpu", iterations=7)
     assert found.optimiser == Optimiser(momentum=0.0)

@@ -19,7 +19,8 @@ from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
 from seg_kd.study.trial import try_once
 from seg_kd.train import Job, Optimiser, train
 from seg_kd.use import adapter
-from seg_kd.use.data import Samples, View
+from seg_kd.use.data import Samples, View, as_results
+from seg_kd.use.evaluation import evaluate
 
 
 def pictures(size: tuple[int, int] = (72, 80), classes: int = 5) -> Samples:
@@ -70,9 +71,24 @@ def test_every_kind_of_head_learns_and_teaches(
     assert {"distill.loss_logit", "distill.loss_feature"} <= done.curve[0].keys()
 
 
-def test_one_score_for_two_classes_learns_and_teaches(binary: dict[str, Any]) -> None:
+def test_one_score_for_two_classes_learns_teaches_and_is_scored(
+    binary: dict[str, Any], tmp_path: Path
+) -> None:
     two = pictures(classes=2)
-    try_once(job(binary, binary, source=two), two, "cpu")
+    distilled = job(binary, binary, source=two, directory=tmp_path)
+    try_once(distilled, two, "cpu")
+    done = train(distilled)
+    assert "distill.loss_logit" in done.curve[0]
+    labels, answers = np.stack([label for _, label in two]), list[np.ndarray]()
+    for image, label in two:
+        batch = adapter.collate([adapter.test_transform()(as_results(image, label))])
+        answers.append(done.student.test_step(batch)[0].pred_sem_seg.data[0].numpy())
+    found = evaluate(done.student, two, 2).confusion
+    predicted = np.stack(answers)
+    assert found.tolist() == [
+        [int(((labels == row) & (predicted == column)).sum()) for column in (0, 1)]
+        for row in (0, 1)
+    ]
 
 
 def test_head_without_a_classifier(segmenter: dict[str, Any], plain: dict[str, Any]) -> None:

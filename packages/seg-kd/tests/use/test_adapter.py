@@ -92,7 +92,7 @@ def test_downloads_are_removed_from_configs(tmp_path: Path) -> None:
     read = read_model_config(str(path), 5, (64, 64))
     assert read["pretrained"] is None
     assert read["backbone"]["init_cfg"] is None
-    (tmp_path / "here.pth").write_bytes(b"")
+    torch.save({"weight": torch.ones(1)}, tmp_path / "here.pth")
     local = {"type": "Pretrained", "checkpoint": str(tmp_path / "here.pth")}
     kaiming = {"type": "Kaiming", "layer": "Conv2d"}
     config["backbone"]["init_cfg"] = [

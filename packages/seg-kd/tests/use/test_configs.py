@@ -66,6 +66,22 @@ def test_heads_that_ignore_a_class_are_refused(plain: dict[str, Any], tmp_path: 
     read_model_config(written(config, tmp_path), 5, CROP)
 
 
+def test_class_weights_are_counted(
+    plain: dict[str, Any], binary: dict[str, Any], tmp_path: Path
+) -> None:
+    for part in ("decode_head", "auxiliary_head"):
+        config = copy.deepcopy(plain)
+        loss = config[part]["loss_decode"]
+        config[part]["loss_decode"] = [{**loss, "class_weight": [1.0] * 5}]
+        read_model_config(written(config, tmp_path), 5, CROP)
+        config[part]["loss_decode"].append({**loss, "class_weight": [1.0] * 4})
+        said = rf"model\.{part}: class_weight of its loss has 4 values for 5 classes"
+        with pytest.raises(UserError, match=said):
+            read_model_config(written(config, tmp_path), 5, CROP)
+    binary["decode_head"]["loss_decode"]["class_weight"] = [2.0]
+    read_model_config(written(binary, tmp_path), 2, CROP)
+
+
 def test_boundary_heads_and_heads_without_classes(plain: dict[str, Any], tmp_path: Path) -> None:
     boundary = {**plain["auxiliary_head"], "type": "STDCHead", "num_classes": 2}
     config = {**plain, "auxiliary_head": [plain["auxiliary_head"], boundary]}

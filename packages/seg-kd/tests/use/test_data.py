@@ -83,8 +83,14 @@ def test_without_a_test_split_nothing_is_scored(tmp_path: Path) -> None:
     alone = replace(source, test_split="").open(tmp_path)
     assert len(alone.test) == 0
     assert alone.fingerprint == f"{both.train.fingerprint[:32]}+"
-    with pytest.raises(UserError, match=r"there are: train, val: choose with --val-split, or none"):
+    said = (
+        "; splits found: train, val. Name one with --val-split, "
+        "or give --val-split none to train without scoring"
+    )
+    with pytest.raises(UserError, match=f"{said}$"):
         replace(source, test_split="test").open(tmp_path)
+    with pytest.raises(UserError, match=r"train, val\. Name one with --train-split$"):
+        replace(source, train_split="test").open(tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -193,13 +193,13 @@ def test_folders_that_are_refused(
 
 def test_a_split_that_is_not_there_is_told_from_those_that_are(tmp_path: Path) -> None:
     labelled(tmp_path / "set")
-    with pytest.raises(UserError, match="images/val: no such folder; there are: train: choose"):
-        list_pairs(tmp_path / "set", find_form(tmp_path / "set"), "val", ": choose")
+    with pytest.raises(UserError, match=r"images/val: no such folder; splits found: train\. Name"):
+        list_pairs(tmp_path / "set", find_form(tmp_path / "set"), "val", ". Name")
     split_first(tmp_path / "first")
-    with pytest.raises(UserError, match="test/images: no such folder; there are: train, val"):
+    with pytest.raises(UserError, match="test/images: no such folder; splits found: train, val"):
         list_pairs(tmp_path / "first", find_form(tmp_path / "first"), "test")
     voc(tmp_path / "voc")
-    with pytest.raises(UserError, match=r"test.txt: no such list; there are: train, val"):
+    with pytest.raises(UserError, match=r"test.txt: no such list; splits found: train, val"):
         list_pairs(tmp_path / "voc", find_form(tmp_path / "voc"), "test")
     (tmp_path / "voc/ImageSets/Segmentation/val.txt").write_text("2008_3\n2008_4\n")
     with pytest.raises(UserError, match=r"2008_4 is not in .*SegmentationClass \(1 of 2 are not"):

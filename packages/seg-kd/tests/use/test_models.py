@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_an_address_that_was_fetched_before_is_read(
 ) -> None:
     kept = tmp_path / "checkpoints" / "mit_b0.pth"
     kept.parent.mkdir()
-    kept.touch()
+    torch.save({"weight": torch.ones(2)}, kept)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     model = config(ADDRESS)
     local_weights(model, "student.py", trained=False)
@@ -48,10 +49,23 @@ def test_a_local_file_is_kept_and_a_missing_one_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     with pytest.raises(UserError, match=r"student\.py: model\.backbone.*names .*weights\.pth"):
         local_weights(config(str(path)), "student.py", trained=False)
-    path.touch()
+    torch.save({"weight": torch.ones(2)}, path)
     model = config(str(path))
     local_weights(model, "student.py", trained=False)
     assert model == config(str(path))
+
+
+def test_a_file_without_weights_is_refused_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoints" / "mit_b0.pth"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps(print))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for checkpoint in (str(path), ADDRESS):
+        said = r"student\.py: model\.backbone\.init_cfg\.checkpoint: .*mit_b0\.pth is damaged or"
+        with pytest.raises(UserError, match=said):
+            local_weights(config(checkpoint), "student.py", trained=False)
 
 
 def test_a_trained_model_asks_for_none_of_them(capsys: pytest.CaptureFixture[str]) -> None:

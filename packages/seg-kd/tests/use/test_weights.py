@@ -50,6 +50,9 @@ def test_start_says_what_is_left(plain: dict[str, Any], capsys: pytest.CaptureFi
                        trained.backbone.layer4[0].conv1.weight)  # fmt: skip
     load_start(trained, copy.deepcopy(trained.state_dict()), "whole.pth")
     assert capsys.readouterr().err == ""
+    load_start(trained, {**trained.state_dict(), "auxiliary_head.more": torch.ones(2)}, "more.pth")
+    more = "auxiliary_head.more: 2 in the file, absent in the model"
+    assert capsys.readouterr().err.strip() == f"more.pth: not used: {more}"
     foreign = {f"layers.{name}": value for name, value in trained.state_dict().items()}
     with pytest.raises(UserError, match="another architecture"):
         load_start(student, foreign, "foreign.pth")

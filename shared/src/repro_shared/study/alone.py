@@ -40,12 +40,13 @@ def run_alone(session: Session, seed: int) -> tuple[RunRecord, Path]:
         settings = flat(resolved_config(prepare)) | settings
     with occupied(session.out, asked, {**settings, "seed": seed}, partial(_begun, session)):
         made = run_missing(session, (seed,))
-    if not made:
-        say(f"{session.out} holds this run already, finished")
     arm = session.study.arms[-1]
     key = session.key(arm, seed)
     record = next(r for r in session.records.read() if r.arm == arm.id and r.key == key)
-    if record.status == "failed":
+    failed = record.status == "failed"
+    if not made:
+        say(f"{session.out} holds this run already, {'failed' if failed else 'finished'}")
+    if failed:
         raise UserError(record.notes)
     return record, session.work(arm, seed)
 

@@ -158,7 +158,8 @@ def check_data(studies: Sequence[Study], data: str | None) -> None:
     sources = {study.source(arm) for study in studies for arm in study.arms}
     if not any(source.missing(None) for source in sources):
         names = ", ".join(study.name for study in studies)
-        raise UserError(f"--data {data}: {names} reads no data; leave it out, or name --table")
+        reads = "reads" if len(studies) == 1 else "read"
+        raise UserError(f"--data {data}: {names} {reads} no data; leave it out, or name --table")
 
 
 def retrained(studies: Sequence[Study]) -> list[Study]:

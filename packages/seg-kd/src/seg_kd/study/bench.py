@@ -114,7 +114,7 @@ def table(made: Bench) -> Table:
         ),
         tuple(cells),
         (
-            f"{made.rounds} interleaved rounds, {made.threads} threads, "
+            f"{made.rounds} interleaved rounds, {made.threads} thread{'s' * (made.threads > 1)}, "
             f"{made.machine.get('gpu') or made.machine.get('cpu', 'unknown processor')}, torch "
             f"{made.machine.get('torch', '?')}, {made.finished:%Y-%m-%d}. Overhead: median of the "
             "ratios taken round by round, with its 95 % interval from order statistics.",

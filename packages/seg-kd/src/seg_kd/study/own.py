@@ -20,7 +20,6 @@ from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sh
 from repro_shared.runtime.weights import read_weights
 from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
-from repro_shared.study.protocols import DataSource
 from repro_shared.study.publish import as_json
 from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
@@ -39,7 +38,6 @@ from seg_kd.study.own_arms import (
 from seg_kd.study.stages import WEIGHTS
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
-from seg_kd.use.data import Splits
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
@@ -150,14 +148,18 @@ class Own:
         settled = settle(training, student, device, **flags(images, length))
         made = given_teacher(images, settled.view, teacher, teacher_weights)
         with tempfile.TemporaryDirectory() as folder:
-            steps, opened = {}, dict[DataSource, Splits]()
-            for name, each in OBJECTIVES.items():
-                study = own_study(images, source, settled, student, None, each, made, 0)
-                session = Session(
-                    self.paper, study, Path(folder) / name, Path(images.data), device,
-                    images.workers, opened,
-                )  # fmt: skip
-                steps[name] = timed_step(session, study.arms[-1], session.out)
+            studies = {
+                name: own_study(images, source, settled, student, None, each, made, 0)
+                for name, each in OBJECTIVES.items()
+            }
+            session = Session(
+                self.paper, studies[REFERENCE], Path(folder), Path(images.data), device,
+                images.workers,
+            )  # fmt: skip
+            steps = {
+                name: timed_step(replace(session, study=study), study.arms[-1], Path(folder) / name)
+                for name, study in studies.items()  # they share the data and the teacher
+            }
             result = measure(steps, rounds=rounds)
         ratios = result.ratios(REFERENCE)
         if budget_seconds is None:

@@ -84,7 +84,8 @@ def cost_table(results: Results) -> Table:
         ratio = facts["ratios"][each.name]
         rows.append((each.name, ratio, pairs[tenth], pairs[-1 - tenth], lengths[each.name]))
     made = "; ".join(
-        f"{form['rounds']} interleaved rounds, {form['threads']} threads, "
+        f"{form['rounds']} interleaved rounds, "
+        f"{form['threads']} thread{'s' * (form['threads'] > 1)}, "
         f"{form['machine'].get('gpu') or form['machine'].get('cpu', 'unknown processor')}"
         for form in facts.get("calibrations", ())
     )

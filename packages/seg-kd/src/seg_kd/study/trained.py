@@ -16,10 +16,11 @@ from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, ensure_output_dir
 from repro_shared.runtime.output import keep_log
+from repro_shared.runtime.progress import say
 from repro_shared.runtime.weights import read_weights
+from repro_shared.study.identity import other_than
 from repro_shared.study.paper import Paper, Study
 from repro_shared.study.publish import as_json
-from repro_shared.study.session import Session
 from seg_kd.study import recipes
 from seg_kd.study.arms import teacher
 from seg_kd.study.own_arms import HOW_MANY, Images
@@ -27,9 +28,9 @@ from seg_kd.study.stages import committed
 from seg_kd.study.training import DEFAULT_VIEW
 from seg_kd.study.trial import check_prediction
 from seg_kd.use import adapter
-from seg_kd.use.data import Samples
+from seg_kd.use.data import LabelMaps, Samples, Scenes, together
 from seg_kd.use.evaluation import evaluate as score
-from seg_kd.use.models import own_model
+from seg_kd.use.models import num_classes_of, own_model
 from seg_kd.use.palettes import read_palette
 from seg_kd.use.predict import class_colours, pictures
 from seg_kd.use.predict import predict as write
@@ -133,7 +134,7 @@ class Trained:
             source: folder of images, in folders as deep as one likes, or one image.
             model: as of evaluate.
             weights: its state_dict.
-            num_classes: number of classes.
+            num_classes: number of classes; left out, the config's, or the palette's.
             palette: colours of the classes: text file with a line `R G B name` each.
             opacity: of the classes over the images, 0 to 1.
             out: output folder: labels/*.png (class indices) and overlays/*.png.
@@ -143,10 +144,12 @@ class Trained:
         require(0 <= opacity <= 1, "--opacity", "0 to 1", opacity)
         colours = read_palette(palette)[0] if palette else ()
         known = committed_teachers().get(model)
-        count = num_classes or len(colours) or (teacher(known).config.classes if known else 0)
+        own = teacher(known).config.classes if known else num_classes_of(model)
+        count = num_classes or own or len(colours)
         if not count:
             raise UserError(HOW_MANY.partition(",")[0])
         require(2 <= count <= 254, "--num-classes", "2 to 254", count)
+        require(own in (0, count), "--num-classes", f"{own}, as in {model}", count)
         if colours and len(colours) < count:
             raise UserError(f"--palette {palette} has {len(colours)} colours for {count} classes")
         found = pictures(Path(source), Path(out))
@@ -167,8 +170,14 @@ class Trained:
         missing = known.data.missing(folder)
         if missing:
             raise UserError(missing[0])
-        data = Session(self.paper, known, Path(), folder).open(known.data)
-        return data.test, data.classes
+        data = known.data
+        assert isinstance(data, Scenes | LabelMaps)
+        test = data.part(folder, training=False)
+        if isinstance(data, LabelMaps) and data.known:
+            scored = together("", test.fingerprint)  # the training images are not read
+            if not any(each.endswith(scored) for each in data.known):
+                say(f"{data.name}: {other_than(data)}")
+        return test, data.classes
 
 
 def _csv(classes: tuple[str, ...], confusion: np.ndarray) -> str:

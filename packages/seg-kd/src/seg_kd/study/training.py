@@ -36,7 +36,7 @@ class Training:
         warmup: share of the iterations in which the rate rises linearly.
         clip_norm: largest norm of the gradient.
         batch_size: images per iteration, at least 2 (batch norm).
-        amp: mixed precision (CUDA only).
+        amp: mixed precision (CUDA only); False switches a config's off.
     """
 
     kind: Annotated[Literal["SGD", "AdamW"] | None, tyro.conf.arg(name="optimiser")] = None
@@ -48,7 +48,7 @@ class Training:
     warmup: float | None = None
     clip_norm: float | None = None
     batch_size: int | None = None
-    amp: bool = False
+    amp: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def settle(flags: Training, model: str, device: str, **others: Any) -> Settled:
     """
     found = read_settings(model) if model.endswith(".py") else ConfigSettings()
     given = {f.name: getattr(flags, f.name) for f in fields(flags)} | others
-    given = {k: v for k, v in given.items() if v is not None and v is not False}
+    given = {k: v for k, v in given.items() if v is not None}
     config = _fitting(found, given, device)
     if flags.amp and device != "cuda":
         raise UserError("--amp needs --device cuda")
@@ -108,7 +108,7 @@ def _fitting(found: ConfigSettings, given: dict[str, Any], device: str) -> dict[
         found.unused.append(f"optim_wrapper: the settings of {kind}")
     if "budget_seconds" in given:
         config.pop("iterations", None)
-    if config.get("amp") and device != "cuda":
+    if config.get("amp") and "amp" not in given and device != "cuda":
         del config["amp"]
         found.unused.append("optim_wrapper, mixed precision: needs --device cuda")
     return config
@@ -128,7 +128,7 @@ def table(
     yield f"{model}: how its model is trained"
     for name, value in values.items():
         flag = "optimiser" if name == "kind" else name.replace("_", "-")
-        if name in idle:
+        if name in idle and name not in given:
             continue
         source = f"--{flag}" if name in given else "default"
         if name in config and name not in given:

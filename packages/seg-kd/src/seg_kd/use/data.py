@@ -133,10 +133,13 @@ class Scenes:
 
     def open(self, folder: Path | None) -> Splits:
         """Compose them."""
-        train = self._part("train", self.train_length)
-        return Splits(train, self._part(self.test_split, self.test_length), self.classes)
+        train = self.part(folder, training=True)
+        return Splits(train, self.part(folder, training=False), self.classes)
 
-    def _part(self, split: Split, length: int) -> Samples:
+    def part(self, folder: Path | None, training: bool) -> Samples:
+        """Compose those of one split."""
+        split: Split = "train" if training else self.test_split
+        length = self.train_length if training else self.test_length
         scenes = DigitScenes(self.scenes, split, length, self.seed)
         samples = list[Sample]()
         with Progress(length, f"{split}: scenes composed") as progress:
@@ -231,8 +234,10 @@ class LabelMaps:
             raise UserError(f"{self.name} is not shipped: give its folder with --data DIR")
         split = self.train_split if training or self.hold_out else self.test_split
         form = self.form or find_form(folder)
-        advice = f": choose with --{'train' if training else 'val'}-split" if self.own else ""
-        advice += ", or none to train without scoring" if advice and not training else ""
+        flag = "--train-split" if training else "--val-split"
+        advice = f". Name one with {flag}" if self.own else ""
+        if advice and not training:
+            advice += f", or give {flag} none to train without scoring"
         listing = list_pairs(folder, form, split, advice)
         say(f"{folder}, {split} ({form.name}): {listing.sentence()}")
         values = LabelValues(

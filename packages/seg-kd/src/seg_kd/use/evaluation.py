@@ -38,7 +38,8 @@ def evaluate(model: Any, source: Samples, num_classes: int) -> SegmentationScore
             items = [transform(as_results(*sample)) for sample in samples]
             predicted = model.test_step(adapter.collate(items))
             for (_, label_map), output in zip(samples, predicted, strict=True):
-                prediction = output.pred_sem_seg.data[0].cpu().numpy()
+                # One score for two classes is answered with floats.
+                prediction = output.pred_sem_seg.data[0].long().cpu().numpy()
                 total += np.asarray(confusion_matrix(prediction, label_map, num_classes))
             done += len(batch)
             progress.update(done)

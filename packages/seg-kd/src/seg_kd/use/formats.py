@@ -228,7 +228,7 @@ def _known_splits(root: Path, general: str, advice: str) -> str:
     after = Path(general).parts[place].partition("{split}")[2]
     found = (path.relative_to(root).parts[place] for path in root.glob(general.format(split="*")))
     names = sorted({name.removesuffix(after) for name in found if not name.startswith(".")})
-    return f"; there are: {', '.join(names)}{advice}" if names else ""
+    return f"; splits found: {', '.join(names)}{advice}" if names else ""
 
 
 def _names(path: Path, splits: str) -> list[str]:

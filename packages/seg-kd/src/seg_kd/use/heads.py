@@ -22,7 +22,7 @@ def check_heads(model: dict[str, Any], num_classes: int, path: str) -> None:
                 f"{path}: {type_name(head)} classifies masks, not pixels: give a model whose head "
                 "scores the classes of every pixel"
             )
-    found = sorted({each["num_classes"] for each in _nodes(model["decode_head"], "num_classes")})
+    found = classes_of(model["decode_head"])
     if not found:
         raise UserError(f"{path}: model.decode_head has no num_classes: it scores no classes")
     if found != [num_classes]:
@@ -37,6 +37,9 @@ def check_heads(model: dict[str, Any], num_classes: int, path: str) -> None:
                 f"{path}: an auxiliary head has {other.get('num_classes')} classes, the data have "
                 f"{num_classes}"
             )
+    for part in ("decode_head", "auxiliary_head"):
+        for head in _nodes(model.get(part), "loss_decode"):
+            _check_class_weights(head, num_classes, f"{path}: model.{part}")
     for setting in ("ignore_index", "ignore_label"):
         for part in ("decode_head", "auxiliary_head"):
             for node in _nodes(model.get(part), setting):
@@ -46,6 +49,24 @@ def check_heads(model: dict[str, Any], num_classes: int, path: str) -> None:
                         "would never be learned: leave it out (255 is ignored), and give the label "
                         "value with --ignore if its pixels are unlabelled"
                     )
+
+
+def classes_of(head: Any) -> list[int]:
+    """The numbers of classes that a decode head's config names, each once."""
+    return sorted({each["num_classes"] for each in _nodes(head, "num_classes")})
+
+
+def _check_class_weights(head: dict[str, Any], num_classes: int, where: str) -> None:
+    """A weight a class; a file of weights, or those of one score for two classes, may be others."""
+    count = head.get("num_classes", num_classes)
+    for loss in _listed(head["loss_decode"]):
+        weights = loss.get("class_weight")
+        if not isinstance(weights, list | tuple) or head.get("out_channels") == 1:
+            continue
+        if len(weights) != count:
+            raise UserError(
+                f"{where}: class_weight of its loss has {len(weights)} values for {count} classes"
+            )
 
 
 def needs_edges(model: dict[str, Any]) -> bool:

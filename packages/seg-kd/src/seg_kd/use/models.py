@@ -12,8 +12,9 @@ import torch
 from repro_shared.evidence.hashing import UNRECORDED
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
+from repro_shared.runtime.weights import read_weights
 from seg_kd.use.configs import read_config
-from seg_kd.use.heads import check_heads
+from seg_kd.use.heads import check_heads, classes_of
 from seg_kd.use.settings import unscored
 from seg_kd.use.weights import once
 
@@ -198,8 +199,8 @@ def local_weights(node: Any, path: str, trained: bool, where: str = "model") -> 
         where: which part it is.
 
     Raises:
-        UserError: a file that is not there, or a timm model with a source in its name, which timm
-            would ask for.
+        UserError: a file that is not there or holds no weights, or a timm model with a source in
+            its name, which timm would ask for.
     """
     for key, child in enumerate(node) if isinstance(node, list | tuple) else ():
         local_weights(child, path, trained, f"{where}[{key}]")
@@ -238,19 +239,35 @@ def _here(name: Any, path: str, trained: bool, where: str) -> str | None:
         return None
     if isinstance(name, str) and "://" not in name:
         if Path(name).is_file():
-            return name
+            return _readable(name, path, where)
         raise UserError(
             f"{path}: {where} names {name}, and no such file is here ({Path.cwd()}): correct the "
             "path, or set it to None for random values"
         )
     kept = Path(torch.hub.get_dir(), "checkpoints", str(name).rpartition("/")[2])
     if str(name).startswith("http") and kept.is_file():
-        return str(kept)
+        return _readable(str(kept), path, where)
     once(
         f"{path}: {where} ({name}) is not used, its part starts from random values: nothing is "
         "downloaded; give a local file in its place"
     )
     return None
+
+
+def _readable(file: str, path: str, where: str) -> str:
+    """The file, if it holds weights; mmengine would read it only when the data have been read."""
+    try:
+        read_weights(file)
+    except UserError as error:
+        raise UserError(f"{path}: {where}: {error}") from error
+    return file
+
+
+def num_classes_of(name: str) -> int:
+    """How many classes a config file's model scores; 0 where it does not say, or is built in."""
+    model = read_config(name).get("model") if name.endswith(".py") else None
+    found = classes_of((model or {}).get("decode_head"))
+    return found[0] if len(found) == 1 else 0
 
 
 def own_model(

@@ -44,9 +44,13 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
     fitting = {name: value for name, value in state.items() if name not in wrong}
     if sum(v.numel() for v in fitting.values()) < ENOUGH * sum(v.numel() for v in own.values()):
         raise UserError(f"{origin} is of another architecture: {listed(wrong)}")
-    if wrong:
+    anew = {name: what for name, what in wrong.items() if name in own}
+    unused = {name: what for name, what in wrong.items() if name not in own}
+    if anew:
         once(
             f"{origin}: {len(fitting)} of the model's {len(own)} tensors are loaded; the others "
-            f"start anew: {listed(wrong)}"
+            f"start anew: {listed(anew)}"
         )
+    if unused:
+        once(f"{origin}: not used: {listed(unused)}")
     model.load_state_dict(fitting, strict=False)
