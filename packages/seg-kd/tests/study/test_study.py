@@ -44,7 +44,7 @@ from seg_kd.study.recipes import (
     equal_time_digits,
 )
 from seg_kd.study.stages import Student
-from seg_kd.study.tables import comparison_table, crossing
+from seg_kd.study.tables import comparison_table, cost_table, crossing
 from seg_kd.train import Job, Trained
 from seg_kd.use.data import LabelMaps, Scenes
 
@@ -365,6 +365,14 @@ def test_committed_numbers_stand_beside_new_ones_only() -> None:
         if cells["committed"] is not None:
             assert cells["committed"] == pytest.approx(cells["mIoU"].mean, abs=1e-3)
     assert sum(row[names.index("committed")] is not None for row in table.rows) == 5
+
+
+def test_the_cost_table_counts_threads() -> None:
+    found = load_results(PAPER, equal_time_digits("cpu"), PAPER.results)
+    first = found.facts["calibrations"][0]
+    for threads, said in ((1, "rounds, 1 thread, "), (2, "rounds, 2 threads, ")):
+        facts = {**found.facts, "calibrations": [{**first, "threads": threads}]}
+        assert said in " ".join(cost_table(replace(found, facts=facts)).notes)
 
 
 def test_damaged_facts_are_named(tiny: Study, tmp_path: Path) -> None:
