@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 import amod
 from amod.cli import PAPER
 from amod.study.flop_table import computed, flop_table, reported, rows
-from amod.use.classes import names_in, stored
 from amod.use.hub import from_pretrained
+from amod.use.metadata import names_in, stored
 from repro_shared.study.command import main
 from repro_shared.study.results import load_results, shipped
 
@@ -77,7 +77,7 @@ def test_a_table_is_printed_with_its_trip(call: Call, capsys: pytest.CaptureFixt
         (("reproduce", "--table", "table1"), "table1 exists at scale paper, not at cpu"),
         (("reproduce", "--table", "routing_cifar10"), "routing_cifar10 needs CIFAR-10: a folder"),
         (("reproduce", "--seeds", "0", "0"), "distinct"),
-        (("reproduce", "--data", "."), "reads no data"),
+        (("reproduce", "--data", "."), "read no data"),
         (("reproduce", "--retrain"), "no committed weights"),
         (("table", "table9"), "no table"),
         (("train", "--data", "nowhere"), "no such folder"),
@@ -196,7 +196,7 @@ def test_data_check_counts_classes_and_names_what_is_wrong(
     (tmp_path / "train" / "cat" / "notes.txt").touch()
     assert call("data", "check", str(tmp_path)) == 0
     shown = capsys.readouterr().out
-    for said in ("train", "2 classes", "6 images", "sha256", "1 .txt", "0 cat, 1 dog"):
+    for said in ("train", "2 classes", "6 images", "sha256", "1 .txt", "0 = cat, 1 = dog"):
         assert said in shown
     (tmp_path / "train" / "dog" / "0.png").write_bytes(b"\x89PNG")
     assert call("data", "check", str(tmp_path)) == 2

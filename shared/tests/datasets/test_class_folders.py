@@ -146,7 +146,7 @@ def test_images_below_a_class_are_read_and_others_counted(tmp_path: Path) -> Non
         f"{root}: 2 classes, 8 images; passed over: 1 .png outside class folders, 1 .txt, "
         "1 without ending, 1 .csv"
     )
-    assert folder.order() == "0 cat, 1 dog"
+    assert folder.order() == "0 = cat, 1 = dog"
     assert np.array_equal(np.array(folder.read(7)), noise(6))  # the .tif
 
 
@@ -155,7 +155,7 @@ def test_a_class_map_numbers_the_folders(tmp_path: Path) -> None:
     folder = ClassFolder(root, class_map={"n10": 0, "n02": 4, "n03": 7, "n01": 9})
     assert (folder.classes, folder.numbers) == (("n10", "n02", "n03", "n01"), (0, 4, 7, 9))
     assert folder.targets == (0,) * 4 + (1,) * 2 + (3,)
-    assert folder.order() == "0 n10, 4 n02, 7 n03, 9 n01"
+    assert folder.order() == "0 = n10, 4 = n02, 7 = n03, 9 = n01"
     assert folder.counts() == f"{root}: 4 classes, 7 images, classes without images: 1"
     assert folder.fingerprint() != ClassFolder(root).fingerprint()
     shared = ClassFolder(root, class_map={"n01": 0, "n02": 0, "n10": 1})
@@ -165,13 +165,13 @@ def test_a_class_map_numbers_the_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the class map lacks n02, n10"):
         ClassFolder(root, class_map={"n01": 0})
     many = ClassFolder(root, class_map={f"n{n:02}": n for n in range(1000)})
-    assert many.order() == ", ".join(f"{n} n{n:02}" for n in range(11)) + ", ..., 999 n999"
+    assert many.order() == ", ".join(f"{n} = n{n:02}" for n in range(11)) + ", ..., 999 = n999"
 
 
 def test_names_in_another_encoding_can_be_printed(tmp_path: Path) -> None:
     root = make(tmp_path, ("a/a.png", os.fsdecode(b"caf\xe9/a.png")))
     folder = ClassFolder(root)
-    assert folder.order() == "0 a, 1 caf\\udce9"
+    assert folder.order() == "0 = a, 1 = caf\\udce9"
     check(root).encode()
     assert len(folder.fingerprint()) == 64
 
@@ -192,7 +192,7 @@ def test_check_counts_each_split(tmp_path: Path) -> None:
     assert details == f"  all readable, 1 (n01) to 4 (n10) a class, sha256 {mark}"
     assert second == f"{tmp_path / 'valid'}: 3 classes, 3 images"
     assert further.startswith("  all readable, 1 (n01) to 1 (n01) a class")
-    assert order == "classes: 0 n01, 1 n02, 2 n10"
+    assert order == "classes: 0 = n01, 1 = n02, 2 = n10"
     assert check(tmp_path / "valid").startswith(f"{tmp_path / 'valid'}: 3 classes")
     # A folder `train` that holds images is a class: of vehicles, say.
     make(tmp_path / "vehicles", ("train/a.png", "bus/a.png"))

@@ -13,8 +13,9 @@ import amod
 from amod.study import bench, evaluate, own, paper_tables, recipes, tuning
 from amod.study.flop_table import computed
 from amod.study.readme import blocks
-from amod.use.classes import names_in, read_class_map
-from amod.use.options import PAPER_ROUTING, RANDOM, Checkpoint, RoutingSettings
+from amod.use.classes import read_class_map
+from amod.use.metadata import names_in
+from amod.use.options import NO_FLAGS, RANDOM, Checkpoint, RoutingSettings
 from amod.use.weights import file_of, routed_model
 from repro_shared.datasets.class_folders import check
 from repro_shared.evidence.citation import Citation, Repository
@@ -70,11 +71,11 @@ PAPER = Paper(
 def show(
     image: str,
     checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
-    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
+    routing: Annotated[RoutingSettings, Flat] = NO_FLAGS,
     *,
     model: str = "deit_small_patch16_224",
     out: str = "routing.png",
-    capacity: float = 0.5,
+    capacity: float | None = None,
     animate: bool = False,
 ) -> None:
     """Draw which patches of an image each routed block processes.
@@ -85,7 +86,7 @@ def show(
         routing: how the model is routed.
         model: a timm model name.
         out: file to write, .png, or .gif for an animation over capacity.
-        capacity: of a still picture; an animation goes from 0.9 to 0.1.
+        capacity: of a still picture, usually 0.5; an animation goes from 0.9 to 0.1.
         animate: animate a .png, too.
     """
     from amod.use.show import show as draw
@@ -98,9 +99,9 @@ def export(
     model: str,
     out: str,
     checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
-    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
+    routing: Annotated[RoutingSettings, Flat] = NO_FLAGS,
     *,
-    capacity: float = 0.5,
+    capacity: float | None = None,
 ) -> None:
     """Write a routed model as ONNX.
 
@@ -109,7 +110,7 @@ def export(
         out: the .onnx file.
         checkpoint: the weights.
         routing: how the model is routed.
-        capacity: share of tokens in routed blocks.
+        capacity: share of tokens in routed blocks, usually 0.5.
     """
     from amod.use.export import export_onnx
 
@@ -125,9 +126,9 @@ def convert(
     model: str,
     out: str,
     checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
-    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
+    routing: Annotated[RoutingSettings, Flat] = NO_FLAGS,
     *,
-    capacity: float = 0.5,
+    capacity: float | None = None,
 ) -> None:
     """Write a converted model: weights, config.json and a card, as the Hugging Face hub has them.
 
@@ -136,7 +137,7 @@ def convert(
         out: folder to write; `amod.use.hub.from_pretrained` reads it.
         checkpoint: the weights, dense or routed.
         routing: how the model is routed.
-        capacity: share of tokens in routed blocks.
+        capacity: share of tokens in routed blocks, usually 0.5.
     """
     from amod.use.hub import save_pretrained
 
@@ -147,7 +148,7 @@ def convert(
         raise UserError(f"{out} holds a model already: give another folder")
     network = routed_model(model, weights, capacity, routing, **settings)
     save_pretrained(network, out, names_in(weights))
-    print(f"{model}, {100 * capacity:g} % of the tokens in routed blocks, in {out}")
+    print(f"{model}, {100 * network.routing.capacity:g} % of the tokens in routed blocks, in {out}")
 
 
 def data_check(directory: str, *, class_map: str | None = None) -> None:

@@ -21,7 +21,7 @@ import amod
 import amod.study.evaluate as module
 from amod.study import stages
 from amod.study.evaluate import evaluate
-from amod.use.classes import stored
+from amod.use.metadata import stored
 from amod.use.options import RoutingSettings
 from amod.use.views import eval_transform
 from amod.use.weights import create_model
@@ -91,7 +91,7 @@ def test_accuracies_equal_a_slow_loop(data: Path, weights: str, router: str) -> 
         assert row == (f"{name} {100 * capacity:g} %", *map(pytest.approx, expected), 21)
     assert len({row[1:] for row in table.rows}) == 3  # so the rows could not be exchanged
     assert len(table.columns) == 4  # seven classes are not ImageNet: nothing of the paper beside
-    assert "in the natural order of their names: 0 class-0, 1 class-1" in table.notes[0]
+    assert "in the natural order of their names: 0 = class-0, 1 = class-1" in table.notes[0]
     assert "crop 0.9, bicubic" in table.notes[1]
 
 
@@ -194,8 +194,8 @@ def test_numbered_folders_are_the_classes_of_their_numbers(
     # torchvision 714, timm 222: in the order of text, 2 of 12 are right.
     assert scored(*perfect)[1:] == (100.0, 100.0, 12)
     said = capsys.readouterr().err
-    assert "torchvision sorts them as text" in said
-    assert "10 10, 11 11" in said
+    assert "as text: weights trained in that order need --class-map)" in said
+    assert "10 = 10, 11 = 11" in said
     assert "dense, batches: 1/1  top1 100" in said
 
 
@@ -236,13 +236,31 @@ def test_a_subset_is_scored_among_its_own_classes(
                      class_map=str(tmp_path / "two.json"))  # fmt: skip
     assert table.rows[0][1:] == table.rows[1][1:] == (100.0, 100.0, 2)
     assert "2 classes, as" in table.notes[0]
-    assert "2 2, 5 5." in table.notes[0]
+    assert "2 = 2, 5 = 5." in table.notes[0]
     assert scored(zero, images, class_map=str(tmp_path / "all.json"))[1:] == (0.0, 100.0, 2)
     with pytest.raises(UserError, match="have 2 classes, numbered to 1, the model has 12: give"):
         scored(zero, images)
+    # The first two outputs, which JSON may say; a list of names is an order, of all of them.
+    (tmp_path / "first.json").write_text('{"2": 0, "5": 1}')
+    assert scored(zero, images, class_map=str(tmp_path / "first.json"))[3] == 2
+    for name, text in (("first.txt", "2\n5\n"), ("list.json", '["2", "5"]')):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match="give a JSON file that says which ones they are"):
+            scored(zero, images, class_map=str(tmp_path / name))
     (tmp_path / "far.json").write_text('{"2": 2, "5": 50}')
-    with pytest.raises(UserError, match="numbered to 50, the model has 12"):
+    with pytest.raises(UserError, match=r"to 50, the model has 12: correct the class map$"):
         scored(zero, images, class_map=str(tmp_path / "far.json"))
+
+
+def test_folders_that_hold_splits_are_no_matter_of_a_class_map(
+    perfect: tuple[str, Path], tmp_path: Path
+) -> None:
+    weights, images = perfect
+    images.rename(tmp_path / "val")
+    names = [str(number) for number in range(12)]
+    save_file(load_file(weights), tmp_path / "named.safetensors", stored(names))
+    with pytest.raises(UserError, match=r"holds splits \(val\): give the folder of one$"):
+        scored(str(tmp_path / "named.safetensors"), tmp_path)
 
 
 def test_averaged_weights_of_a_training_script(data: Path, tmp_path: Path) -> None:

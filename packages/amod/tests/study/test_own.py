@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import amod
 from amod.cli import PAPER
 from amod.study import stages
 from amod.study.configs import Crops, Finetuned, Given, Variant
@@ -24,7 +26,10 @@ from amod.study.data import ImageFolders, RandomWeights
 from amod.study.evaluate import evaluate
 from amod.study.paper_tables import FINETUNE, TRANSFER
 from amod.train import Trainer
-from amod.use.classes import names_in
+from amod.use.hub import from_pretrained
+from amod.use.metadata import names_in, routing_in
+from amod.use.options import RoutingSettings
+from amod.use.weights import routed_model
 from repro_shared.evidence.run_folder import RunFolder
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.alone import run_alone
@@ -95,8 +100,8 @@ def test_a_killed_training_goes_on(
         return step(self, *batch)  # type: ignore[arg-type]
 
     stopped = session(data, tmp_path / "out", schedule=schedule)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", killed)
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "step", killed)
         with pytest.raises(KeyboardInterrupt):
             run_alone(stopped, 0)
     done: list[int] = []
@@ -227,7 +232,7 @@ def test_numbered_classes_below_any_usual_split(
     said = capsys.readouterr().err
     for part in ("Train", "valid"):
         assert f"{numbered / part}: 3 classes, 4 images; passed over: 1 .txt" in said
-    assert "classes: 0 0, 1 2, 2 10" in said
+    assert "classes: 0 = 0, 1 = 2, 2 = 10" in said
     assert "evaluated 1/1 batches" in said
     assert "from random weights; 1e-05 is a rate for fine-tuning" in said
     for name in ("model.safetensors", "best.safetensors"):
@@ -237,7 +242,7 @@ def test_numbered_classes_below_any_usual_split(
     shutil.rmtree(numbered / "valid" / "0")
     assert call("evaluate", "--model", "test_vit", "--weights", weights, "--capacity", "0.5",
                 "--data", str(numbered / "valid"), "--workers", "0") == 0  # fmt: skip
-    assert "3 classes, as stored with the weights: 0 0, 1 2, 2 10." in capsys.readouterr().out
+    assert "3 classes, as stored with the weights: 0 = 0, 1 = 2, 2 = 10." in capsys.readouterr().out
     (numbered / "valid" / "2").rename(numbered / "valid" / "two")
     assert call("evaluate", "--model", "test_vit", "--weights", weights, "--workers", "0",
                 "--data", str(numbered / "valid")) == 2  # fmt: skip
@@ -257,6 +262,54 @@ def test_numbered_classes_below_any_usual_split(
     assert "a class map without gaps, 0 to 2; this one numbers 3 classes to 4" in (
         capsys.readouterr().err
     )
+
+
+def test_weights_are_used_as_they_were_routed(
+    call: Call, numbered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, picture = tmp_path / "out", str(numbered / "valid" / "2" / "a.tif")
+    flags = ("--preset", "practical", "--first", "2", "--every", "3", "--capacity", "0.25")
+    assert call("transfer", *SHORT, *flags, "--data", str(numbered), "--out", str(out)) == 0
+    routing = amod.Routing(0.25, 2, 3, protect_prefix=True, k_align=8)
+    for name in ("model", "best"):
+        again = routed_model("test_vit", str(out / f"{name}.safetensors"), None, RoutingSettings())
+        assert again.routing == routing
+    weights = ("--weights", str(out / "model.safetensors"))
+    evaluation = ("evaluate", "--model", "test_vit", *weights, "--workers", "0",
+                  "--data", str(numbered / "valid"))  # fmt: skip
+    capsys.readouterr()
+    assert call(*evaluation) == 0
+    told = capsys.readouterr()
+    assert "A-MoD 25 %" in told.out
+    assert "A-MoD 50 %" not in told.out
+    assert "test_vit: accuracy dense and routed" in told.out
+    words = "a multiple of 8 tokens, from block 2 on, every 3 blocks."
+    assert words in " ".join(told.out.split())
+    assert "no training" not in told.out
+    assert "flags" not in told.err
+    assert call(*evaluation, "--preset", "paper") == 0
+    told = capsys.readouterr()
+    assert told.err.count("as the flags say: first 1, not 2, every 2, not 3, protect_prefix") == 1
+    assert "routed: attention." in " ".join(told.out.split())
+    # Every other verb that routes.
+    assert call("convert", "test_vit", str(tmp_path / "hub"), *weights) == 0
+    assert "25 % of the tokens" in capsys.readouterr().out
+    assert from_pretrained(tmp_path / "hub").routing == routing
+    again = str(tmp_path / "hub" / "model.safetensors")
+    assert routed_model("test_vit", again, None, RoutingSettings()).routing == routing
+    with patch("amod.use.show._frames", side_effect=UserError("seen")) as drawn:
+        assert call("show", picture, "--model", "test_vit", *weights) == 2
+    assert (drawn.call_args[0][0].routing, drawn.call_args[0][2]) == (routing, (0.25,))
+    with patch("amod.use.export.export_onnx", return_value="x.onnx") as exported:
+        assert call("export", "test_vit", "x.onnx", *weights) == 0
+    assert exported.call_args[0][0].routing == routing
+    assert call("train", *SHORT, *weights, "--data", str(numbered), "--out", str(out / "on")) == 0
+    assert routing_in(out / "on" / "model.safetensors") == routing_in(out / "model.safetensors")
+    # Fewer layers and full capacity are dense.
+    for number, dense in enumerate((("--layers", "3"), ("--capacity", "1"))):
+        place = out / str(number)
+        assert call("train", *SHORT, *dense, "--data", str(numbered), "--out", str(place)) == 0
+        assert routing_in(place / "model.safetensors") == {}
 
 
 def test_a_truncated_picture_is_found_before_training_and_mended(

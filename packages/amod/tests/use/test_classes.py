@@ -1,18 +1,15 @@
-"""Class maps in their forms, and names that are stored with weights."""
+"""Class maps in their forms."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from timm.data.readers.class_map import load_class_map
 
-from amod.use.classes import names_in, read_class_map, stored
+from amod.use.classes import read_class_map
 from repro_shared.runtime.errors import UserError
 
 
@@ -55,16 +52,3 @@ def test_other_files_are_no_class_maps(name: str, text: str, tmp_path: Path) -> 
         read_class_map(tmp_path / name)
     with pytest.raises(UserError, match="cannot be read"):
         read_class_map(tmp_path / "gone.txt")
-
-
-def test_names_are_stored_with_weights(tmp_path: Path) -> None:
-    tensors, path = {"x": torch.zeros(1)}, tmp_path / "model.safetensors"
-    names = ("2", "10", "Übung", os.fsdecode(b"caf\xe9"))  # the last in another encoding
-    save_file(tensors, path, stored(names))
-    assert names_in(path) == names
-    save_file(tensors, path)
-    assert names_in(path) == ()
-    save_file(tensors, path, {"classes": "no JSON"})
-    assert names_in(path) == ()
-    path.write_bytes(b"damaged")
-    assert names_in(path) == names_in(None) == names_in("x.pth") == ()

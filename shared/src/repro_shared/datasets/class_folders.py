@@ -109,7 +109,7 @@ class ClassFolder:
 
     def order(self) -> str:
         """Which class has which number, in a line: of many classes the first ones and the last."""
-        each = [f"{n} {name}" for n, name in zip(self.numbers, self.classes, strict=True)]
+        each = [f"{n} = {name}" for n, name in zip(self.numbers, self.classes, strict=True)]
         shown = each if len(each) <= _ORDER else [*each[: _ORDER - 1], "...", each[-1]]
         return _printable(", ".join(shown))
 

@@ -24,10 +24,14 @@ SUFFIXES = (".safetensors", ".pth")  # of weights, in the order in which they ar
 
 @dataclass
 class Pictures:
-    """What training and scoring read; without training pictures only scoring is done."""
+    """What training and scoring read; without training pictures only scoring is done.
+
+    `mapped`: a class map gives the numbers of the classes.
+    """
 
     train: Any
     test: Any
+    mapped: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -20,10 +20,11 @@ from amod.study.configs import Converted, Given, Variant
 from amod.study.data import Pictures, RandomWeights, Weights
 from amod.study.flop_table import reported
 from amod.study.paper_tables import TIMM
-from amod.use.classes import names_in, read_class_map
-from amod.use.options import PAPER_ROUTING, RANDOM, Checkpoint, RoutingSettings
+from amod.use.classes import gives_numbers, read_class_map
+from amod.use.metadata import names_in, routing_in
+from amod.use.options import NO_FLAGS, RANDOM, Checkpoint, RoutingSettings
 from amod.use.views import eval_transform
-from amod.use.weights import create_model, file_of
+from amod.use.weights import create_model, file_of, routing_for
 from repro_shared.datasets.class_folders import ClassFolder
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.tables import Cell, Column, Table
@@ -40,11 +41,11 @@ Flat = tyro.conf.OmitArgPrefixes
 
 def command(
     checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
-    routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
+    routing: Annotated[RoutingSettings, Flat] = NO_FLAGS,
     *,
     model: str = "deit_small_patch16_224",
     data: str = "",
-    capacity: tuple[float, ...] = CAPACITIES,
+    capacity: tuple[float, ...] = (),
     class_map: str | None = None,
     ema: bool = False,
     batch_size: int = 64,
@@ -58,7 +59,8 @@ def command(
         routing: how the routed rows are routed.
         model: a timm model name; a tag (.fb_in1k) chooses how images are normalised.
         data: folder of class folders, such as ImageNet's val.
-        capacity: capacities of the routed rows.
+        capacity: capacities of the routed rows, usually 0.5 and 0.125; of weights that were trained
+            routed, theirs.
         class_map: file that says which output of the model each class folder is: a name a line in
             order, or JSON from name to number; then scored among these classes only (ImageNet-A,
             -R). Without it as stored with the weights, or in natural order.
@@ -81,8 +83,8 @@ def evaluate(
     model: str,
     weights: str | None,
     data: str,
-    capacities: Sequence[float] = CAPACITIES,
-    routing: RoutingSettings = PAPER_ROUTING,
+    capacities: Sequence[float] = (),
+    routing: RoutingSettings = NO_FLAGS,
     *,
     class_map: str | None = None,
     ema: bool = False,
@@ -106,7 +108,8 @@ def evaluate(
     require(batch_size >= 1, "--batch-size", "at least 1", batch_size)
     require(workers >= 0, "--workers", "0 or more", workers)
     require(weights is not None or not ema, "--ema", "given with --weights", ema)
-    arguments, settings = routing.resolved(), model_kwargs or {}
+    settings, known = model_kwargs or {}, routing_in(weights)
+    arguments, capacities = routing_for(weights, routing, capacities, CAPACITIES)
     folder, origin = _pictures(data, class_map, weights)
     variants = [Variant(capacity=capacity, **arguments) for capacity in capacities]
     depth, config = _tried(model, variants, settings)
@@ -114,15 +117,18 @@ def evaluate(
     say(f"classes, {origin}: {folder.order()}")
     given = Given(model, 0 if weights else len(folder.classes), tuple(settings.items()))
     begin = Weights(Path(weights) if weights else None, ema)
-    label = "A-MoD" if routing.router == "attention" else routing.router
+    label = "A-MoD" if arguments["router"] == "attention" else arguments["router"]
     named = [("dense", Variant(layers=depth))]
     named += [(f"{label} {100 * variant.capacity:g} %", variant) for variant in variants]
-    rows = _scored(given, begin, folder, named, batch_size, device, workers)
+    mapped = class_map is not None and gives_numbers(class_map)
+    pictures = Pictures(None, folder, mapped)
+    rows = _scored(given, begin, pictures, named, batch_size, device, workers)
     height, width = config["input_size"][1:]
     averaged = "averaged weights (EMA) of " if ema else ""
     table = Table(
         "evaluate",
-        f"{model}: accuracy dense and right after conversion, no training",
+        f"{model}: accuracy dense and "
+        + ("routed" if known else "right after conversion, no training"),
         (
             Column("model"),
             Column("top-1", "percent", 2),
@@ -134,14 +140,14 @@ def evaluate(
             f"{len(folder.classes)} classes, {origin}: {folder.order()}.",
             f"timm's evaluation transform: {height} x {width} pixels, crop "
             f"{config['crop_pct']:g}, {config['interpolation']}; float32 on {device}; "
-            f"preset {routing.preset}.",
+            f"routed: {variants[0].words}.",
             f"Weights: {averaged}{Path(weights).name}, sha256 {sha256_file(weights)}."
             if weights
             else "Random weights.",
         ),
     )
     is_table3 = model.partition(".")[0] in TABLE3 and folder.numbers == tuple(range(1000))
-    if is_table3 and not settings and routing == PAPER_ROUTING:
+    if is_table3 and not (settings or known) and arguments == NO_FLAGS.resolved():
         return beside_table3(table, model.partition(".")[0], capacities)
     return table
 
@@ -178,7 +184,7 @@ def beside_table3(table: Table, model: str, capacities: Sequence[float]) -> Tabl
 def _scored(
     given: Given,
     weights: Weights,
-    folder: ClassFolder,
+    pictures: Pictures,
     variants: list[tuple[str, Variant]],
     batch_size: int,
     device: str,
@@ -192,7 +198,7 @@ def _scored(
         stages.given(given, Context(weights, 0, device, place, key="", label="given"))
         for name, variant in variants:
             ctx = Context(
-                Pictures(None, folder), 0, device, place, key="", label=name,
+                pictures, 0, device, place, key="", label=name,
                 starts=(Start(start, place),), workers=workers,
             )  # fmt: skip
             found = stages.converted(Converted(variant, batch_size), ctx).metrics
@@ -213,13 +219,18 @@ def _pictures(data: str, class_map: str | None, weights: str | None) -> tuple[Cl
     if not names:
         folder, order = ClassFolder(data), "in the natural order of their names"
         if folder.classes != tuple(sorted(folder.classes)):
-            order += " (torchvision sorts them as text: weights trained so need --class-map)"
+            order += (
+                " (torchvision sorts them as text: weights trained in that order need --class-map)"
+            )
         return folder, order
     try:
         known = {name: number for number, name in enumerate(names)}
         return ClassFolder(data, class_map=known), "as stored with the weights"
     except UserError as error:
-        problem = str(error).replace("the class map lacks", "the weights were not trained on")
+        lacks, problem = "the class map lacks", str(error)
+        if lacks not in problem:
+            raise
+        problem = problem.replace(lacks, "the weights were not trained on")
         raise UserError(f"{problem}; say which classes the folders are with --class-map") from None
 
 

@@ -21,10 +21,10 @@ from amod.study.configs import Crops, Finetuned, Given, Transferred, Variant
 from amod.study.data import ImageFolders, Pictures, RandomWeights, WeightsFile
 from amod.study.paper_tables import FINETUNE, TRANSFER
 from amod.study.stages import BEST, MODEL, with_weights
-from amod.use.classes import names_in
-from amod.use.options import PAPER_ROUTING, RANDOM, Checkpoint, RoutingSettings
+from amod.use.metadata import names_in
+from amod.use.options import NO_FLAGS, RANDOM, Checkpoint, RoutingSettings
 from amod.use.schedule import Schedule, mixing
-from amod.use.weights import classes_in, create_model, file_of
+from amod.use.weights import classes_in, create_model, file_of, routing_for
 from repro_shared.datasets.class_folders import SCORED, TRAIN, check_readable, find_split
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.checks import check_device, require
@@ -38,7 +38,7 @@ from repro_shared.study.session import Session
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
-CROPS, HALF = Crops(), 0.5
+CROPS = Crops()
 FROM_SCRATCH = 1e-4  # AdamW's rate below which random weights hardly move
 
 
@@ -94,12 +94,12 @@ def verb(
     def command(
         place: Annotated[Place, Flat] = Place(),
         checkpoint: Annotated[Checkpoint, Flat] = RANDOM,
-        routing: Annotated[RoutingSettings, Flat] = PAPER_ROUTING,
+        routing: Annotated[RoutingSettings, Flat] = NO_FLAGS,
         schedule: Annotated[Schedule, Flat] = usual,
         view: Annotated[Crops, Flat] = CROPS,
         *,
         model: str = "deit_small_patch16_224",
-        capacity: float = HALF,
+        capacity: float | None = None,
         layers: int = 0,
         keep: Keep = "first",
         evaluations: int = 10,
@@ -107,11 +107,13 @@ def verb(
         place.check()
         require(evaluations >= 1, "--evaluations", "at least 1", evaluations)
         if layers:
-            routes = capacity != HALF or routing != PAPER_ROUTING
+            routes = capacity is not None or routing != NO_FLAGS
             require(not routes, "--layers", "given without the flags of routing", layers)
             variant = Variant(layers=layers, keep=keep)
         else:
-            variant = Variant(capacity=capacity, **routing.resolved())
+            given = () if capacity is None else (capacity,)
+            arguments, (share,) = routing_for(checkpoint.weights, routing, given)
+            variant = Variant(capacity=share, **arguments)
         schedule = one_length(schedule, usual)
         config = kind(variant, schedule, view, evaluations=evaluations, keep=True)
         run(paper, Arm(name, config, stage), place, model, checkpoint)
@@ -125,7 +127,8 @@ def verb(
         schedule: how long and how.
         view: how training sees its pictures.
         model: a timm model name, e.g. deit_small_patch16_224.
-        capacity: share of the tokens that a routed block processes; 1 trains the dense model.
+        capacity: share of the tokens that a routed block processes, usually 0.5; 1 trains
+            the dense model.
         layers: keep so many blocks of the dense model instead of routing it; 0 routes.
         keep: which ones: the first, or evenly spaced.
         evaluations: how often accuracy is measured, at least once, at the end.

@@ -36,8 +36,9 @@ from amod.study.configs import (
 )
 from amod.train import Job, Trainer, train
 from amod.train import Outcome as Trained
-from amod.use.classes import among, stored
+from amod.use.classes import among
 from amod.use.data import patch_relevance
+from amod.use.metadata import stored
 from amod.use.schedule import Schedule
 from amod.use.views import eval_transform
 from amod.use.weights import (
@@ -97,7 +98,7 @@ def converted(config: Converted, ctx: Context) -> Outcome:
     model = from_start(config.variant, ctx)
     view = test_view(ctx.starts[0], model)
     loader = batches(ctx.data.test, view, config.batch, ctx.workers)
-    scored = among(model.to(ctx.device), ctx.data.test)
+    scored = among(model.to(ctx.device), ctx.data.test, ctx.data.mapped)
     with Progress(len(loader), f"{ctx.label}, batches") as progress:
         accuracy, top5, pictures = top_accuracy(scored, loader, progress.update)
     return Outcome({"accuracy": accuracy, "top5": top5, "pictures": float(pictures)})
@@ -276,12 +277,12 @@ def agreement(model: Any, pictures: int, ctx: Context) -> dict[str, float]:
 
 
 def save_model(model: Any, ctx: Context, name: str = MODEL) -> None:
-    """Leave the weights, with the names of the classes, in the run's folder.
+    """Leave the weights, with the names of the classes and the routing, in the run's folder.
 
     Of several processes the first one does.
     """
     if processes(ctx.device)[0] == 0:
-        save_weights(model, ctx.folder / name, metadata=stored(ctx.data.classes))
+        save_weights(model, ctx.folder / name, metadata=stored(ctx.data.classes, model))
 
 
 def _train(

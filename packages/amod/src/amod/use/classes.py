@@ -1,4 +1,4 @@
-"""Classes: their numbers in a user's class map, their names with weights, some of a model's."""
+"""Classes: their numbers in a user's class map, and some of a model's."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
-
-KEY = "classes"  # in the metadata of a safetensors file: the names in order, as a JSON list
 
 
 def read_class_map(path: str | Path) -> dict[str, int]:
@@ -45,22 +42,10 @@ def read_class_map(path: str | Path) -> dict[str, int]:
     return found
 
 
-def stored(classes: Sequence[str]) -> dict[str, str]:
-    """The metadata that keep the names of the classes with weights in safetensors."""
-    return {KEY: json.dumps(list(classes))}
-
-
-def names_in(path: str | Path | None) -> tuple[str, ...]:
-    """The names of the classes stored with weights, in order; () where there are none."""
-    if path is None or Path(path).suffix != ".safetensors":
-        return ()
-    try:
-        with safe_open(path, "pt") as file:
-            names = json.loads((file.metadata() or {}).get(KEY, "[]"))
-    except (OSError, SafetensorError, ValueError):  # what is wrong with it is said on reading
-        return ()
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(names) if known and len(set(names)) == len(names) else ()
+def gives_numbers(path: str | Path) -> bool:
+    """Whether a class map (see `read_class_map`) holds numbers, and not only an order."""
+    text = Path(path).read_text(encoding="utf-8-sig")
+    return Path(path).suffix.lower() == ".json" and isinstance(json.loads(text), dict)
 
 
 class Among(nn.Module):
@@ -81,14 +66,19 @@ class Among(nn.Module):
         return logits[:, self.numbers]
 
 
-def among(model: Any, pictures: Any) -> Any:
+def among(model: Any, pictures: Any, mapped: bool = False) -> Any:
     """The model, choosing among the classes that the pictures' class map names.
 
     So the authors of ImageNet-A and -R score theirs, which have 200 of the 1000 classes.
 
+    Args:
+        model: timm's, with a classifier.
+        pictures: a `ClassFolder`, or others whose classes are the first of the model's.
+        mapped: their numbers come from a class map that gives numbers.
+
     Raises:
-        UserError: pictures of fewer classes and no map, or of classes that the model lacks; a model
-            without a classifier.
+        UserError: pictures of fewer classes that are not mapped, or of classes that the model
+            lacks; a model without a classifier.
     """
     classes = model.num_classes
     if not classes:
@@ -96,9 +86,11 @@ def among(model: Any, pictures: Any) -> Any:
     numbers = getattr(pictures, "numbers", range(classes))
     if tuple(numbers) == tuple(range(classes)):
         return model
-    if numbers[-1] >= classes or tuple(numbers) == tuple(range(len(numbers))):
+    ordered = tuple(numbers) == tuple(range(len(numbers)))
+    if numbers[-1] >= classes or (ordered and not mapped):
+        advice = "give a JSON file that says which ones they are with --class-map"
         raise UserError(
             f"the pictures have {len(numbers)} classes, numbered to {numbers[-1]}, the model has "
-            f"{classes}: give a JSON file that says which ones they are with --class-map"
+            f"{classes}: {'correct the class map' if mapped else advice}"
         )
     return Among(model, numbers)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -26,8 +25,7 @@ from torch import nn
 
 from amod.method.blocks import routed_blocks
 from amod.method.model import convert
-from amod.method.routers import AttentionRouter, LinearRouter, NormRouter, RandomRouter
-from amod.use.classes import stored
+from amod.use.metadata import routing_of, stored
 from amod.use.registry import PREFIX
 from repro_shared.runtime.errors import one_line
 from repro_shared.runtime.files import ensure_output_dir
@@ -125,8 +123,8 @@ class _HubModel(
         with TemporaryDirectory(dir=save_directory) as made:
             settings = _config(self.module)
             save_for_hf(self.module, made, model_config=settings, safe_serialization=True)
-            if self.classes:
-                save_weights(self.module, Path(made, WEIGHTS), metadata=stored(self.classes))
+            metadata = stored(self.classes, self.module)
+            save_weights(self.module, Path(made, WEIGHTS), metadata=metadata)
             for name in (WEIGHTS, CONFIG):
                 os.replace(f"{made}/{name}", save_directory / name)
 
@@ -179,21 +177,8 @@ def _config(model: Any) -> dict[str, Any]:
     made_by_timm: Any = getattr(model, "pretrained_cfg", None)
     if made_by_timm is None:
         raise ValueError(f"{name} cannot be saved: it was not made by timm.create_model")
-    settings = asdict(model.routing)
-    settings["score"] = settings.pop("rows")
-    settings["router"] = _router_name(next(iter(routed_blocks(model).values())).router)
+    settings = routing_of(model)
+    if not settings:
+        raise ValueError("a model routed by a function of yours cannot be saved: use its name")
     registered = made_by_timm["architecture"].startswith(PREFIX)
     return {"model_args": settings} if registered else {"amod": settings}
-
-
-def _router_name(router: nn.Module) -> str:
-    match router:
-        case AttentionRouter(gated=gated):
-            return "attention-multiplied" if gated else "attention"
-        case LinearRouter(gate=gate):
-            return "linear" if gate == "raw" else f"linear-{gate}"
-        case NormRouter():
-            return "l2norm"
-        case RandomRouter():
-            return "random"
-    raise ValueError("a model that is routed by a function of yours cannot be saved: use its name")

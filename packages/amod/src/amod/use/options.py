@@ -2,55 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from amod.method.model import PRESETS
 from amod.method.routing import Rows
 from repro_shared.runtime.errors import UserError
 
+USUAL: dict[str, Any] = {
+    "router": "attention",
+    "first": 1,
+    "every": 2,
+    "score": "column-mean",
+    "protect_prefix": False,
+    "k_align": 1,
+}
+
 
 @dataclass(frozen=True)
 class RoutingSettings:
     """How a model is routed, but for the capacity, on every command line that routes one.
 
+    What is not given is as stored with the weights, or else, and with a preset, the preset's.
+
     Attributes:
         router: attention, attention-multiplied, linear, linear-sigmoid, linear-unit, random or
-            l2norm; as the model was trained.
-        preset: paper, or practical: the class token always takes part, blocks 0 to 4 are dense, the
-            number of tokens is a multiple of 8. What is given beside it counts instead.
-        first: index of the first routed block, at least 1; without it the preset's.
+            l2norm.
+        preset: paper (usual), or practical: the class token always takes part, blocks 0 to 4 are
+            dense, the number of tokens is a multiple of 8. What is given beside it counts instead.
+        first: index of the first routed block, at least 1.
         every: distance of routed blocks, at least 2.
         score: whose attention ranks the tokens: all tokens' (column-mean), the patches' or the
             class token's.
         protect_prefix: class and register tokens always take part.
-        k_align: the number of tokens is a multiple of this; without it the preset's.
+        k_align: the number of tokens is a multiple of this.
     """
 
-    router: str = "attention"
-    preset: Literal["paper", "practical"] = "paper"
+    router: str | None = None
+    preset: Literal["paper", "practical"] | None = None
     first: int | None = None
-    every: int = 2
-    score: Rows = "column-mean"
+    every: int | None = None
+    score: Rows | None = None
     protect_prefix: bool = False
     k_align: int | None = None
 
-    def resolved(self) -> dict[str, Any]:
-        """Arguments of `amod.convert`; UserError for an unknown preset."""
-        if self.preset not in PRESETS:
-            raise UserError(f"unknown preset {self.preset!r}: choose one of {', '.join(PRESETS)}")
-        usual = {"first": 1, "protect_prefix": False, "k_align": 1} | PRESETS[self.preset]
-        return {
-            "router": self.router,
-            "first": usual["first"] if self.first is None else self.first,
-            "every": self.every,
-            "score": self.score,
-            "protect_prefix": self.protect_prefix or usual["protect_prefix"],
-            "k_align": usual["k_align"] if self.k_align is None else self.k_align,
-        }
+    def resolved(self, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Arguments of `amod.convert`; UserError for an unknown preset.
+
+        Args:
+            known: those stored with the weights; a preset takes their place.
+        """
+        preset = self.preset or "paper"
+        if preset not in PRESETS:
+            raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+        usual = USUAL | PRESETS[preset]
+        if self.preset is None:
+            usual = {name: known.get(name, value) for name, value in usual.items()}
+        given = {name: getattr(self, name) for name in USUAL}
+        given = {name: value for name, value in given.items() if value is not None}
+        if not self.protect_prefix:
+            del given["protect_prefix"]  # a flag that was not given
+        return usual | given
 
 
-PAPER_ROUTING = RoutingSettings()
+NO_FLAGS = RoutingSettings()
 
 
 @dataclass(frozen=True)

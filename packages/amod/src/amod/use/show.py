@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amod.method.blocks import routed_blocks
 from amod.method.model import set_capacity
-from amod.use.options import PAPER_ROUTING, RoutingSettings
+from amod.use.options import NO_FLAGS, RoutingSettings
 from amod.use.views import eval_transform
 from amod.use.weights import routed_model
 from repro_shared.runtime.errors import UserError
@@ -37,8 +37,8 @@ def show(
     model: str,
     weights: str | None,
     out: str,
-    capacity: float = 0.5,
-    routing: RoutingSettings = PAPER_ROUTING,
+    capacity: float | None = None,
+    routing: RoutingSettings = NO_FLAGS,
     animate: bool = False,
     **changes: Any,
 ) -> Path:
@@ -57,8 +57,8 @@ def show(
     if kind not in (".png", ".gif"):
         raise UserError(f"--out {out}: the picture is written as .png or .gif")
     pixels = read_rgb(image)
-    capacities = ANIMATED if animate or kind == ".gif" else (capacity,)
-    network = routed_model(model, weights, capacities[0], routing, **changes)
+    network = routed_model(model, weights, capacity, routing, **changes)
+    capacities = ANIMATED if animate or kind == ".gif" else (network.routing.capacity,)
     origin = "random weights" if weights is None else Path(weights).name
     try:
         frames = _frames(network, pixels, capacities, f"{model}, {origin}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from amod.method.model import convert
+from amod.use.metadata import routing_in
 from amod.use.options import Checkpoint, RoutingSettings
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import say
@@ -21,6 +23,7 @@ from repro_shared.runtime.rng import isolated_rng
 from repro_shared.runtime.weights import listed, load_strictly, misfits, read_weights
 
 T = TypeVar("T")
+HALF = 0.5  # the usual capacity
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them in a repository
 
 
@@ -55,26 +58,65 @@ def check_name(name: str) -> None:
         raise UserError(f"timm has no model {name!r}; timm.list_models('*vit*') lists what it has")
 
 
+def routing_for(
+    weights: str | None,
+    settings: RoutingSettings,
+    capacities: Sequence[float] = (),
+    usual: Sequence[float] = (HALF,),
+) -> tuple[dict[str, Any], tuple[float, ...]]:
+    """How weights are routed: as given, or as stored with them; a line on stderr where both differ.
+
+    Args:
+        weights: the file; None for random weights.
+        settings: what was given.
+        capacities: given; () if none was.
+        usual: capacities where none was given or stored.
+
+    Returns:
+        Arguments of `amod.convert`, and the capacities.
+
+    Raises:
+        UserError: an unknown preset; a capacity for each block is stored, and none was given.
+    """
+    known = routing_in(weights)
+    arguments, share = settings.resolved(known), known.get("capacity")
+    if not capacities and isinstance(share, list):
+        raise UserError(f"{weights} has a capacity for each routed block: give one with --capacity")
+    capacities = tuple(capacities or (usual if share is None else (share,)))
+    others = {name: value for name, value in arguments.items() if known.get(name, value) != value}
+    if share is not None and share not in capacities:
+        others["capacity"] = " ".join(f"{each:g}" for each in capacities)
+    if others and os.environ.get("RANK", "0") == "0":  # torchrun's first process
+        told = ", ".join(f"{name} {value}, not {known[name]}" for name, value in others.items())
+        say(f"not routed as stored with {weights}, but as the flags say: {told}")
+    return arguments, capacities
+
+
 def routed_model(
-    name: str, weights: str | None, capacity: float, settings: RoutingSettings, **changes: Any
+    name: str,
+    weights: str | None,
+    capacity: float | None,
+    settings: RoutingSettings,
+    **changes: Any,
 ) -> Any:
     """A routed model with weights from a file, of a dense model or of one routed in this way.
 
     Args:
         name: as of `create_model`.
         weights: the file; None for random weights.
-        capacity: of `amod.convert`.
-        settings: how it is routed.
+        capacity: of `amod.convert`; None for that of `routing_for`.
+        settings: how it is routed; what is not given is as stored with the weights.
         changes: further settings for `timm.create_model`.
 
     Raises:
         UserError: as `create_model` and `load_weights`, or settings that cannot work.
     """
-    arguments = settings.resolved()
+    given = () if capacity is None else (capacity,)
+    arguments, (share,) = routing_for(weights, settings, given)
     network = create_model(name, classes_in(weights) if weights else None, **changes)
     try:
         with isolated_rng(0):  # a learned router begins at random
-            convert(network, capacity=capacity, **arguments)
+            convert(network, capacity=share, **arguments)
     except ValueError as error:
         raise UserError(str(error)) from error
     if weights:
