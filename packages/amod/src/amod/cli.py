@@ -83,7 +83,7 @@ def show(
     Args:
         image: an image file; it is scaled and cropped by timm's evaluation transform.
         checkpoint: the weights.
-        routing: how the model is routed.
+        routing: how the model is routed; what is not given is as stored with the weights.
         model: a timm model name.
         out: file to write, .png, or .gif for an animation over capacity.
         capacity: of a still picture, usually 0.5; an animation goes from 0.9 to 0.1.
@@ -109,7 +109,7 @@ def export(
         model: a timm model name.
         out: the .onnx file.
         checkpoint: the weights.
-        routing: how the model is routed.
+        routing: how the model is routed; what is not given is as stored with the weights.
         capacity: share of tokens in routed blocks, usually 0.5.
     """
     from amod.use.export import export_onnx
@@ -136,7 +136,7 @@ def convert(
         model: a timm model name.
         out: folder to write; `amod.use.hub.from_pretrained` reads it.
         checkpoint: the weights, dense or routed.
-        routing: how the model is routed.
+        routing: how the model is routed; what is not given is as stored with the weights.
         capacity: share of tokens in routed blocks, usually 0.5.
     """
     from amod.use.hub import save_pretrained

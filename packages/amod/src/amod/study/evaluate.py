@@ -56,7 +56,7 @@ def command(
 
     Args:
         checkpoint: the weights.
-        routing: how the routed rows are routed.
+        routing: how the routed rows are routed; what is not given is as stored with the weights.
         model: a timm model name; a tag (.fb_in1k) chooses how images are normalised.
         data: folder of class folders, such as ImageNet's val.
         capacity: capacities of the routed rows, usually 0.5 and 0.125; of weights that were trained

@@ -123,7 +123,7 @@ def verb(
     Args:
         place: where.
         checkpoint: what it begins with.
-        routing: how the model is routed.
+        routing: how the model is routed; what is not given is as stored with the weights.
         schedule: how long and how.
         view: how training sees its pictures.
         model: a timm model name, e.g. deit_small_patch16_224.

@@ -28,16 +28,16 @@ class RoutingSettings:
     What is not given is as stored with the weights, or else, and with a preset, the preset's.
 
     Attributes:
-        router: attention, attention-multiplied, linear, linear-sigmoid, linear-unit, random or
-            l2norm.
+        router: attention (usual), attention-multiplied, linear, linear-sigmoid, linear-unit, random
+            or l2norm.
         preset: paper (usual), or practical: the class token always takes part, blocks 0 to 4 are
             dense, the number of tokens is a multiple of 8. What is given beside it counts instead.
-        first: index of the first routed block, at least 1.
-        every: distance of routed blocks, at least 2.
-        score: whose attention ranks the tokens: all tokens' (column-mean), the patches' or the
+        first: index of the first routed block, at least 1 (usual).
+        every: distance of routed blocks, at least 2 (usual).
+        score: whose attention ranks the tokens: all tokens' (column-mean, usual), the patches' or the
             class token's.
         protect_prefix: class and register tokens always take part.
-        k_align: the number of tokens is a multiple of this.
+        k_align: the number of tokens is a multiple of this, usually 1.
     """
 
     router: str | None = None
