@@ -34,8 +34,8 @@ class RoutingSettings:
             dense, the number of tokens is a multiple of 8. What is given beside it counts instead.
         first: index of the first routed block, at least 1 (usual).
         every: distance of routed blocks, at least 2 (usual).
-        score: whose attention ranks the tokens: all tokens' (column-mean, usual), the patches' or the
-            class token's.
+        score: whose attention ranks the tokens: all tokens' (column-mean, usual), the patches' or
+            the class token's.
         protect_prefix: class and register tokens always take part.
         k_align: the number of tokens is a multiple of this, usually 1.
     """
