@@ -120,6 +120,7 @@ def test_models_are_saved_copied_and_traced(name: str, router: str) -> None:
     file = io.BytesIO()
     torch.save(routed, file)
     file.seek(0)
+    # A whole model is a pickle, here the test's own; weights are never read so.
     for other in (torch.load(file, weights_only=False), copy.deepcopy(routed)):
         assert torch.equal(other(images()), expected)
         amod.set_capacity(other, 0.25)
@@ -151,10 +152,18 @@ def test_an_empty_batch_gives_no_logits() -> None:
         assert routed(images(0)).shape == (0, 7)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_masks_hold_for_scores_and_for_the_chosen_tokens(causal: bool) -> None:
-    dense = vit(depth=2).double()
-    mask = None if causal else torch.arange(17).lt(12).expand(17, 17)
+def band(width: int = 4) -> Tensor:
+    """Each query sees the keys near it: another row of the mask for every query."""
+    place = torch.arange(17)
+    return (place[:, None] - place[None]).abs() < width
+
+
+@pytest.mark.parametrize("kind", ["keys", "causal", "band", "band of each image"])
+def test_attention_masks_hold_for_scores_and_for_the_chosen_tokens(kind: str) -> None:
+    dense, causal = vit(depth=2).double(), kind == "causal"
+    mask = torch.arange(17).lt(12).expand(17, 17) if kind == "keys" else band()
+    if kind == "band of each image":
+        mask = torch.stack([band(width) for width in (3, 5, 9)])[:, None]
     masks: dict[str, Any] = {"is_causal": True} if causal else {"attn_mask": mask}
     x = dense._pos_embed(dense.patch_embed(images().double()))
     # Slow: maps of the first block, then the second on chosen tokens, all others masked out.
@@ -164,7 +173,7 @@ def test_attention_masks_hold_for_scores_and_for_the_chosen_tokens(causal: bool)
     maps = (q @ k.transpose(-2, -1) / 4).masked_fill(~seen, -torch.inf).softmax(-1)
     chosen = torch.zeros(3, 17, dtype=torch.bool)
     chosen.scatter_(1, maps.mean((1, 2)).topk(8, dim=1).indices, True)
-    assert causal or not chosen[:, 12:].any()
+    assert kind != "keys" or not chosen[:, 12:].any()
     x = dense.blocks[0](x, **masks)
     both = seen & chosen[:, None, None, :]
     # A query that sees no chosen token has no attention: no such token is compared.

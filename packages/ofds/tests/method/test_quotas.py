@@ -37,6 +37,14 @@ def test_every_prefix_is_within_one_cost_of_the_shares(
         assert np.abs(apart).max() <= max(costs) * (1 + 1e-9)
 
 
+def test_a_large_share_does_not_run_ahead() -> None:
+    """By finishing times alone it would have twenty turns before any other class has one."""
+    turns = Turns(np.array([1.0, *[0.05] * 6]), np.arange(7))
+    for _ in range(60):
+        turns.charge(turns.next(1.0), 1.0)
+        assert np.abs(turns.spent - turns.share * turns.spent.sum()).max() <= 1
+
+
 def test_the_rarest_class_is_first_and_a_retired_one_leaves_its_turns() -> None:
     turns = Turns(np.ones(3), np.array([2, 0, 1]))
     order = []
