@@ -63,7 +63,7 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert table.id == "bench-one"
     assert [column.name for column in table.columns] == ["model", "speed"]
     assert table.rows[0] == ("slow", Interval(1.0, 1.0, 1.0))
-    assert "1 threads, cpu, a processor, torch 2, 2026-01-02" in table.notes[0]
+    assert "1 thread, cpu, a processor, torch 2, 2026-01-02" in table.notes[0]
     assert table.notes[1] == "A note."
     assert "Fewer than 15 rounds" in table.notes[2]
     counted = speed_table(made(macs={"slow": 30, "fast": 10}), "slow", "Title")

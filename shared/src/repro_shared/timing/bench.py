@@ -118,8 +118,9 @@ def conditions(bench: Bench) -> str:
     """Rounds, threads, device and machine, and what the brackets are."""
     processor = bench.machine.get("gpu") or bench.machine.get("cpu", "unknown processor")
     device = bench.settings.get("device", "cpu")
+    threads = "1 thread" if bench.threads == 1 else f"{bench.threads} threads"
     return (
-        f"{bench.rounds} interleaved rounds, {bench.threads} threads, {device}, {processor}, torch "
+        f"{bench.rounds} interleaved rounds, {threads}, {device}, {processor}, torch "
         f"{bench.machine.get('torch', '?')}, {bench.finished:%Y-%m-%d}. Medians of the ratios "
         "taken round by round; brackets: their 10 and 90 % points."
     )
