@@ -286,4 +286,4 @@ def test_a_word_for_each_file_that_is_not_given(
     from repro_shared.runtime.cli import run
 
     assert run("ofds", "", {"select": select}, ["select"], version="0") == 2
-    assert "--images is missing; see `ofds select --help`" in capsys.readouterr().err
+    assert "--images is missing; give --pool DIR" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ofds.method.budget import Budget, Unit
 from ofds.method.objects import Pool, make_pool
 from ofds.method.quotas import quotas
-from ofds.use.coco import read_dataset, read_proposals
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.features import Features, read_features
 from ofds.use.lists import Names, places, read_costs, read_names
 from ofds.use.minima import minima
 from ofds.use.photos import contents
+from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
 from ofds.use.selection_file import check_new, continued
 from repro_shared.runtime.checks import require
@@ -30,9 +30,7 @@ class Request:
     """What to select from, how much of it, and what has to be in it.
 
     Attributes:
-        images: COCO file with the images and the classes; its annotations are not read.
-        proposals: COCO results (image_id, category_id, bbox, score), or a COCO file with scores.
-        features: .npy, a row for each proposal in their order, float16 or float32.
+        files: images, proposals and features.
         out: a new folder for selection.json and selection.txt.
         budget: how much may be spent, in the unit.
         unit: objects, images, pixels (inside objects), seconds, or column (of --costs).
@@ -55,9 +53,7 @@ class Request:
         raw: take features as they are; else each is scaled to length 1.
     """
 
-    images: str = ""
-    proposals: str = ""
-    features: str = ""
+    files: Annotated[PoolFiles, tyro.conf.OmitArgPrefixes] = field(default_factory=PoolFiles)
     out: str = ""
     budget: float = 0.0
     unit: Unit = "objects"
@@ -113,9 +109,9 @@ class Inputs:
 
 def read(request: Request) -> Inputs:
     """Read and check everything that a request names; UserError where it cannot be selected."""
-    for flag in ("images", "proposals", "features", "out"):
-        if not getattr(request, flag):
-            raise UserError(f"--{flag} is missing; see `ofds select --help`")
+    files = request.files.found()
+    if not request.out:
+        raise UserError("--out is missing: name a new folder for the selection")
     check_new(request.out)
     require(0 <= request.threshold <= 1, "--threshold", "0 to 1", request.threshold)
     require(request.threads >= 1, "--threads", "at least 1", request.threads)
@@ -127,10 +123,10 @@ def read(request: Request) -> Inputs:
         raise UserError(str(error)) from None
     if request.unit == "column" and not request.costs:
         raise UserError("--unit column needs --costs FILE.csv with a cost for each image")
-    dataset = read_dataset(request.images, repairs, annotations=False)
+    dataset = files.dataset(repairs)
     minimum = minima(request.minimum, [each.name for each in dataset.categories])
-    proposals, total = read_proposals(request.proposals, dataset, repairs)
-    features = read_features(request.features, total, not request.raw)
+    proposals, total = files.objects(dataset, repairs)
+    features = read_features(files.features, total, not request.raw)
     pool, unread = pool_of(dataset, proposals, features, request, repairs)
     names = Names(pool.images)
 
@@ -139,7 +135,7 @@ def read(request: Request) -> Inputs:
         found = read_names(path, flag == "annotated") if path else []
         return places(found, f"--{flag} {path}", names, repairs, strict=flag == "must")
 
-    sha256 = {"proposals": sha256_file(request.proposals), "features": features.sha256}
+    sha256 = {"proposals": sha256_file(files.proposals), "features": features.sha256}
     annotated, before = listed("annotated"), list[str]()
     if request.continued:
         classes = [{"id": each.id, "name": each.name} for each in dataset.categories]
@@ -167,19 +163,19 @@ def pool_of(
     dataset: Dataset, proposals: Objects, features: Features, request: Request, repairs: Repairs
 ) -> tuple[Pool, list[str]]:
     """The pool of the proposals that count, and the images whose files cannot be read."""
-    names = [image.name for image in dataset.images]
+    names, source = [image.name for image in dataset.images], request.files.found().proposals
     damaged = np.isin(proposals.row, features.damaged)
     for place in proposals.image[damaged]:
         repairs.add("dropped: features that are not finite", repr(names[place]))
     if crowds := int(proposals.crowd.sum()):
-        repairs.add("dropped: a crowd, which is no object", request.proposals, crowds)
+        repairs.add("dropped: a crowd, which is no object", source, crowds)
     usable = ~damaged & ~proposals.crowd
     kept = usable & (proposals.score >= request.threshold)
     if not kept.any():
         best = proposals.score[usable].max(initial=0.0)
         why = f"the highest score is {best:g}" if usable.any() else "the file has none to use"
         raise UserError(
-            f"{request.proposals}: no proposal reaches --threshold {request.threshold:g}; {why}"
+            f"{source}: no proposal reaches --threshold {request.threshold:g}; {why}"
             + "".join(f"; {line}" for line in repairs.lines() if line.find("dropped") >= 0)
         )
     content, unread = None, list[str]()
