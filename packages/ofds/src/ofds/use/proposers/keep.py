@@ -1,0 +1,70 @@
+"""Which of a detector's boxes become proposals: one class a box, no doubles, enough confidence.
+
+The rules are ours: a class's threshold is the higher one of a floor and a quantile of the scores
+that it got in the whole pool.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofds.method.objects import Floats, Ints
+from ofds.use.proposers.interface import Boxes
+
+
+def overlaps(box: Boxes, others: Boxes) -> Floats:
+    """Intersection over union of a box (4,) and others (n, 4), (n,)."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    both = np.clip(high - low, 0, None).prod(axis=1)
+    total = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - both
+    return np.divide(both, total, out=np.zeros_like(both), where=total > 0)
+
+
+def kept(
+    boxes: Boxes, scores: Floats, floor: float, overlap: float, most: int
+) -> tuple[Ints, Ints, Floats]:
+    """Places of the boxes that stay, best first, with their classes and scores.
+
+    A box belongs to the class that scores highest (the first of equals). Of boxes of a class that
+    overlap by more than `overlap` (intersection over union) the best stays: greedy non-maximum
+    suppression.
+
+    Args:
+        boxes: (n, 4).
+        scores: (n, classes).
+        floor: lowest score.
+        overlap: 0 to 1.
+        most: boxes an image.
+    """
+    if not len(boxes):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    label, best = scores.argmax(axis=1), scores.max(axis=1)
+    wide = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & np.isfinite(boxes).all(axis=1)
+    usable = np.flatnonzero(wide & (best >= floor))
+    order = usable[np.lexsort((*boxes[usable].T[::-1], label[usable], -best[usable]))]
+    free, chosen = np.ones(len(order), bool), list[int]()
+    for step, place in enumerate(order):
+        if not free[step] or len(chosen) == most:
+            continue
+        chosen.append(int(place))
+        rest = order[step + 1 :]
+        same = label[rest] == label[place]
+        free[step + 1 :] &= ~(same & (overlaps(boxes[place], boxes[rest]) > overlap))
+    found = np.array(chosen, np.int64)
+    return found, label[found].astype(np.int64), best[found].astype(np.float32)
+
+
+def thresholds(
+    label: Ints, score: NDArray[np.floating], classes: int, floor: float, quantile: float
+) -> Floats:
+    """(classes,) lowest score of a proposal of each class.
+
+    A class always keeps its best proposal, and with few of them keeps all: the quantile is a score
+    that occurs, not one between.
+    """
+    found = np.full(classes, floor, np.float32)
+    for each in np.unique(label):
+        own = np.quantile(score[label == each], quantile, method="lower")
+        found[each] = max(floor, own)
+    return found
