@@ -7,6 +7,8 @@ import sys
 import ofds
 from ofds.study import recipes
 from ofds.study.readme import blocks
+from ofds.use.estimate_command import estimate
+from ofds.use.sample_command import sample
 from ofds.use.select_command import select
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
@@ -38,7 +40,11 @@ PAPER = Paper(
     ),
     distributions=("ofds", "numpy", "scipy"),
     blocks=blocks,
-    verbs={"select": select},
+    verbs={
+        "select": select,
+        "sample": sample,
+        "estimate": estimate,
+    },
 )  # fmt: skip
 
 

@@ -85,6 +85,32 @@ def files(tmp_path: Path) -> Files:
 
 
 @pytest.fixture(scope="session")
+def true_objects() -> Callable[..., dict[str, Any]]:
+    """Draws what is really on the images of `Files`, as a COCO file with annotations."""
+
+    def draw(
+        files: Files, seed: int = 0, precision: float = 0.8, missed: float = 0.3
+    ) -> dict[str, Any]:
+        g = np.random.default_rng([seed, 1])
+        true = [
+            {"image_id": each["image_id"], "category_id": each["category_id"], "bbox": each["bbox"]}
+            for each in files.results
+            if g.uniform() < precision
+        ]
+        true += [
+            {"image_id": image["id"], "category_id": 1 if g.uniform() < 0.8 else 90,
+             "bbox": [float(g.uniform(0, 60)), 70.0, 12.0, 12.0]}
+            for image in files.images
+            if g.uniform() < missed
+        ]  # fmt: skip
+        for place, each in enumerate(true):
+            each["id"] = place + 1
+        return {"images": files.images, "categories": files.categories, "annotations": true}
+
+    return draw
+
+
+@pytest.fixture(scope="session")
 def draw() -> Callable[..., Files]:
     """`drawn`."""
     return drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,16 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def take(self, places: Ints) -> Objects:
+        """Some of them, in this order."""
+        names = ("image", "label", "score", "box", "area", "crowd", "row")
+        return replace(
+            self,
+            **{name: getattr(self, name)[places] for name in names},
+            id=tuple(self.id[each] for each in places) if self.id else (),
+            entries=tuple(self.entries[each] for each in places),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""`ofds estimate`: from "on proposals" to what is true, with intervals."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from ofds.method.budget import SECONDS_AN_OBJECT
+from ofds.use.estimate import DRAWS, Counts, Drawn, Estimate, bounds
+from ofds.use.estimate_inputs import Inputs, Request, read
+from ofds.use.select_command import number
+from repro_shared.evidence.tables import Cell, Column, Interval, Table
+from repro_shared.runtime.files import atomic_write_json
+
+NOTHING = Request()
+FORMAT = 1
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def estimate(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> None:
+    """Say how good the proposals are, and what that does to cost and coverage.
+
+    Args:
+        request: the pool, its sample and the annotations.
+    """
+    given = read(request)
+    found = estimated(given)
+    if request.out:
+        atomic_write_json(request.out, found)
+    print(report(given, found), end="")
+
+
+def estimated(given: Inputs) -> dict[str, Any]:
+    """All numbers, as they are stored. An interval is [expected, low, high]; null: not known."""
+    labels = range(len(given.dataset.categories))
+    seed = given.request.seed
+    rates = [Estimate(given.counts(given.drawn, c), (seed, c)) for c in labels]
+    form: dict[str, Any] = {
+        "format": FORMAT,
+        "sample": {
+            "images": int(given.drawn.sum()),
+            "missing": given.missing,
+            "population": int(given.population.sum()),
+        },
+        "threshold": given.threshold,
+        "iou": given.request.iou,
+        "classes": [_class(given, c, rates[c]) for c in labels],
+    }
+    if given.selection:
+        form |= _selection(given, rates)
+    return form | {"repairs": given.repairs.rows()}
+
+
+def _drawn(given: Inputs, found: Estimate, label: int, images: Flags) -> Drawn:
+    """Numbers of a class on some images; those that are annotated are known."""
+    open_ = given.proposed[images & ~given.labelled, label]
+    known = given.counts(images & given.labelled, label)
+    return found.of(known, int(open_.sum()), int((open_ == 0).sum()))
+
+
+def _class(given: Inputs, label: int, found: Estimate) -> dict[str, Any]:
+    pool = _drawn(given, found, label, given.population)
+    proposed = int(given.proposed[given.population, label].sum())
+    seen = found.counts
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recalls = np.where(pool.trues > 0, pool.rights / pool.trues, np.nan)
+    if not np.isnan(pool.trues).any():
+        recalls = recalls[pool.trues > 0]
+    return {
+        "name": given.dataset.categories[label].name,
+        "sample": {
+            "proposed": int(seen.proposed.sum()),
+            "right": int(seen.right.sum()),
+            "true": int(seen.true.sum()),
+        },
+        "precision": _triple(_share(pool.right, proposed), pool.rights / max(proposed, 1), 1)
+        if proposed
+        else None,
+        "recall": _triple(_share(pool.right, pool.true), recalls, 1),
+        "proposed": proposed,
+        "true": _triple(pool.true, pool.trues),
+    }
+
+
+def _selection(given: Inputs, rates: list[Estimate]) -> dict[str, Any]:
+    """Cost and coverage of the selection, corrected."""
+    assert given.selection
+    classes = given.selection.header["classes"]
+    covered, expected, objects = [], 0.0, np.zeros(DRAWS)
+    for label, (found, each) in enumerate(zip(rates, classes, strict=True)):
+        cost = _drawn(given, found, label, given.chosen)
+        expected, objects = expected + cost.true, objects + cost.trues
+        both = _drawn(given, found, label, given.chosen | given.before)
+        unknown = bool(np.isnan(both.trues).any())
+        met = float((both.trues >= each["minimum"] - 1e-9).mean())
+        covered.append({
+            "name": each["name"],
+            "minimum": each["minimum"],
+            "proposed": int(given.proposed[given.chosen | given.before, label].sum()),
+            "true": _triple(both.true, both.trues),
+            "met": None if unknown or not each["minimum"] else round(met, 4),
+        })  # fmt: skip
+    budget = given.selection.header["budget"]
+    second = SECONDS_AN_OBJECT[budget["preset"]]
+    looking = budget["looking"] * int(given.chosen.sum())
+    pixels = _pixels(given)
+    costs = {
+        "objects": _triple(expected, objects),
+        "pixels": _triple(pixels.true, pixels.trues),
+        "seconds": _triple(looking + second * expected, looking + second * objects),
+    }
+    draws = {"objects": objects, "pixels": pixels.trues, "seconds": looking + second * objects}
+    within = None
+    if budget["unit"] in draws and not np.isnan(draws[budget["unit"]]).any():
+        within = round(float((draws[budget["unit"]] <= budget["amount"] + 1e-9).mean()), 4)
+    return {"coverage": covered, "cost": costs, "within_budget": within}
+
+
+def _pixels(given: Inputs) -> Drawn:
+    """True pixels of all classes on chosen images: rates as of objects, none of them "right"."""
+
+    def counts(images: Flags) -> Counts:
+        proposed, true = given.pixels[images].T.round().astype(np.int64)
+        return Counts(proposed, np.zeros_like(true), true)
+
+    found = Estimate(counts(given.drawn), (given.request.seed, len(given.dataset.categories)))
+    open_ = given.pixels[given.chosen & ~given.labelled, 0].round()
+    known = counts(given.chosen & given.labelled)
+    return found.of(known, int(open_.sum()), int((open_ == 0).sum()))
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _triple(expected: float, draws: Floats, most: float = np.inf) -> list[float] | None:
+    """Expected value and interval for JSON; the interval holds the value. None if not known."""
+    low, high = bounds(draws)
+    if np.isnan(expected) or np.isnan(low):
+        return None
+    return [number(each) for each in (expected, min(low, expected), min(max(high, expected), most))]
+
+
+def report(given: Inputs, found: dict[str, Any]) -> str:
+    """What is printed."""
+    size = found["sample"]
+    tables = [_classes_table(found)]
+    lines = [
+        "Brackets: 95 % intervals; what is annotated is known, the rest is drawn from the rates of "
+        "the sample.",
+    ]
+    if size["missing"]:
+        lines.append(f"{size['missing']} images of the sample are not annotated")
+    lines += [f"put right: {line}" for line in given.repairs.lines()]
+    if given.selection:
+        tables.append(_coverage_table(found))
+        lines += _costs(given, found)
+        lines.append(
+            "chosen images are taken to be like the pool's: of images chosen for their many "
+            "proposals, more than usual are wrong; annotations of chosen images in --labels count "
+            "as they are"
+        )
+    if given.request.out:
+        lines.append(f"written: {given.request.out}")
+    return "\n".join([*(table.to_terminal() for table in tables), *lines]) + "\n"
+
+
+def _classes_table(found: dict[str, Any]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for each in found["classes"]:
+        seen = each["sample"]
+        shares = (_percent(each["precision"]), _percent(each["recall"]))
+        rows.append((
+            each["name"], seen["proposed"], seen["right"], seen["true"], *shares,
+            each["proposed"], _interval(each["true"]),
+        ))  # fmt: skip
+    size = found["sample"]
+    title = (
+        f"Proposals of score {found['threshold']:g} and more, judged by {size['images']} random "
+        f"images of {size['population']} (IoU {found['iou']:g})"
+    )
+    columns = (
+        Column("class"), Column("proposed"), Column("right"), Column("true"),
+        Column("precision", "%", 0), Column("recall", "%", 0), Column("proposed in the pool"),
+        Column("true in the pool", "", 0),
+    )  # fmt: skip
+    return Table("estimate", title, columns, tuple(rows))
+
+
+def _coverage_table(found: dict[str, Any]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for each in found["coverage"]:
+        met = None if each["met"] is None else 100 * each["met"]
+        true = _interval(each["true"])
+        rows.append((each["name"], each["minimum"], each["proposed"], true, met))
+    columns = (
+        Column("class"), Column("minimum"), Column("proposed"), Column("true", "", 0),
+        Column("met", "% sure", 0),
+    )  # fmt: skip
+    title = "Coverage on chosen and annotated images, corrected"
+    return Table("estimate-coverage", title, columns, tuple(rows))
+
+
+def _costs(given: Inputs, found: dict[str, Any]) -> list[str]:
+    assert given.selection
+    head, lines = given.selection.header, list[str]()
+    for unit, triple in found["cost"].items():
+        predicted = head["predicted"][unit]
+        if triple is None:
+            lines.append(f"cost in {unit}: predicted {predicted:,.0f}; the sample says nothing")
+            continue
+        mean, low, high = triple
+        lines.append(
+            f"cost in {unit}: predicted {predicted:,.0f}, "
+            f"expected {mean:,.0f} [{low:,.0f}, {high:,.0f}]"
+        )
+    budget, sure = head["budget"], found["within_budget"]
+    if sure is not None:
+        lines.append(f"within {budget['amount']:g} {budget['unit']}: {100 * sure:.0f} % sure")
+    return lines
+
+
+def _percent(triple: list[float] | None) -> Interval | None:
+    return Interval(*(100 * each for each in triple)) if triple else None
+
+
+def _interval(triple: list[float] | None) -> Interval | None:
+    return Interval(*triple) if triple else None
