@@ -24,13 +24,16 @@ Bytes = NDArray[np.uint8]
 Complexity = Literal["simple", "complex"]
 
 TAIL = 1.3  # Zipf exponent of the long-tailed pools
+EASY = SceneConfig(
+    min_digits=1, max_digits=5, min_scale=20, max_scale=36, brighter=True, backdrop=0.6,
+    colour=0.5, min_contrast=0.4,
+)  # fmt: skip
 STYLES: dict[Complexity, SceneConfig] = {
-    "simple": SceneConfig(min_digits=1, max_digits=5, min_scale=18, max_scale=40),
-    "complex": SceneConfig(
-        min_digits=1, max_digits=10, min_scale=14, max_scale=36, occlusion=0.5, clutter=5,
-        texture=0.08, colour=0.7,
+    "simple": EASY,
+    "complex": replace(
+        EASY, max_digits=10, min_scale=14, min_contrast=0.3, occlusion=0.5, clutter=5, texture=0.08
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
