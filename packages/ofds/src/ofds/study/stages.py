@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofds.method.budget import Budget, Unit
+from ofds.method.objects import Pool
 from ofds.method.selection import select
 from ofds.rivals import images as by_image
 from ofds.rivals import proposals as by_proposal
@@ -35,6 +36,11 @@ _EQUATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def equations_of(selector: str) -> tuple[Callable[..., Any], ...]:
+    """What a selector's name stands for."""
+    return (_EQUATIONS.get(selector, select),)
+
+
 @dataclass(frozen=True)
 class Pick:
     """Images chosen by one selector, under budgets of true objects and of images.
@@ -52,7 +58,7 @@ class Pick:
     @property
     def equations(self) -> tuple[Callable[..., Any], ...]:
         """The selector."""
-        return (_EQUATIONS.get(self.selector, select),)
+        return equations_of(self.selector)
 
     @property
     def budgets(self) -> tuple[tuple[str, Budget], ...]:
@@ -76,20 +82,26 @@ def pick(config: Pick, ctx: Context) -> Outcome:
     return Outcome(metrics)
 
 
-def scored(drawn: Drawn, order: list[int], budget: Budget) -> dict[str, float]:
-    """What the images of an order are worth that the budget pays for at their true cost.
+def paid(truth: Pool, order: list[int], budget: Budget) -> list[int]:
+    """The images of an order that a budget pays for at their true cost.
 
     An image that does not fit is passed over, so that every selector spends the same.
-
-    Returns:
-        Accuracy in percent, classes covered, and what was bought: images, objects, pixels.
     """
-    truth, left, bought = drawn.truth, budget.amount, []
-    costs = budget.costs(truth)
+    costs, left, bought = budget.costs(truth), budget.amount, []
     for image in dict.fromkeys(order):
         if costs[image] <= left:
             left -= costs[image]
             bought.append(image)
+    return bought
+
+
+def scored(drawn: Drawn, order: list[int], budget: Budget) -> dict[str, float]:
+    """What the images of an order are worth that the budget pays for.
+
+    Returns:
+        Accuracy in percent, classes covered, and what was bought: images, objects, pixels.
+    """
+    truth, bought = drawn.truth, paid(drawn.truth, order, budget)
     have = np.isin(truth.image, bought)
     return {
         "accuracy": accuracy(drawn, have),

@@ -66,6 +66,7 @@ class CentrePoint(nn.Module):
         self.up_quarter = nn.Conv2d(deep, width, 1)
         self.merge = Block(width, width)
         centres = nn.Conv2d(width, classes, 1)
+        assert centres.bias is not None
         nn.init.constant_(centres.bias, -2.19)  # a chance of 0.1, as in the paper's code
         self.heat = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.ReLU(inplace=True), centres)
         self.shape = nn.Sequential(  # width and height, then offset, in cells of the map
@@ -118,13 +119,17 @@ class CentrePoint(nn.Module):
         return (focal + l1) / weights[owner].sum().clamp(min=1.0)
 
     def detect(self, images: Tensor, most: int = 100, threshold: float = 0.02) -> list[Target]:
-        """Peaks of the heat map, at most 100 an image; a peak is the largest of 3 x 3 cells."""
+        """Peaks of the heat map, at most 100 an image; a peak is the largest of 3 x 3 cells.
+
+        Besides what every detector gives, `class_scores` (n, classes): of all classes at the peak.
+        """
         heat, shape = self(images)
         heat = heat.float().sigmoid()
         peaks = heat * (functional.max_pool2d(heat, 3, 1, 1) == heat)
         b, _, height, width = heat.shape
         scores, places = peaks.flatten(1).topk(min(most, peaks[0].numel()))
         labels, cells = places // (height * width), places % (height * width)
+        of_cells = heat.flatten(2).transpose(1, 2)
         at = shape.float().flatten(2).gather(2, cells[:, None].expand(-1, 4, -1)).transpose(1, 2)
         centres = torch.stack([cells % width, cells // width], dim=2) + at[..., 2:]
         half = at[..., :2].clamp(min=0.25) / 2
@@ -133,7 +138,12 @@ class CentrePoint(nn.Module):
         boxes = torch.minimum(boxes.clamp(min=0), limit)
         kept = scores > threshold
         return [
-            {"boxes": boxes[i, kept[i]], "labels": labels[i, kept[i]], "scores": scores[i, kept[i]]}
+            {
+                "boxes": boxes[i, kept[i]],
+                "labels": labels[i, kept[i]],
+                "scores": scores[i, kept[i]],
+                "class_scores": of_cells[i, cells[i, kept[i]]],
+            }
             for i in range(b)
         ]
 
