@@ -42,17 +42,15 @@ class Block(nn.Module):
         return functional.relu(self.body(x) + self.shortcut(x))
 
 
-class CentrePoint(nn.Module):
-    """The detector, for images whose sides are multiples of 16.
+class Trunk(nn.Module):
+    """What detector and segmenter have in common, for images whose sides are multiples of 16.
 
     Args:
-        classes: how many.
         width: channels at a quarter of the resolution; deeper maps have more.
     """
 
-    def __init__(self, classes: int, width: int = 32) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.classes = classes
         deep = width * 3 // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, 2, 1, bias=False),
@@ -65,6 +63,29 @@ class CentrePoint(nn.Module):
         self.up_eighth = nn.Conv2d(2 * width, deep, 1)
         self.up_quarter = nn.Conv2d(deep, width, 1)
         self.merge = Block(width, width)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Of images (b, 3, h, w), 0 to 1, (b, width, h / 4, w / 4)."""
+        quarter = self.quarter(self.stem((images - 0.5) * 4))
+        eighth = self.eighth(quarter)
+        deep = self.up_eighth(self.sixteenth(eighth))
+        eighth = eighth + functional.interpolate(deep, scale_factor=2.0)
+        x = quarter + functional.interpolate(self.up_quarter(eighth), scale_factor=2.0)
+        found: Tensor = self.merge(x)
+        return found
+
+
+class CentrePoint(Trunk):
+    """The detector.
+
+    Args:
+        classes: how many.
+        width: see `Trunk`.
+    """
+
+    def __init__(self, classes: int, width: int = 32) -> None:
+        super().__init__(width)
+        self.classes = classes
         centres = nn.Conv2d(width, classes, 1)
         assert centres.bias is not None
         nn.init.constant_(centres.bias, -2.19)  # a chance of 0.1, as in the paper's code
@@ -75,12 +96,7 @@ class CentrePoint(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the heat map (b, classes, h / 4, w / 4) and shapes (b, 4, h / 4, w / 4)."""
-        quarter = self.quarter(self.stem((images - 0.5) * 4))
-        eighth = self.eighth(quarter)
-        deep = self.up_eighth(self.sixteenth(eighth))
-        eighth = eighth + functional.interpolate(deep, scale_factor=2.0)
-        x = quarter + functional.interpolate(self.up_quarter(eighth), scale_factor=2.0)
-        x = self.merge(x)
+        x = self.maps(images)
         return self.heat(x), self.shape(x)
 
     def loss(self, images: Tensor, targets: list[Target]) -> Tensor:
