@@ -30,8 +30,9 @@ from seg_kd.method.objectives import Objective
 from seg_kd.use import adapter
 from seg_kd.use.data import Samples, View, Views
 from seg_kd.use.heads import needs_edges
-from seg_kd.use.loop import ExactLoop, Loop, run_loop
-from seg_kd.use.outputs import Seen, feature_channels, watched
+from seg_kd.use.loop import ExactLoop, Loop, NotFiniteError, run_loop
+from seg_kd.use.optimiser import CONSTRUCTOR
+from seg_kd.use.outputs import Models, Seen, feature_channels, watched
 from seg_kd.use.preprocessing import paired
 from seg_kd.use.weights import load_start, once
 
@@ -195,14 +196,35 @@ class Distiller(BaseModel):
                 feature_channels(self._teacher[0], objective.layer),
                 batch_norm=objective.batch_norm,
             )
+        if objective.terms:
+            models = Models(student, self._teacher[0])
+            self.terms = nn.ModuleDict(
+                {str(index): term.build(models) for index, term in enumerate(objective.terms)}
+            )
         if objective.own is not None:
             self.own = objective.own.function
             if isinstance(self.own, type):
-                models = (student, self._teacher[0])
-                self.own = self.own(*(feature_channels(m, "pre-classifier") for m in models))
+                both = (student, self._teacher[0])
+                self.own = self.own(*(feature_channels(m, "pre-classifier") for m in both))
 
     def init_weights(self) -> None:
         """Nothing: the student comes initialised, the same for every objective of a seed."""
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
+        """mmengine's, which makes no step on the CPU where the loss is not finite.
+
+        On a device the number would have to be waited for: the loop looks at it now and then.
+
+        Raises:
+            NotFiniteError: the loss is not; with the names of its parts that are not.
+        """
+        with optim_wrapper.optim_context(self):
+            losses = self._run_forward(self.data_preprocessor(data, True), mode="loss")
+        total, parts = self.parse_losses(losses)
+        if total.device.type == "cpu" and not _finite(total):
+            raise NotFiniteError(*(name for name, loss in parts.items() if not _finite(loss)))
+        optim_wrapper.update_params(total)
+        return dict(parts)
 
     def _apply(self, function: Any, recurse: bool = True) -> Distiller:
         for teacher in self._teacher:  # follows the module to its device
@@ -238,10 +260,12 @@ class Distiller(BaseModel):
                 taught.layer(objective.layer),
                 normalise=objective.normalise,
                 distance=objective.distance,
+                reduction=objective.feature_reduction,
             )
+        if objective.terms:
+            losses |= self._losses_of_terms(seen, taught, _labels(data_samples))
         if objective.own is not None:
-            label = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
-            found = self.own(seen, taught, label)
+            found = self.own(seen, taught, _labels(data_samples))
             if not isinstance(found, Tensor) or found.ndim:
                 raise UserError(f"objective {objective.name}: its term must return one number")
             losses["distill.loss_own"] = objective.own.weight * found
@@ -254,11 +278,19 @@ class Distiller(BaseModel):
             self._teacher[0](inputs, mode="tensor")
         return taught
 
+    def _losses_of_terms(self, seen: Seen, taught: Seen, labels: Tensor) -> dict[str, Tensor]:
+        found = {}
+        for term, module in zip(self.objective.terms, self.terms.values(), strict=True):
+            for part, loss in module(seen, taught, labels).items():
+                if weight := term.weights[part]:
+                    found[f"distill.loss_{part}"] = weight * loss
+        return found
+
     def _logit_loss(self, student: Tensor, teacher: Tensor, data_samples: list[Any]) -> Tensor:
         objective = self.objective
         valid = None
         if objective.resolution == "label" or objective.mask_ignored:
-            label = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
+            label = _labels(data_samples)
             size = tuple(label.shape[-2:])
             if objective.resolution == "label":
                 student, teacher = (
@@ -273,6 +305,16 @@ class Distiller(BaseModel):
             valid=valid,
             reduction=objective.reduction,
         )
+
+
+def _finite(loss: Tensor) -> bool:
+    """Of a number on the CPU, which no other device has to be waited for."""
+    return math.isfinite(loss.detach().float().numpy())
+
+
+def _labels(data_samples: list[Any]) -> Tensor:
+    """Label maps of a batch, (B, H, W), 255 where unlabelled."""
+    return torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
 
 
 def make_model(job: Job) -> Distiller:
@@ -321,7 +363,7 @@ def make_loop(job: Job, paused: bool = False) -> ExactLoop:
         state,
         make_model(job),
         loader,
-        job.optimiser.wrapper_config(),
+        {**job.optimiser.wrapper_config(), "constructor": CONSTRUCTOR},
         job.optimiser.schedule_config(job.iterations),
         derive_seed(job.seed, "dropout"),
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Reduction = Literal["pixel_mean", "element_mean", "batch_sum"]
+FeatureReduction = Literal["element_mean", "batch_sum"]
 Normalisation = Literal["none", "channel-std", "pixel-l2", "layernorm"]
 Distance = Literal["mse", "smooth-l1", "cosine"]
 
@@ -24,7 +25,7 @@ Distance = Literal["mse", "smooth-l1", "cosine"]
 _VARIANCE_EPSILON = 1e-5
 # Smallest norm a feature vector is divided by: behind a ReLU whole vectors are zero, and the
 # customary 1e-12 would give their gradient a slope of 1e12.
-_SMALLEST_NORM = 1e-3
+SMALLEST_NORM = 1e-3
 
 
 def logit_distillation(
@@ -67,13 +68,10 @@ def logit_distillation(
     Raises:
         ValueError: shapes that do not fit, T <= 0, an unknown reduction.
     """
-    _check_option("reduction", reduction, Reduction)
-    _check_pair("logits", student_logits, teacher_logits)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-    images, classes, height, width = student_logits.shape
-    student = _to_float32_or_wider(student_logits)
-    teacher = resize_bilinear(teacher_logits.detach().to(student.dtype), (height, width))
+    check_option("reduction", reduction, Reduction)
+    check_temperature(temperature)
+    student, teacher = matched("logits", student_logits, teacher_logits)
+    images, classes, height, width = student.shape
     if temperature != 1.0:
         student, teacher = student / temperature, teacher / temperature
 
@@ -102,6 +100,7 @@ def feature_distillation(
     *,
     normalise: Normalisation = "none",
     distance: Distance = "mse",
+    reduction: FeatureReduction = "element_mean",
 ) -> Tensor:
     """Distance between the student's projected feature map and the teacher's.
 
@@ -115,7 +114,9 @@ def feature_distillation(
     unit variance over channels, no learned scale).
 
     Distances: `mse` and `smooth-l1` (beta 1) are means over B * C * H * W; `cosine` is the mean
-    over B * H * W of 1 - cosine between the two vectors of a position.
+    over B * H * W of 1 - cosine between the two vectors of a position. `element_mean` is that mean
+    (CIRKD's reduction); `batch_sum` is the sum over what the mean runs over, divided by B
+    (mmrazor's for features, and MGD's): C * H * W times as large, for `cosine` H * W times.
 
     Args:
         student_feature: (B, C, H, W), already projected to the teacher's channels.
@@ -123,6 +124,7 @@ def feature_distillation(
             normalised. Detached.
         normalise: see above.
         distance: see above.
+        reduction: see above.
 
     Returns:
         Scalar >= 0, float32 for half-precision input.
@@ -130,20 +132,21 @@ def feature_distillation(
     Raises:
         ValueError: shapes that do not fit, an unknown option, `channel-std` of a single value.
     """
-    _check_option("normalise", normalise, Normalisation)
-    _check_option("distance", distance, Distance)
-    _check_pair("feature", student_feature, teacher_feature)
-    student = _to_float32_or_wider(student_feature)
-    teacher = teacher_feature.detach().to(student.dtype)
-    teacher = resize_bilinear(teacher, (student.shape[2], student.shape[3]))
+    check_option("normalise", normalise, Normalisation)
+    check_option("distance", distance, Distance)
+    check_option("reduction", reduction, FeatureReduction)
+    student, teacher = matched("feature", student_feature, teacher_feature)
     student, teacher = _normalised(student, normalise), _normalised(teacher, normalise)
+    _, channels, height, width = student.shape
     if distance == "mse":
-        return F.mse_loss(student, teacher)
-    if distance == "smooth-l1":
-        return F.smooth_l1_loss(student, teacher)
-    if normalise != "pixel-l2":
-        student, teacher = _unit_vectors(student), _unit_vectors(teacher)
-    return 1.0 - (student * teacher).sum(dim=1).mean()
+        mean, elements = F.mse_loss(student, teacher), channels * height * width
+    elif distance == "smooth-l1":
+        mean, elements = F.smooth_l1_loss(student, teacher), channels * height * width
+    else:
+        if normalise != "pixel-l2":
+            student, teacher = unit_vectors(student), unit_vectors(teacher)
+        mean, elements = 1.0 - (student * teacher).sum(dim=1).mean(), height * width
+    return mean if reduction == "element_mean" else mean * elements
 
 
 class FeatureProjector(nn.Module):
@@ -177,19 +180,42 @@ def resize_bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+def matched(
+    what: str, student: Tensor, teacher: Tensor, *, same_channels: bool = True
+) -> tuple[Tensor, Tensor]:
+    """A student's and a teacher's map (B, C, H, W), ready to be compared.
+
+    Both float32 (or wider); the teacher's detached, and on the student's grid.
+
+    Raises:
+        ValueError: shapes that do not fit; it calls the maps `what`.
+    """
+    _check_pair(what, student, teacher, same_channels)
+    student = student.float() if student.dtype in (torch.float16, torch.bfloat16) else student
+    teacher = teacher.detach().to(student.dtype)
+    return student, resize_bilinear(teacher, (student.shape[2], student.shape[3]))
+
+
 def valid_mask(label: Tensor, size: tuple[int, int], *, ignore_index: int = 255) -> Tensor:
     """Positions of a coarser (or finer) grid whose nearest label pixel is not ignored.
+
+    Args, result and errors as of `resize_labels`; True where the label counts.
+    """
+    return resize_labels(label, size) != ignore_index
+
+
+def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
+    """Label of the nearest pixel at every position of a coarser (or finer) grid.
 
     The nearest pixel is the one that holds the position's centre, the reading of the grid that
     `align_corners=False` has: at stride 8 position 0 looks at pixel 4.
 
     Args:
         label: (B, H, W), or (B, 1, H, W) as mmseg stacks them; integers.
-        size: (h, w) of the mask.
-        ignore_index: the label value that stands for "no label".
+        size: (h, w) of the grid.
 
     Returns:
-        (B, h, w) bool, True where the label counts.
+        (B, h, w), as `label`.
 
     Raises:
         ValueError: `label` has another shape, or either size is empty.
@@ -207,14 +233,14 @@ def valid_mask(label: Tensor, size: tuple[int, int], *, ignore_index: int = 255)
             for old, new in zip(label.shape[1:], size, strict=True)
         )
         label = label[:, rows[:, None], columns]
-    return label != ignore_index
+    return label
 
 
 def _normalised(feature: Tensor, normalise: Normalisation) -> Tensor:
     if normalise == "none":
         return feature
     if normalise == "pixel-l2":
-        return _unit_vectors(feature)
+        return unit_vectors(feature)
     if normalise == "layernorm":
         channels_last = feature.permute(0, 2, 3, 1)
         normed = F.layer_norm(channels_last, channels_last.shape[-1:], eps=_VARIANCE_EPSILON)
@@ -224,20 +250,20 @@ def _normalised(feature: Tensor, normalise: Normalisation) -> Tensor:
     return F.batch_norm(feature, None, None, training=True, eps=_VARIANCE_EPSILON)
 
 
-def _unit_vectors(feature: Tensor) -> Tensor:
-    return F.normalize(feature, dim=1, eps=_SMALLEST_NORM)
+def unit_vectors(feature: Tensor) -> Tensor:
+    """Every position's vector over channels to length 1; ones below 1e-3 stay shorter."""
+    return F.normalize(feature, dim=1, eps=SMALLEST_NORM)
 
 
-def _to_float32_or_wider(maps: Tensor) -> Tensor:
-    return maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
-
-
-def _check_pair(what: str, student: Tensor, teacher: Tensor) -> None:
+def _check_pair(what: str, student: Tensor, teacher: Tensor, same_channels: bool) -> None:
     shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
     if student.dim() != 4 or teacher.dim() != 4:
         raise ValueError(f"{what} must be (B, C, H, W): {shapes}")
-    if student.shape[:2] != teacher.shape[:2]:
-        raise ValueError(f"{what} must agree in batch and channels: {shapes}")
+    if student.shape[0] != teacher.shape[0] or (
+        same_channels and student.shape[1] != teacher.shape[1]
+    ):
+        both = "batch and channels" if same_channels else "batch"
+        raise ValueError(f"{what} must agree in {both}: {shapes}")
     if student.numel() == 0 or teacher.numel() == 0:
         raise ValueError(f"{what} must not be empty: {shapes}")
 
@@ -250,6 +276,13 @@ def _check_valid(valid: Tensor, expected: tuple[int, int, int]) -> None:
         )
 
 
-def _check_option(name: str, value: str, options: object) -> None:
+def check_temperature(temperature: float) -> None:
+    """ValueError for one that is not above 0."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+
+
+def check_option(name: str, value: str, options: object) -> None:
+    """ValueError for a value that is none of a Literal's."""
     if value not in get_args(options):
         raise ValueError(f"{name} must be one of {', '.join(get_args(options))}; got {value!r}")

@@ -1,7 +1,7 @@
 """What a student is trained on beside its own cross-entropy: one frozen description per method."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -12,11 +12,13 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_bytes
 from seg_kd.method.losses import (
     Distance,
+    FeatureReduction,
     Normalisation,
     Reduction,
     feature_distillation,
     logit_distillation,
 )
+from seg_kd.method.terms import Term
 
 Layer = Literal["pre-classifier", "c4"]
 Resolution = Literal["logit", "label"]
@@ -25,12 +27,12 @@ _OPTIONS: dict[str, object] = {
     "reduction": Reduction,
     "normalise": Normalisation,
     "distance": Distance,
+    "feature_reduction": FeatureReduction,
     "layer": Layer,
     "resolution": Resolution,
 }
 
-
-Term = Callable[..., Any]
+Equation = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,16 @@ class OwnTerm:
 
     weight: float
     source: str
-    function: Term = field(compare=False, metadata=UNRECORDED)
+    function: Equation = field(compare=False, metadata=UNRECORDED)
 
 
 @dataclass(frozen=True)
 class Objective:
     """total loss = cross-entropy (+ auxiliary) + logit_weight * logit + feature_weight * feature.
 
-    The terms are `losses.logit_distillation` and `losses.feature_distillation`, and perhaps one of
-    the user's. A weight of 0 leaves a term out altogether: without any no teacher is run.
+    The canonical terms are `losses.logit_distillation` and `losses.feature_distillation`; `terms`
+    are others, each with its weights, and perhaps one is the user's. A weight of 0 leaves a term
+    out altogether: without any no teacher is run.
 
     Attributes:
         name: how tables and records call it.
@@ -71,6 +74,8 @@ class Objective:
             is never masked.
         resolution: grid of the logit term: the student's logits, or both upsampled to the label.
         own: a term of the user's, which is added.
+        feature_reduction: how the feature term is reduced.
+        terms: further terms (`seg_kd.rivals`), which are added.
     """
 
     name: str
@@ -85,6 +90,8 @@ class Objective:
     mask_ignored: bool = False
     resolution: Resolution = "logit"
     own: OwnTerm | None = None
+    feature_reduction: FeatureReduction = "element_mean"
+    terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         for name, options in _OPTIONS.items():
@@ -100,18 +107,55 @@ class Objective:
             raise UserError(
                 f"objective {self.name}: temperature must be above 0, got {self.temperature}"
             )
+        names = [part for term in self.terms for part in term.parts]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise UserError(f"objective {self.name}: it has the term {twice} twice")
 
     @property
     def equations(self) -> tuple[Callable[..., Tensor], ...]:
         """The terms that the student learns beside its cross-entropy."""
         logit = (logit_distillation,) if self.logit_weight else ()
         feature = (feature_distillation,) if self.feature_weight else ()
-        return (*logit, *feature, *((self.own.function,) if self.own else ()))
+        others = (equation for term in self.terms for equation in term.equations)
+        return (*logit, *feature, *others, *((self.own.function,) if self.own else ()))
 
     @property
     def needs_teacher(self) -> bool:
         """Whether a teacher has to be run at all."""
-        return self.logit_weight > 0 or self.feature_weight > 0 or self.own is not None
+        return bool(self.weights or self.own)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each part that is not left out, by name: logit, feature, those of terms."""
+        found = {"logit": self.logit_weight, "feature": self.feature_weight}
+        for term in self.terms:
+            found |= term.weights
+        return {part: weight for part, weight in found.items() if weight}
+
+    def reweighted(self, weights: Mapping[str, float]) -> "Objective":
+        """With other weights of its parts, 0 to leave one out.
+
+        Raises:
+            UserError: a part that it does not have, or a weight that cannot be one.
+        """
+        wanted = self.weights
+        for part in (each for each in weights if each not in wanted):
+            raise UserError(
+                f"objective {self.name} has no term {part!r} to weigh: its terms are "
+                f"{', '.join(wanted) or 'none'}"
+            )
+        wanted.update(weights)
+
+        def changed(term: Term) -> Term:
+            return replace(term, **{f: wanted.get(part, 0.0) for part, f in term.parts.items()})
+
+        return replace(
+            self,
+            logit_weight=wanted.get("logit", 0.0),
+            feature_weight=wanted.get("feature", 0.0),
+            terms=tuple(changed(t) for t in self.terms if any(wanted.get(p) for p in t.parts)),
+        )
 
 
 PLAIN = Objective("plain")
@@ -132,7 +176,9 @@ OBJECTIVES = {each.name: each for each in (PLAIN, LOGIT, FEATURE, FEATURE_LOGIT)
 """The four presets by name."""
 
 
-def objective(name: str, term: Term, weight: float = 1.0, beside: Objective = PLAIN) -> Objective:
+def objective(
+    name: str, term: Equation, weight: float = 1.0, beside: Objective = PLAIN
+) -> Objective:
     """An objective of one's own: cross-entropy, what `beside` has, and weight * term.
 
     Args:

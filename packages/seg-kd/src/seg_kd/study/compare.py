@@ -32,11 +32,20 @@ from repro_shared.study.session import FACTS, Session
 from repro_shared.study.trip import steps_through
 from repro_shared.timing.calibrate import Calibration, iterations_for_budget
 from seg_kd.method.objectives import LOGIT, OBJECTIVES, PLAIN, Objective
+from seg_kd.rivals.presets import NAMED
 from seg_kd.study import stages
 from seg_kd.study.arms import objectives, students
 from seg_kd.study.calibration import REFERENCE, EqualTime, unequal_time
 from seg_kd.study.compare_tables import CEILING, figure, scores, verdicts, words
-from seg_kd.study.own_arms import TEACHER, Images, Length, flags, given_file, given_teacher
+from seg_kd.study.own_arms import (
+    TEACHER,
+    Images,
+    Length,
+    flags,
+    given_file,
+    given_teacher,
+    known_arms,
+)
 from seg_kd.study.stages import Student, Teacher, load_teacher, metrics
 from seg_kd.study.tables import cost_table
 from seg_kd.study.training import Settled, Training, settle
@@ -165,10 +174,8 @@ def named(arms: Sequence[str], own: Sequence[Objective]) -> tuple[Objective, ...
     Raises:
         UserError: an unknown name, fewer than two arms, or names that are not told apart.
     """
-    for each in arms:
-        if each not in OBJECTIVES:
-            raise UserError(f"--arms {each}: choose from {', '.join(OBJECTIVES)}")
-    found = (*(OBJECTIVES[each] for each in arms), *own)
+    known_arms(arms)
+    found = (*(NAMED[each] for each in arms), *own)
     try:
         names = {slug(each.name) for each in found} - {CEILING, slug(TEACHER)}
     except ValueError as error:
@@ -210,7 +217,7 @@ def compare(
         teacher_weights: its state_dict (.safetensors or .pth, tensors only).
         student: mmseg config file of the student, or a built-in name.
         student_weights: state_dict that all students start from.
-        arms: plain, logit, feature, feature+logit: objectives, the one compared with first.
+        arms: objectives, plain or those of `distill`, the one compared with first.
         own: objectives of one's own, behind them; see `method.objectives.objective`.
         iterations: the budget, as the time that logit distillation takes for so many.
         budget_seconds: the budget in seconds of each training, instead of iterations.

@@ -25,6 +25,7 @@ from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import calibrate as measure
 from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
 from seg_kd.method.objectives import OBJECTIVES, PLAIN, Objective
+from seg_kd.rivals.presets import NAMED
 from seg_kd.study.calibration import REFERENCE, timed_step
 from seg_kd.study.own_arms import (
     Affordable,
@@ -33,6 +34,7 @@ from seg_kd.study.own_arms import (
     changed,
     flags,
     given_teacher,
+    known_arms,
     own_study,
 )
 from seg_kd.study.stages import WEIGHTS
@@ -89,6 +91,7 @@ class Own:
         logit_weight: float | None = None,
         feature_weight: float | None = None,
         temperature: float | None = None,
+        weights: tuple[str, ...] = (),
         out: str = "runs/distill",
         device: Device = "cpu",
     ) -> None:
@@ -102,14 +105,19 @@ class Own:
             teacher_weights: its state_dict (.safetensors or .pth, tensors only).
             student: mmseg config file of the student, or a built-in name.
             student_weights: state_dict to start from.
-            objective: logit, feature or feature+logit.
+            objective: logit, feature, feature+logit, or one of the rivals: skd, ifvd, cwd-logits,
+                cwd-features, at, fitnet, dist, cirkd, cirkd-mini-batch, cirkd-memory, mgd, af-dcd,
+                normalised-feature, bpkd_like; with -as-published behind it what its authors add
+                comes too (cwd-as-published has both of cwd's terms).
             logit_weight: instead of the objective's own.
             feature_weight: instead of the objective's own.
             temperature: of the logit term, instead of 1.
+            weights: TERM=NUMBER for any term of the objective, 0 to leave it out, e.g.
+                adversarial=0 discriminator=0.
             out: output folder: model.safetensors, model.pth, scores.json.
             device: cpu or cuda.
         """
-        chosen = changed(objective, logit_weight, feature_weight, temperature)
+        chosen = changed(objective, logit_weight, feature_weight, temperature, weights)
         images.source()
         settled = settle(training, student, device, **flags(images, length))
         made = given_teacher(images, settled.view, teacher, teacher_weights)
@@ -125,6 +133,7 @@ class Own:
         teacher: str = "",
         teacher_weights: str = "",
         student: str = "pspnet_r18",
+        arms: tuple[str, ...] = tuple(OBJECTIVES),
         rounds: int = 30,
         device: Device = "cpu",
     ) -> None:
@@ -138,19 +147,20 @@ class Own:
             teacher: mmseg config file of the teacher, or a built-in name.
             teacher_weights: its state_dict.
             student: mmseg config file of the student, or a built-in name.
+            arms: objectives, see `distill`; logit is timed in any case.
             rounds: timed rounds.
             device: cpu or cuda.
         """
         require(rounds >= 1, "--rounds", "at least 1", rounds)
-        length = Length(iterations, budget_seconds)
+        length, names = Length(iterations, budget_seconds), known_arms((*arms, REFERENCE))
         adapter.set_device(device)
         source = images.source()
         settled = settle(training, student, device, **flags(images, length))
         made = given_teacher(images, settled.view, teacher, teacher_weights)
         with tempfile.TemporaryDirectory() as folder:
             studies = {
-                name: own_study(images, source, settled, student, None, each, made, 0)
-                for name, each in OBJECTIVES.items()
+                name: own_study(images, source, settled, student, None, NAMED[name], made, 0)
+                for name in names
             }
             session = Session(
                 self.paper, studies[REFERENCE], Path(folder), Path(images.data), device,

@@ -285,20 +285,35 @@ class Views(views.Views):
     """Views for training: item (position, index) is image `index` seen at `position`."""
 
     def __init__(self, source: Sequence[Sample], transform: Transform, seed: int) -> None:
-        super().__init__(source, Seeded(_FromSample(transform)), seed)
+        super().__init__(_Named(source), Seeded(_FromSample(transform)), seed)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Samples with a name for messages: the file's, or the number."""
+
+    source: Sequence[Sample]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any, str]:
+        names = getattr(getattr(self.source, "source", None), "names", None)
+        return (*self.source[index], names[index] if names else f"number {index}")
 
 
 @dataclass(frozen=True)
 class _FromSample:
     transform: Transform
 
-    def __call__(self, sample: Sample) -> dict[str, Any]:
+    def __call__(self, sample: tuple[Any, Any, str]) -> dict[str, Any]:
         return self.transform(as_results(*sample))
 
 
-def as_results(image: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+def as_results(image: np.ndarray, label: np.ndarray, name: str = "") -> dict[str, Any]:
     """The dictionary mmseg's transforms start from (they expect BGR)."""
     return {
+        "img_path": name,
         "img": np.ascontiguousarray(image[..., ::-1]),
         "img_shape": image.shape[:2],
         "ori_shape": image.shape[:2],

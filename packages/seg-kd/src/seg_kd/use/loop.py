@@ -28,6 +28,10 @@ _SERIAL = itertools.count()
 READ_EVERY = 20  # iterations, at most, between looks at the losses: a look waits for the device
 
 
+class NotFiniteError(Exception):
+    """A loss is not finite, and no step has been made with it; the names of its bad parts."""
+
+
 @dataclass(frozen=True)
 class Loop:
     """How a loop runs.
@@ -96,6 +100,7 @@ class ExactLoop(IterBasedTrainLoop):
         self.curve: list[dict[str, float]] = []
         self._names: list[str] = []  # of the loss parts
         self._unread: list[Tensor] = []  # the parts of each iteration, on the device
+        self._images: list[list[str]] = []  # that they are of
         self._sums: Tensor | None = None  # of those read since the last point of the curve
 
     @property
@@ -135,7 +140,8 @@ class ExactLoop(IterBasedTrainLoop):
         A device works on behind it; its time is in that of the iterations that read the losses.
 
         Raises:
-            DivergedError: a loss since the last look is not finite; it is in no checkpoint.
+            DivergedError: a loss is not finite. On the CPU no step is made with it. On a device it
+                is found at the next look, and is in no checkpoint.
         """
         began = time.perf_counter()
         self.run_iter(next(self._batches))
@@ -149,13 +155,19 @@ class ExactLoop(IterBasedTrainLoop):
     def run_iter(self, data_batch: Any) -> None:
         """mmengine's iteration, keeping the loss parts for the curve."""
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        images = [str(getattr(each, "img_path", "?")) for each in data_batch["data_samples"]]
+        wrapper = self.runner.optim_wrapper
+        try:
+            outputs = self.runner.model.train_step(data_batch, optim_wrapper=wrapper)
+        except NotFiniteError as error:
+            raise DivergedError(_diverged(self._iter + 1, [*error.args], images)) from None
         self.runner.call_hook(
             "after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs
         )
         self._iter += 1
         self._names = list(outputs)
         self._unread.append(torch.stack([value.detach().float() for value in outputs.values()]))
+        self._images.append(images)
 
     @property
     def _every(self) -> int:
@@ -171,13 +183,14 @@ class ExactLoop(IterBasedTrainLoop):
         if not self._unread:
             return
         rows = torch.stack(self._unread).cpu()
-        self._unread = []
+        images, self._unread, self._images = self._images, [], []
         finite = rows.isfinite()
         whole = finite[:, self._names.index("loss")]
         if not whole.all():
             first = int(whole.int().argmin())
             bad = [n for n, good in zip(self._names, finite[first], strict=True) if not good]
-            raise DivergedError(_diverged(self._iter - len(rows) + first + 1, bad))
+            iteration = self._iter - len(rows) + first + 1
+            raise DivergedError(_diverged(iteration, bad, images[first]))
         for row in rows:  # one by one: the sum must not depend on when it was read
             self._sums = row if self._sums is None else self._sums + row
 
@@ -217,13 +230,17 @@ class ExactLoop(IterBasedTrainLoop):
         restore_rng(state["random"])
 
 
-def _diverged(iteration: int, bad: list[str]) -> str:
-    """What to say of the first loss that is not finite, and of its parts that are not."""
+def _diverged(iteration: int, bad: list[str], images: list[str]) -> str:
+    """What to say of the first loss that is not finite, of its parts that are not, of its batch."""
     parts = [name for name in bad if name != "loss"] or ["their sum"]
     advice = "lower the learning rate"
     if all(name.startswith("distill.") for name in parts):
         advice = "the student's own loss is; check the teacher and the weights of the objective"
-    return f"loss is not finite in iteration {iteration} ({', '.join(parts)}): {advice}"
+    shown = ", ".join(images[:8]) + (f" and {len(images) - 8} more" if len(images) > 8 else "")
+    return (
+        f"loss is not finite in iteration {iteration} ({', '.join(parts)}): {advice}; "
+        f"its images: {shown}"
+    )
 
 
 def run_loop(

@@ -28,6 +28,8 @@ class Seen:
         output: what it returned.
         classified: what its 1x1 classifier made, (B, K, h, w); None for a head without one.
         feature: what that classifier read, before dropout, (B, C, h, w).
+        auxiliary_head: the head whose scores `auxiliary` gives; None for none.
+        auxiliary_output: what it returned, where it ran in that pass (in training).
     """
 
     head: Any
@@ -35,6 +37,8 @@ class Seen:
     output: Any = None
     classified: Tensor | None = None
     feature: Tensor | None = None
+    auxiliary_head: Any = None
+    auxiliary_output: Any = None
 
     def logits(self) -> Tensor:
         """The main map of class scores, (B, K, h, w).
@@ -67,12 +71,69 @@ class Seen:
             raise _no_feature(self.head)
         return found
 
+    def auxiliary(self) -> Tensor:
+        """Class scores of the auxiliary head, (B, K, h, w); it is run if it has not been.
+
+        Raises:
+            UserError: there is none, or it gives no such map.
+        """
+        found = self.auxiliary_output
+        if found is None and self.auxiliary_head is not None:
+            with torch.no_grad():  # in training it has been: this is a teacher's
+                found = self.auxiliary_head(self.stages)
+        if not isinstance(found, Tensor) or found.ndim != 4:
+            raise UserError(
+                f"{_name(self.head)} has no auxiliary head that gives one map of scores"
+            )
+        return found
+
+
+@dataclass
+class Models:
+    """Student and teacher, as the terms of an objective ask for them.
+
+    Attributes:
+        student, teacher: mmseg segmentors.
+    """
+
+    student: Any
+    teacher: Any
+
+    @property
+    def classes(self) -> int:
+        """How many classes both score.
+
+        Raises:
+            UserError: they differ.
+        """
+        own, other = (int(last_head(each).num_classes) for each in (self.student, self.teacher))
+        if own != other:
+            raise UserError(
+                f"the student scores {own} classes and the teacher {other}: they must be the same"
+            )
+        return own
+
+    def channels(self, layer: str) -> tuple[int, int]:
+        """Channels of a feature, the student's and the teacher's; UserError if one lacks it."""
+        return feature_channels(self.student, layer), feature_channels(self.teacher, layer)
+
+    def need_auxiliary(self) -> None:
+        """UserError where one of them has not exactly one auxiliary head."""
+        for whose, model in (("student", self.student), ("teacher", self.teacher)):
+            if _auxiliary_head(model) is None:
+                raise UserError(
+                    f"this objective also teaches the auxiliary head, and the {whose} has not "
+                    "exactly one: choose the preset without `-as-published`"
+                )
+
 
 @contextmanager
 def watched(model: Any) -> Iterator[Seen]:
     """Note what passes through the last decode head of a segmentor meanwhile."""
     head = last_head(model)
+    auxiliary = _auxiliary_head(model)
     seen, undropped, forward = Seen(head), list[Tensor](), head.forward
+    seen.auxiliary_head = auxiliary
     classifier, dropout = _classifier(head)
 
     def passing(stages: Any, *others: Any) -> Any:
@@ -82,6 +143,10 @@ def watched(model: Any) -> Iterator[Seen]:
     def dropping(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         undropped[:] = inputs[:1]
 
+    def beside(stages: Any) -> Any:
+        seen.auxiliary_output = type(auxiliary).forward(auxiliary, stages)
+        return seen.auxiliary_output
+
     def classified(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         # Other branches share the dropout: only the pass right before the classifier counts.
         seen.feature, seen.classified = (undropped or inputs)[0], output
@@ -90,10 +155,14 @@ def watched(model: Any) -> Iterator[Seen]:
     if classifier is not None and dropout is not None:
         handles.append(dropout.register_forward_pre_hook(dropping))
     head.forward = passing  # mmseg calls `forward` itself, past the hooks of modules
+    if auxiliary is not None:
+        auxiliary.forward = beside
     try:
         yield seen
     finally:
         del head.forward
+        if auxiliary is not None:
+            del auxiliary.forward
         for handle in handles:
             handle.remove()
 
@@ -102,6 +171,14 @@ def last_head(model: Any) -> Any:
     """The decode head that gives the answer: of a cascade the last."""
     head = model.decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _auxiliary_head(model: Any) -> Any:
+    """The auxiliary head where there is exactly one, else None."""
+    head = getattr(model, "auxiliary_head", None)
+    if isinstance(head, nn.ModuleList):
+        return head[0] if len(head) == 1 else None
+    return head
 
 
 def feature_channels(model: Any, layer: str) -> int:
