@@ -7,7 +7,11 @@ import sys
 import ofds
 from ofds.study import recipes
 from ofds.study.readme import blocks
+from ofds.use.audit_command import audit
 from ofds.use.estimate_command import estimate
+from ofds.use.export_command import export
+from ofds.use.ingest_command import ingest
+from ofds.use.merge_command import merge
 from ofds.use.sample_command import sample
 from ofds.use.select_command import select
 from repro_shared.evidence.citation import Citation, Repository
@@ -37,13 +41,18 @@ PAPER = Paper(
     recipes=(
         Recipe(recipes.selection_long_tail, ("smoke", "cpu"), default=("smoke", "cpu")),
         Recipe(recipes.selection_balanced, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(recipes.coverage, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
     distributions=("ofds", "numpy", "scipy"),
     blocks=blocks,
     verbs={
         "select": select,
+        "export": export,
+        "ingest": ingest,
+        "merge": merge,
         "sample": sample,
         "estimate": estimate,
+        "audit": audit,
     },
 )  # fmt: skip
 

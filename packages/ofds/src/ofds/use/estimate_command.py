@@ -12,8 +12,9 @@ from ofds.method.budget import SECONDS_AN_OBJECT
 from ofds.use.estimate import DRAWS, Counts, Drawn, Estimate, bounds
 from ofds.use.estimate_inputs import Inputs, Request, read
 from ofds.use.select_command import number
+from ofds.use.selection_file import text_of
 from repro_shared.evidence.tables import Cell, Column, Interval, Table
-from repro_shared.runtime.files import atomic_write_json
+from repro_shared.runtime.files import atomic_write_json, sha256_bytes
 
 NOTHING = Request()
 FORMAT = 1
@@ -117,7 +118,10 @@ def _selection(given: Inputs, rates: list[Estimate]) -> dict[str, Any]:
     within = None
     if budget["unit"] in draws and not np.isnan(draws[budget["unit"]]).any():
         within = round(float((draws[budget["unit"]] <= budget["amount"] + 1e-9).mean()), 4)
-    return {"coverage": covered, "cost": costs, "within_budget": within}
+    selection = sha256_bytes(text_of(given.selection).encode())
+    return {
+        "selection": selection, "coverage": covered, "cost": costs, "within_budget": within,
+    }  # fmt: skip
 
 
 def _pixels(given: Inputs) -> Drawn:

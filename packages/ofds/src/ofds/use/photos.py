@@ -11,6 +11,12 @@ from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.progress import Progress
 
 
+def locate(folder: str | Path, name: str) -> Path:
+    """Where an image's file is, or should be; a backslash is read as a slash if need be."""
+    path = Path(folder) / name
+    return path if path.is_file() else Path(folder) / name.replace("\\", "/")
+
+
 def contents(
     folder: str | Path, names: Sequence[str], repairs: Repairs, skip: bool = False
 ) -> tuple[list[str], list[str]]:
@@ -31,10 +37,8 @@ def contents(
     found, bad = list[str](), dict[str, str]()
     with Progress(len(names), "image files read") as progress:
         for step, name in enumerate(names, start=1):
-            path = folder / name
-            if not path.is_file():
-                path = folder / name.replace("\\", "/")
             try:
+                path = locate(folder, name)
                 found.append(sha256_file(path))
                 if not path.stat().st_size:
                     bad[name] = "empty file"
