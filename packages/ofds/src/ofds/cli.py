@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import ofds
-from ofds.study import recipes
+from ofds.study import active_recipes, detection_recipes, recipes
 from ofds.study.readme import blocks
 from ofds.use.audit_command import audit
 from ofds.use.estimate_command import estimate
@@ -41,6 +41,12 @@ PAPER = Paper(
     recipes=(
         Recipe(recipes.selection_long_tail, ("smoke", "cpu"), default=("smoke", "cpu")),
         Recipe(recipes.selection_balanced, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(detection_recipes.proposer_training, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(detection_recipes.detection_long_tail, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(detection_recipes.detection_long_tail_complex, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(detection_recipes.detection_balanced, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(detection_recipes.autolabels, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(active_recipes.active_learning, ("smoke", "cpu"), default=("smoke",)),
         Recipe(recipes.coverage, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
     distributions=("ofds", "numpy", "scipy"),

@@ -90,11 +90,6 @@ class Scenes:
         )
 
 
-def composed(config: SceneConfig, split: Split, length: int, seed: int) -> Scenes:
-    """Scenes of one split, composed in order."""
-    return collect(list(DigitScenes(config, split, length, seed)), config.classes[1:])
-
-
 def collect(scenes: list[Scene], classes: tuple[str, ...]) -> Scenes:
     """Single scenes as columns."""
     label_maps = np.stack([scene.label_map for scene in scenes])
@@ -195,9 +190,63 @@ class OpenedScenes:
         drawn = generator.choice(self.source.images, self.source.drawn, replace=False)
         return np.sort(drawn).astype(np.int64)
 
+    def rare(self, part: Scenes) -> list[int]:
+        """Places of the classes that are the rarest third of a part of a long-tailed pool."""
+        counts = np.bincount(part.label, minlength=len(part.classes))
+        order: list[int] = np.argsort(counts, kind="stable").tolist()
+        return order[: len(counts) // 3] if self.source.zipf else []
+
     def _scenes(self, split: Split) -> DigitScenes:
         source = self.source
         if split == "train":
             return DigitScenes(source.style, split, source.images, source.seed)
         balanced = replace(source.style, class_imbalance=0.0)
         return DigitScenes(balanced, split, source.test, source.seed)
+
+
+@dataclass(frozen=True)
+class OtherStyle:
+    """What the proposer is trained on: scenes of the `val` split in another style.
+
+    Other digits, other photographs, other colours, contrasts and sizes, all classes alike.
+    """
+
+    config: SceneConfig
+    length: int
+    name: str = "scenes-of-another-style"
+    split: Split = "val"
+    seed: int = 77
+
+    @property
+    def sentence(self) -> str:
+        """What the pictures are."""
+        size = self.config.size
+        return (
+            f"composed: other MNIST digits on other photographs, {self.length} scenes of {size} x "
+            f"{size} in another style; nothing is scored on them"
+        )
+
+    def missing(self, folder: Path | None) -> list[str]:
+        """Nothing: all comes along."""
+        return []
+
+    def open(self, folder: Path | None) -> OpenedStyle:
+        """Composes when asked for."""
+        return OpenedStyle(DigitScenes(self.config, self.split, self.length, self.seed))
+
+
+class OpenedStyle:
+    """The proposer's scenes."""
+
+    def __init__(self, scenes: DigitScenes) -> None:
+        self.scenes = scenes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what the scenes depend on, and of some of them."""
+        return self.scenes.fingerprint()
+
+    @cached_property
+    def pool(self) -> Scenes:
+        """All of them."""
+        return collect(list(self.scenes), self.scenes.config.classes[1:])
