@@ -13,6 +13,7 @@ from ofds.use.export_command import export
 from ofds.use.ingest_command import ingest
 from ofds.use.merge_command import merge
 from ofds.use.sample_command import sample
+from ofds.use.propose_command import propose
 from ofds.use.select_command import select
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
@@ -52,6 +53,7 @@ PAPER = Paper(
     distributions=("ofds", "numpy", "scipy"),
     blocks=blocks,
     verbs={
+        "propose": propose,
         "select": select,
         "export": export,
         "ingest": ingest,

@@ -29,7 +29,18 @@ def read_dataset(path: str | Path, repairs: Repairs, annotations: bool = True) -
     Raises:
         UserError: no COCO file, or entries that contradict each other, each named.
     """
-    path, content = Path(path), read_json(path)
+    return dataset_of(read_json(path), path, repairs, annotations)
+
+
+def dataset_of(
+    content: Any, path: str | Path, repairs: Repairs, annotations: bool = True
+) -> Dataset:
+    """The same from what such a file holds; run lengths may be bytes there.
+
+    Raises:
+        UserError: as `read_dataset`.
+    """
+    path = Path(path)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise UserError(f"{path}: no COCO file: an object with `images` and `categories` is needed")
     images = _images(path, content["images"], repairs)
@@ -144,6 +155,7 @@ def _objects(
     places = {key_of(image.id): place for place, image in enumerate(images)}
     classes = {key_of(each.id): place for place, each in enumerate(categories)}
     kept, seen = list[tuple[int, int, float, Box, float, bool, int]](), set[Any]()
+    damaged = set[int]()
     for row, entry in enumerate(entries):
         where = f"{path}: {'result' if proposals else 'annotation'} {row}"
         if not isinstance(entry, dict) or not key_of(entry.get("image_id")):
@@ -161,7 +173,9 @@ def _objects(
         found = _place(entry, images[place], name, repairs)
         if score is None or found is None:
             continue
-        box, area = found
+        box, area, sound = found
+        if not sound:
+            damaged.add(row)
         if proposals and (place, label, score, box) in seen:
             repairs.add("dropped: the same box, class and score on an image again", name)
             continue
@@ -170,7 +184,12 @@ def _objects(
     if entries and all(key_of(e["image_id"]) not in places for e in entries):
         raise UserError(f"{path}: no image_id, such as {entries[0]['image_id']!r}, is one listed")
     image, label_, score_, box_, area_, crowd, row_ = zip(*kept, strict=True) if kept else ((),) * 7
-    own = tuple(entries[row] for row in row_)
+    own = tuple(
+        {key: value for key, value in entries[row].items() if key != "segmentation"}
+        if row in damaged
+        else entries[row]
+        for row in row_
+    )
     return Objects(
         image=np.array(image, np.int64),
         label=np.array(label_, np.int64),
@@ -197,14 +216,19 @@ def _score(where: str, entry: Entry, name: str, repairs: Repairs) -> float | Non
     return float(score)
 
 
-def _place(entry: Entry, image: Image, name: str, repairs: Repairs) -> tuple[Box, float] | None:
-    """Box inside the image and area of an object; None if it has to be left out."""
-    size = (image.height, image.width) if image.width else None
+def _place(
+    entry: Entry, image: Image, name: str, repairs: Repairs
+) -> tuple[Box, float, bool] | None:
+    """Box inside the image and area of an object, and whether its mask, if any, is sound.
+
+    None if it has to be left out.
+    """
+    size, sound = (image.height, image.width) if image.width else None, True
     try:
         mask = extent(entry.get("segmentation"), size)
     except ValueError as error:
         repairs.add(f"mask left out: {error}", name)
-        mask = None
+        mask, sound = None, False
     given: Any = entry.get("bbox")
     four = isinstance(given, list) and len(given) == 4 and all(map(_number, given))
     if given and not four:
@@ -228,7 +252,7 @@ def _place(entry: Entry, image: Image, name: str, repairs: Repairs) -> tuple[Box
             repairs.add("box that reaches outside its image: clipped", name)
             x, y, w, h = left, top, right - left, bottom - top
             area = min(area, w * h)
-    return (x, y, w, h), area
+    return (x, y, w, h), area, sound
 
 
 def _number(value: Any) -> TypeGuard[float]:

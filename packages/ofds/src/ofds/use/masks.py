@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 
 class Extent(NamedTuple):
@@ -110,3 +111,36 @@ def _of_polygons(polygons: list[Any]) -> Extent | None:
     low = np.concatenate(corners).min(axis=0)
     high = np.concatenate(corners).max(axis=0)
     return Extent(area, (*map(float, low), *map(float, high - low)))  # type: ignore[arg-type]
+
+
+def plain(segmentation: Any) -> Any:
+    """A segmentation as JSON can hold it: run lengths in bytes become text, all else stays."""
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), bytes):
+        return {**segmentation, "counts": segmentation["counts"].decode("ascii")}
+    return segmentation
+
+
+def outlines(segmentation: Any) -> list[list[float]]:
+    """The polygons of a segmentation, flat x, y, ...; [] for run lengths and for nothing."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return []
+    polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    return [[float(value) for value in each] for each in polygons if len(each) >= 6]
+
+
+def pixels(segmentation: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A sound segmentation as pycocotools draws it, 1 inside and 0 outside, (height, width)."""
+    if polygons := outlines(segmentation):
+        found = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    elif isinstance(segmentation["counts"], list):
+        found = coco_mask.frPyObjects(segmentation, *size)
+    else:
+        found = segmentation
+    drawn: NDArray[np.uint8] = coco_mask.decode(found)
+    return drawn
+
+
+def run_lengths(drawn: NDArray[Any]) -> dict[str, Any]:
+    """Compressed COCO run lengths, as text, of what is not 0, (height, width)."""
+    found = coco_mask.encode(np.asfortranarray(drawn != 0, np.uint8))
+    return {"size": [int(side) for side in found["size"]], "counts": found["counts"].decode()}

@@ -1,0 +1,184 @@
+"""What the formats share: annotations by image, names as paths, new folders, files of images."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from ofds.use.dataset import Dataset, Entry, Image
+from ofds.use.masks import extent, plain
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import TEMPORARY_SUFFIX
+from repro_shared.runtime.images import read_rgb
+
+Files = Literal["none", "link", "copy"]
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def ofds_id(entry: Entry) -> str:
+    """The id of the proposal that an annotation was made from; "" if it does not say."""
+    attributes = entry.get("attributes")
+    found = (attributes if isinstance(attributes, dict) else {}).get(
+        "ofds_id", entry.get("ofds_id")
+    )
+    return found.strip() if isinstance(found, str) else ""
+
+
+def by_image(dataset: Dataset) -> list[list[tuple[int, Entry]]]:
+    """Place of the class and COCO entry of each annotation, by image.
+
+    Entries are as they came but for what was put right: id, ids of image and class, box, area and
+    crowd; and run lengths are never bytes.
+    """
+    found = list[list[tuple[int, Entry]]]([] for _ in dataset.images)
+    objects = dataset.objects
+    ids = objects.id or range(1, len(objects) + 1)
+    for place, (own, id_) in enumerate(zip(objects.entries, ids, strict=True)):
+        image, label = int(objects.image[place]), int(objects.label[place])
+        entry: Entry = {
+            **own,
+            "id": id_,
+            "image_id": dataset.images[image].id,
+            "category_id": dataset.categories[label].id,
+            "bbox": [_short(value) for value in objects.box[place]],
+            "area": _short(objects.area[place]),
+            "iscrowd": int(objects.crowd[place]),
+        }
+        if "segmentation" in entry:
+            entry["segmentation"] = plain(entry["segmentation"])
+        found[image].append((label, entry))
+    return found
+
+
+def boxed(entries: Sequence[Entry]) -> None:
+    """Give annotations that have a sound mask alone the box around it."""
+    for entry in entries:
+        if "bbox" not in entry and entry.get("segmentation"):
+            with suppress(ValueError):
+                if found := extent(entry["segmentation"]):
+                    entry["bbox"] = list(found.box)
+
+
+def _short(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)
+
+
+def sized(dataset: Dataset, folder: str | Path | None) -> Dataset:
+    """The same with the size of every image known, read from its file if need be.
+
+    Raises:
+        UserError: an image of unknown size, and no folder that its file lies in.
+    """
+    images = list(dataset.images)
+    for place, image in enumerate(images):
+        if image.width:
+            continue
+        if not folder:
+            raise UserError(f"the size of {image.name!r} is not known: give --folder of the images")
+        height, width, _ = read_rgb(image_file(folder, image.name)).shape
+        entry = {**image.entry, "width": width, "height": height}
+        images[place] = Image(image.id, image.name, width, height, entry)
+    return replace(dataset, images=tuple(images))
+
+
+def image_file(folder: str | Path, name: str) -> Path:
+    """Where an image lies; a backslash in its name is read as a slash if need be."""
+    path = Path(folder) / name
+    return path if path.is_file() else Path(folder) / name.replace("\\", "/")
+
+
+def relative(name: str) -> PurePosixPath:
+    """A name as a path below a folder, backslashes read; UserError if it leads out of there."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or re.match(r"[A-Za-z]:[\\/]", name)
+        or not path.name
+    ):
+        raise UserError(f"image {name!r}: its name must be a path below the folder of the images")
+    return path
+
+
+def stems(images: Sequence[Image], format_: str) -> list[PurePosixPath]:
+    """Path of each image without its suffix, as formats with a file an image name them.
+
+    Raises:
+        UserError: two images that only their suffix tells apart, both named.
+    """
+    seen, found = dict[PurePosixPath, str](), list[PurePosixPath]()
+    for image in images:
+        stem = relative(image.name).with_suffix("")
+        if stem in seen:
+            raise UserError(
+                f"{format_} cannot tell {seen[stem]!r} and {image.name!r} apart: it leaves out the "
+                "suffix; rename one of them"
+            )
+        seen[stem] = image.name
+        found.append(stem)
+    return found
+
+
+def put_images(dataset: Dataset, folder: str | Path | None, target: Path, how: Files) -> None:
+    """Copy or link the files of the images into a folder, below it as they are named."""
+    if how == "none":
+        return
+    if not folder:
+        raise UserError(f"--files {how} needs --folder of the images")
+    for image in dataset.images:
+        source, goal = image_file(folder, image.name), target / relative(image.name)
+        if not source.is_file():
+            raise UserError(f"{source}: no such file")
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        if how == "link":
+            goal.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, goal)
+
+
+def check_xml(names: Sequence[str]) -> None:
+    """UserError for a name with a character that no XML can hold."""
+    for name in names:
+        if NO_XML.search(name):
+            raise UserError(f"{name!r} holds a character that XML cannot")
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to write into, which is there complete or not at all.
+
+    Raises:
+        UserError: it is there and not empty.
+    """
+    folder = Path(os.path.abspath(folder))
+    check_empty(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.parent / f".{folder.name[:48]}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+    beside.mkdir()
+    try:
+        yield beside
+        check_empty(folder)
+        os.rename(beside, folder)  # an empty folder gives way
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def check_empty(folder: str | Path) -> None:
+    """UserError unless a folder is new, or empty."""
+    try:
+        if Path(folder).exists() and any(Path(folder).iterdir()):
+            raise UserError(f"{folder} is not empty: name a new folder")
+    except NotADirectoryError:
+        raise UserError(f"{folder} is a file: name a new folder") from None
+
+
+def classes_of(dataset: Dataset) -> Mapping[str, int]:
+    """Place of each class by its name."""
+    return {each.name: place for place, each in enumerate(dataset.categories)}
