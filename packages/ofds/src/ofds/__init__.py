@@ -6,7 +6,7 @@ from ofds.method.objects import Pool, make_pool
 from ofds.method.selection import Choice, Settings, select
 
 __version__ = "0.1.0"
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 __all__ = [
     "METHOD_VERSION",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -110,8 +111,50 @@ def test_credit_for_what_chosen_images_cover() -> None:
     first = select(pool, costs, 2)[0]
     assert pool.images[first.image] == "0"  # it covers most for its cost
     assert len(first.covers) >= 2
-    without = select(pool, costs, 4, Settings(credit=False, cost_aware=False))
+    without = select(pool, costs, 4, Settings(credit="none", cost_aware=False))
     assert len({(c.label, c.cluster, c.level) for c in without}) == 4
+
+
+def looks(where: list[str], look: list[int]) -> Pool:
+    """Objects of one class, on images by name, with clearly different looks."""
+    g, n = np.random.default_rng(0), len(where)
+    features = 10 * np.eye(4)[look] + 0.01 * g.normal(size=(n, 4))
+    return make_pool(
+        sorted(set(where)), ["a"], where, np.zeros(n), np.ones(n), np.tile([0.0, 0, 9, 9], (n, 1)),
+        features=features.astype(np.float32),
+    )  # fmt: skip
+
+
+def test_shares_of_turns_by_the_rule_of_d_hondt() -> None:
+    # Twelve objects of one look and three of another; four of the first are annotated on one image.
+    where = ["x"] * 4 + [f"a{n:02d}" for n in range(8)] + [f"b{n:02d}" for n in range(3)]
+    pool = looks(where, [0] * 12 + [1] * 3)
+    x = pool.images.index("x")
+
+    def first(credit: Any, annotated: list[int]) -> str:
+        made = select(pool, np.ones(12), 2, Settings(credit=credit), annotated=annotated)
+        return pool.images[made[0].image][0]
+
+    # 12 / (1 + 4) is less than 3 / 1: the look that nothing shows yet goes first.
+    assert first("shared", [x]) == "b"
+    assert first("any", [x]) == "b"
+    assert first("none", [x]) == "a"  # what is annotated is not looked at
+    assert first("shared", []) in "ax"
+    # With three of the second look annotated, too, the larger one is next: 12 / 5 to 3 / 4.
+    b = [pool.images.index(f"b{n:02d}") for n in range(2)]
+    assert first("shared", [x, *b]) == "a"
+
+
+@pytest.mark.parametrize(
+    ("credit", "expected"),
+    [("shared", "fae0"), ("any", "57c5"), ("none", "2b56")],
+)
+def test_the_same_selection_as_ever(columns: Any, credit: Any, expected: str) -> None:
+    # Whoever changes this on purpose raises METHOD_VERSION.
+    pool = make_pool(**columns(images=200))
+    costs = Budget(60).costs(pool)
+    found = names(pool, select(pool, costs, 60, Settings(credit=credit)))
+    assert hashlib.sha256(" ".join(found).encode()).hexdigest()[:4] == expected
 
 
 def test_near_equal_images_and_two_identical_rare_ones() -> None:
@@ -123,7 +166,7 @@ def test_near_equal_images_and_two_identical_rare_ones() -> None:
         images, ["thing"], images, np.zeros(42, int), np.ones(42), np.tile([0, 0, 5, 5], (42, 1)),
         features=x.astype(np.float32), content=[*images[:40], "tree", "tree"],
     )  # fmt: skip
-    for settings_ in (Settings(), Settings(cost_aware=False), Settings(credit=False)):
+    for settings_ in (Settings(), Settings(cost_aware=False), Settings(credit="none")):
         chosen = names(pool, select(pool, np.ones(42), 2, settings_))
         assert len(chosen) == 2
         assert len({"040", "041"} & set(chosen)) <= 1

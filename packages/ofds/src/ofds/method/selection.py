@@ -2,9 +2,10 @@
 
 The paper's abstract says what: features of objects, all target classes covered, one pass before any
 training. How is ours: objects are clustered within each predicted class; classes take turns, so
-that each prefix keeps to their shares; a turn goes to the largest cluster that no chosen image
-covers, and there to an image near its centre that covers much for its cost. When all clusters of a
-class are covered and its share is not used up, its objects are clustered finer.
+that each prefix keeps to their shares; a turn goes to the cluster that has most objects for each
+one on images chosen before, and there to an image near its centre that covers much for its cost.
+When all clusters of a class had their turn and its share is not used up, its objects are clustered
+finer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,9 @@ class Settings:
 
     Attributes:
         seed: of the clustering.
-        credit: a cluster with an object on a chosen image is covered, whatever it was chosen for.
+        credit: what objects on images that were chosen for something else are worth. `shared`: as
+            in d'Hondt's rule for seats, a cluster with `n` of them has a claim of its size divided
+            by `n + 1`. `any`: a cluster with one of them is covered, and has no turn. `none`.
         cost_aware: among the objects nearest to a centre, the image counts that covers most for its
             cost; else the nearest object's.
         rarest_first: the rarest predicted class has the first turn; else the first class listed.
@@ -39,7 +43,7 @@ class Settings:
     """
 
     seed: int = 0
-    credit: bool = True
+    credit: Literal["shared", "any", "none"] = "shared"
     cost_aware: bool = True
     rarest_first: bool = True
     threads: int = 1
@@ -75,8 +79,8 @@ class _Class:
     objects: Ints
     level: int = 0
     clusters: Clusters | None = None
-    covered: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    hopeless: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    closed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))  # no turn is left
+    have: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # objects on chosen images
     order: list[Ints] = field(default_factory=list)  # objects of each cluster, nearest first
     sizes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -179,12 +183,12 @@ class Selector:
         """The next image for a class; None if it has nothing left that fits."""
         each = self.classes[label]
         while True:
-            open_ = np.flatnonzero(~(each.covered | each.hopeless))
-            for cluster in open_[np.argsort(-each.sizes[open_], kind="stable")]:
+            claim = np.where(each.closed, 0.0, each.sizes * self._worth(each.have))
+            for cluster in np.argsort(-claim, kind="stable")[: np.count_nonzero(claim)]:
                 found = self._representative(label, int(cluster))
                 if found >= 0:
                     return self._choose(int(self.pool.image[found]), label, int(cluster), found)
-                each.hopeless[cluster] = True
+                each.closed[cluster] = True
             if not self._finer(label):
                 return None
 
@@ -215,11 +219,19 @@ class Selector:
         each.sizes = np.bincount(each.clusters.label, minlength=k)
         near = np.lexsort((each.clusters.distance, each.clusters.label))
         each.order = np.split(each.objects[near], np.cumsum(each.sizes)[:-1])
-        each.covered = each.sizes == 0
-        if self.settings.credit:
-            each.covered[each.clusters.label[self.taken[pool.image[each.objects]]]] = True
-        each.hopeless = np.zeros(k, bool)
+        each.closed = each.sizes == 0
+        have = each.clusters.label[self.taken[pool.image[each.objects]]]
+        each.have = np.bincount(have, minlength=k)
         return True
+
+    def _worth(self, have: Ints) -> NDArray[np.float64]:
+        """What an object is worth of which cluster so many are on chosen images, 0 to 1."""
+        match self.settings.credit:
+            case "shared":
+                return 1 / (1 + have)
+            case "any":
+                return (have == 0).astype(np.float64)
+        return np.ones(len(have))
 
     def _representative(self, label: int, cluster: int) -> int:
         """An object of a cluster, near its centre, on the image that is worth most; -1 for none."""
@@ -236,35 +248,38 @@ class Selector:
         if not self.settings.cost_aware:
             return int(objects[0])
         near = objects[:NEAR]
-        worth = [self._worth(int(image)) for image in self.pool.image[near]]
-        return int(near[int(np.argmax(worth))])  # the nearest of equals
+        value = [self._value(int(image)) for image in self.pool.image[near]]
+        return int(near[int(np.argmax(value))])  # the nearest of equals
 
     def _affordable(self, images: Ints) -> NDArray[np.bool_]:
         """Images that leave enough for those that are required."""
         own = np.array([int(image) in self.reserved for image in images])
         return self.costs[images] <= self.left - np.where(own, 0.0, self.owed) + 1e-9
 
-    def _worth(self, image: int) -> float:
-        """Open clusters of all classes that an image would cover, for its cost."""
-        return len(self._covers(image)) / max(float(self.costs[image]), 1e-9)
+    def _value(self, image: int) -> float:
+        """Of what an image covers in clusters whose turn is to come, for its cost."""
+        open_ = [(c, k) for c, k in self._clusters(image) if not self.classes[c].closed[k]]
+        have = np.array([self.classes[c].have[k] for c, k in open_], np.int64)
+        return float(self._worth(have).sum()) / max(float(self.costs[image]), 1e-9)
 
-    def _covers(self, image: int) -> list[tuple[int, int]]:
-        """(class, cluster) that an image covers and that are open."""
-        found = dict[tuple[int, int], None]()
+    def _clusters(self, image: int) -> dict[tuple[int, int], int]:
+        """The (class, cluster) of an image's objects, and how many of them each has."""
+        found = dict[tuple[int, int], int]()
         for place in range(self.by_image[image], self.by_image[image + 1]):
-            label, cluster = int(self.pool.label[place]), int(self.number[place])
-            if cluster >= 0 and not self.classes[label].covered[cluster]:
-                found[label, cluster] = None
-        return list(found)
+            pair = int(self.pool.label[place]), int(self.number[place])
+            if pair[1] >= 0:
+                found[pair] = found.get(pair, 0) + 1
+        return found
 
     def _choose(self, image: int, label: int, cluster: int, found: int = -1) -> Choice:
-        cost, covers = float(self.costs[image]), self._covers(image)
+        cost, covers = float(self.costs[image]), list[tuple[int, int]]()
+        for (other, number), count in self._clusters(image).items():
+            if not self.classes[other].have[number] or (other, number) == (label, cluster):
+                covers.append((other, number))
+            self.classes[other].have[number] += count
         if label >= 0:
             self.turns.charge(label, cost)
-            self.classes[label].covered[cluster] = True
-        if self.settings.credit:
-            for other, number in covers:
-                self.classes[other].covered[number] = True
+            self.classes[label].closed[cluster] = True
         self.done[image] = self.taken[image] = True
         self.twins[self.pool.twin[image]] = True
         self.left -= cost

@@ -20,6 +20,7 @@ POOLS = {"selection_long_tail": "a long-tailed pool", "selection_balanced": "a b
 NAMES = {"random": "random images", "class-balanced random": "class-balanced random images"}
 VARIANTS = {
     "OFDS, nearest object": "OFDS with the nearest object",
+    "OFDS, full credit": "OFDS with full credit for what chosen images cover",
     "OFDS, no credit": "OFDS without credit for what chosen images cover",
     "OFDS, classes as listed": "OFDS with the classes as listed",
 }
@@ -39,6 +40,10 @@ def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
 
 def findings(results: Results) -> list[str]:
     """The answer first; every number comes from the records."""
+    if results.study.name == "coverage":
+        return [covered(results)]
+    if results.study.name not in POOLS:
+        return []
     pool = POOLS[results.study.name]
     if not results.records:
         return [f"On {pool} nothing has been run yet."]
@@ -76,3 +81,17 @@ def findings(results: Results) -> list[str]:
             f"{best[name]:+.1f} points from random images. No claim was made."
         )
     return found
+
+
+def covered(results: Results) -> str:
+    """What the contract misses, and random images on the same pools."""
+    missed = {arm.name: results.values(arm, "missed") for arm in results.study.arms}
+    ours, random = missed["OFDS with contract"], missed["random"]
+    if not ours or not random:
+        return "The coverage contract has not been tried yet."
+    feasible = sum(results.values(results.study.arms[0], "feasible"))
+    pools = sum(results.values(results.study.arms[0], "pools"))
+    return (
+        f"**On {pools:.0f} small pools, OFDS with its contract misses {sum(ours):.0f} of "
+        f"{feasible:.0f} feasible minima.** Random images miss {sum(random):.0f} of them."
+    )

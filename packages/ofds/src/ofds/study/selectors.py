@@ -89,7 +89,8 @@ SELECTORS: dict[str, Select] = {
     "FreeSel-like": by_features("freesel"),
     "OFDS": focused(),
     "OFDS, nearest object": focused(Settings(cost_aware=False)),
-    "OFDS, no credit": focused(Settings(credit=False)),
+    "OFDS, full credit": focused(Settings(credit="any")),
+    "OFDS, no credit": focused(Settings(credit="none")),
     "OFDS, classes as listed": focused(Settings(rarest_first=False)),
     "oracle OFDS": focused(oracle=True),
 }

@@ -101,7 +101,7 @@ def verdicts(results: Results) -> Table:
     return verdict_table(
         results.study.claims,
         results.verdicts,
-        f"selection-{tag(results)}-verdicts",
+        f"{results.study.name.replace('_', '-')}-verdicts",
         f"{results.study.name}: verdicts",
         results.sentence,
     )
