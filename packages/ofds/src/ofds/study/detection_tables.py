@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ofds.method.budget import SECONDS_AN_OBJECT
-from ofds.study.detection import Detect
 from ofds.study.proposed import Propose
 from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.statistics import interval
@@ -23,8 +22,29 @@ COST = (
     Column("pixels", "thousands", 0),
     Column("annotation", "hours", 1),
 )
-SCORES = (Column("AP50", "%", 1), Column("AP", "%", 1), Column("AP50 of the rarest third", "%", 1))
-HOURS = f"Annotation: {SECONDS_AN_OBJECT['boxes']:g} seconds a box."
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a task is scored by: columns and the records' names of them, the first one paired; and
+    what people draw, a preset of `SECONDS_AN_OBJECT`."""
+
+    columns: tuple[Column, ...]
+    metrics: tuple[str, ...]
+    drawn: str = "boxes"
+
+    @property
+    def hours(self) -> str:
+        """What the column of hours counts."""
+        return f"Annotation: {SECONDS_AN_OBJECT[self.drawn]:g} seconds an object ({self.drawn})."
+
+
+DETECTION = Measures(
+    (Column("AP50", "%", 1), Column("AP", "%", 1), Column("AP50 of the rarest third", "%", 1)),
+    ("ap50", "ap", "rare_ap50"),
+)
+SCORES = DETECTION.columns
+HOURS = DETECTION.hours
 
 
 def tag(results: Results) -> str:
@@ -32,20 +52,20 @@ def tag(results: Results) -> str:
     return results.study.name.replace("_", "-")
 
 
-def cost_cells(results: Results, arm: Arm) -> list[Cell]:
+def cost_cells(results: Results, arm: Arm, measures: Measures = DETECTION) -> list[Cell]:
     """Means of what people's labels cost: images, objects, thousands of pixels, hours."""
     images, objects, pixels = (mean(results, arm, n) for n in ("images", "objects", "pixels"))
     return [
         images,
         objects,
         None if pixels is None else pixels / 1000,
-        None if objects is None else objects * SECONDS_AN_OBJECT["boxes"] / 3600,
+        None if objects is None else objects * SECONDS_AN_OBJECT[measures.drawn] / 3600,
     ]
 
 
-def score_cells(results: Results, arm: Arm) -> list[Cell]:
-    """AP50, AP and AP50 of the rarest third with intervals."""
-    return [interval(results.values(arm, name)) for name in ("ap50", "ap", "rare_ap50")]
+def score_cells(results: Results, arm: Arm, measures: Measures = DETECTION) -> list[Cell]:
+    """What the task is scored by, with intervals."""
+    return [interval(results.values(arm, name)) for name in measures.metrics]
 
 
 def mean(results: Results, arm: Arm, metric: str) -> float | None:
@@ -62,7 +82,7 @@ def paired(results: Results, arm: Arm, rival: Arm, metric: str = "ap50") -> list
 
 def selections(results: Results) -> list[Arm]:
     """The arms that choose images under a budget, or take all."""
-    return [arm for arm in results.study.arms if isinstance(arm.config, Detect)]
+    return [arm for arm in results.study.arms if hasattr(arm.config, "selector")]
 
 
 def random_of(results: Results, arm: Arm) -> Arm | None:
@@ -76,7 +96,7 @@ def random_of(results: Results, arm: Arm) -> Arm | None:
 
 def by_objects(results: Results) -> Table:
     """All selectors at equal cost in objects."""
-    return _selectors(results, "objects", "at equal cost in objects")
+    return selectors(results, DETECTION, "objects", "at equal cost in objects")
 
 
 def by_images(results: Results) -> Table:
@@ -85,34 +105,39 @@ def by_images(results: Results) -> Table:
         "Images are no equal cost: selectors that like crowded images buy more objects, see the "
         "columns on the right."
     )
-    return _selectors(results, "images", "at equal numbers of images", warning)
+    return selectors(results, DETECTION, "images", "at equal numbers of images", warning)
 
 
-def _selectors(results: Results, unit: str, title: str, *notes: str) -> Table:
+def selectors(
+    results: Results, measures: Measures, unit: str, title: str, *notes: str, classes: int = 10
+) -> Table:
+    """All selectors under the budgets of a unit, and people's labels on all images."""
     rows, arms = list[tuple[Cell, ...]](), list[Arm]()
     for arm in selections(results):
         budget = arm.config.budget
-        if (budget.unit if budget else "objects") != unit:
+        if budget is not None and budget.unit != unit:
             continue
         rival, covered = random_of(results, arm), mean(results, arm, "covered")
-        over = interval(paired(results, arm, rival)) if rival not in (None, arm) else None
+        over: Cell = None
+        if rival is not None and rival is not arm:
+            over = interval(paired(results, arm, rival, measures.metrics[0]))
         arms.append(arm)
         rows.append((
             arm.name.rpartition(", ")[0] or arm.name,
             f"{budget.amount:g} {budget.unit}" if budget else "all images",
-            *score_cells(results, arm),
+            *score_cells(results, arm, measures),
             over,
-            None if covered is None else 10 - covered,
-            *cost_cells(results, arm),
+            None if covered is None else classes - covered,
+            *cost_cells(results, arm, measures),
         ))  # fmt: skip
     columns = (
-        Column("selector"), Column("budget"), *SCORES,
-        Column("AP50 over random, paired", "points", 1, signed=True),
+        Column("selector"), Column("budget"), *measures.columns,
+        Column(f"{measures.columns[0].name} over random, paired", "points", 1, signed=True),
         Column("classes without an object", "", 2), *COST,
     )  # fmt: skip
     return Table(
         f"{tag(results)}-{unit}", f"{results.study.name}: selectors {title}", columns,
-        tuple(rows), (*notes, HOURS, *results.notes), ids(arms),
+        tuple(rows), (*notes, measures.hours, *results.notes), ids(arms),
     )  # fmt: skip
 
 
