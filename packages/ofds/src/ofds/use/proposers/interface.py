@@ -58,23 +58,21 @@ class Outlines:
 
 
 class Model(Protocol):
-    """What all of them have.
+    """What all of them have."""
 
-    Attributes:
-        about: for the manifest: which weights (sha256), which preprocessing; JSON.
-    """
-
-    about: Mapping[str, Any]
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """For the manifest: which weights (sha256), which preprocessing; JSON."""
+        ...
 
 
 class Detector(Model, Protocol):
-    """Finds objects of a fixed list of classes.
+    """Finds objects of a fixed list of classes."""
 
-    Attributes:
-        threshold: lowest score that its authors keep.
-    """
-
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """Lowest score that its authors keep."""
+        ...
 
     def detect(self, images: Sequence[Picture], least: float) -> list[Detections]:
         """Objects on each image; those that score below `least` in every class may be left out."""
