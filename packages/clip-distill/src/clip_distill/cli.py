@@ -1,0 +1,48 @@
+"""The command `clip-distill`."""
+
+from __future__ import annotations
+
+import sys
+
+import clip_distill
+from clip_distill.study import recipes
+from clip_distill.study.readme import blocks
+from repro_shared.evidence.citation import Citation, Repository
+from repro_shared.study.command import main as run
+from repro_shared.study.paper import Paper, Recipe
+
+PAPER = Paper(
+    package=clip_distill,
+    command="clip-distill",
+    description="Small zero-shot image encoders, distilled from CLIP with synthetic images.",
+    citation=Citation(
+        key="popp2024zeroshot",
+        title=(
+            "Zero-Shot Distillation for Image Encoders: How to Make Effective Use of Synthetic Data"
+        ),
+        authors=("Niclas Popp", "Jan Hendrik Metzen", "Matthias Hein"),
+        year=2024,
+        arxiv="2404.16637",
+        version=1,
+    ),
+    repository=Repository(
+        key="clip_distill_reproduction",
+        title="clip-distill: an independent reproduction of arXiv 2404.16637",
+        version=clip_distill.__version__,
+        year=2026,
+    ),
+    recipes=(
+        Recipe(recipes.parameter_counts, ("cpu",), default=("smoke", "cpu")),
+    ),
+    distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
+    blocks=blocks,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of the `clip-distill` command."""
+    sys.exit(run(PAPER))
+
+
+if __name__ == "__main__":
+    main()

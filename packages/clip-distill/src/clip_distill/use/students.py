@@ -1,0 +1,161 @@
+"""Students: a timm backbone and a linear map into the teacher's space, normalised as it needs.
+
+A folder of a student holds `student.safetensors` and `student.json`, which says how images are
+prepared for it and whose space it maps into.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from clip_distill.use.preprocessing import Preprocessing
+from clip_distill.use.quiet import quiet
+from repro_shared.runtime.errors import UserError, one_line
+from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
+from repro_shared.runtime.weights import load_strictly, read_weights, save_weights
+from repro_shared.timing.counts import count_parameters
+
+WEIGHTS, CONFIG = "student.safetensors", "student.json"
+VERSION = 1  # of student.json
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """All that decides a student but its weights.
+
+    Attributes:
+        backbone: timm's name.
+        width: of the teacher's space.
+        preprocessing: size and normalisation of its images.
+        bias: of the linear map.
+    """
+
+    backbone: str
+    width: int
+    preprocessing: Preprocessing
+    bias: bool = True
+
+
+class Student(nn.Module):
+    """Images (b, 3, s, s), normalised as its config says, to features (b, width) of any length."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone = make_backbone(config.backbone, config.preprocessing.size)
+        self.backbone = backbone
+        self.head = nn.Linear(int(backbone.head_hidden_size), config.width, bias=config.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.head(self.backbone(images))
+        return features
+
+
+def make_backbone(name: str, size: int) -> Any:
+    """A timm model without classifier and without weights from anywhere.
+
+    Raises:
+        UserError: timm does not know it, or cannot make it at this image size.
+    """
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.partition('_')[0]}*")[:5]
+        raise UserError(f"timm knows no model {name!r}; such as {', '.join(near) or 'none'}")
+    sized: dict[str, Any] = {}
+    found = timm.get_pretrained_cfg(name)
+    # Transformers with position embeddings are made for one size; the others take any.
+    if found is not None and found.fixed_input_size and found.input_size[-1] != size:
+        sized = {"img_size": size}
+    try:
+        model = timm.create_model(name, pretrained=False, num_classes=0, **sized)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"timm cannot make {name} for images of {size} pixels ({one_line(str(error))})"
+        ) from None
+    if not hasattr(model, "head_hidden_size"):
+        raise UserError(f"{name}: timm does not say how wide its features are")
+    return model
+
+
+def warm_start(student: Student, path: str | Path) -> Student:
+    """Give the backbone weights from a file of timm's, and the normalisation that belongs to them.
+
+    A classifier in the file is left out. The student comes back with another normalisation if that
+    of the weights differs: CLIP's would be wrong.
+
+    Raises:
+        UserError: weights of another model.
+    """
+    state = read_weights(path)
+    own = student.backbone.state_dict()
+    classifier = timm.get_pretrained_cfg(student.config.backbone)
+    names = classifier.classifier if classifier is not None else None
+    heads = [names] if isinstance(names, str) else list(names or ())
+    kept = {
+        name: value
+        for name, value in state.items()
+        if name in own or not any(name.startswith(f"{head}.") for head in heads)
+    }
+    load_strictly(student.backbone, kept, str(path))
+    if classifier is not None:
+        prepared = replace(
+            student.config.preprocessing,
+            mean=tuple(classifier.mean),
+            std=tuple(classifier.std),
+        )
+        student.config = replace(student.config, preprocessing=prepared)
+    return student
+
+
+def save_student(student: Student, folder: str | Path, **about: Any) -> Path:
+    """Write weights and config into a folder; `about` is kept beside (teacher, objective, ...)."""
+    target = ensure_output_dir(folder)
+    digest = save_weights(student, target / WEIGHTS, metadata={"format": "pt"})
+    form = {"version": VERSION, **asdict(student.config), "sha256": digest, **about}
+    atomic_write_json(target / CONFIG, form)
+    return target
+
+
+def load_student(folder: str | Path) -> tuple[Student, dict[str, Any]]:
+    """The student of a folder in evaluation mode, and all that `student.json` says.
+
+    Raises:
+        UserError: no such student, a damaged file, or weights of another model.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        form = json.loads(path.read_text(encoding="utf-8"))
+        prepared = Preprocessing.read(form["preprocessing"])
+        config = StudentConfig(form["backbone"], int(form["width"]), prepared, bool(form["bias"]))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {CONFIG} here; give a folder that `distill` wrote") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    student = Student(config)
+    load_strictly(student, read_weights(path.parent / WEIGHTS), str(path.parent / WEIGHTS))
+    return student.eval(), form
+
+
+def ratios(student: nn.Module, whole: int, image_tower: int) -> str:
+    """Parameters of a student, and how many fewer than the teacher's by both ways of counting."""
+    own = count_parameters(student)
+    return (
+        f"{own / 1e6:.2f} M parameters: {1 - own / whole:.1%} fewer than the whole teacher "
+        f"({whole / 1e6:.2f} M), {1 - own / image_tower:.1%} fewer than its image tower "
+        f"({image_tower / 1e6:.2f} M)"
+    )
+
+
+def open_clip_parameters(name: str) -> tuple[int, int]:
+    """Parameters of an open_clip model, and of its image tower, by shapes alone."""
+    import open_clip
+
+    with torch.device("meta"), quiet():
+        model: Any = open_clip.create_model(name, device="meta", load_weights=False)
+    return count_parameters(model), count_parameters(model.visual)

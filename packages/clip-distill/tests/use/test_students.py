@@ -1,0 +1,99 @@
+"""Students of timm backbones: widths, counts, normalisation of a warm start, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from clip_distill.use.preprocessing import CLIP_MEAN, Preprocessing
+from clip_distill.use.students import (
+    Student,
+    StudentConfig,
+    load_student,
+    open_clip_parameters,
+    ratios,
+    save_student,
+    warm_start,
+)
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.weights import save_weights
+from repro_shared.timing.counts import count_parameters
+
+
+def small(name: str = "test_efficientnet", width: int = 8, size: int = 32) -> Student:
+    torch.manual_seed(0)
+    return Student(StudentConfig(name, width, Preprocessing(size))).eval()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["test_efficientnet", "test_vit", "test_convnext", "mobilenetv3_small_050", "test_byobnet"],
+)
+def test_features_of_the_head_hidden_size(name: str) -> None:
+    student = small(name)
+    assert student.head.in_features == student.backbone.head_hidden_size
+    assert student(torch.zeros(2, 3, 32, 32)).shape == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "whole", "image_tower"),
+    [
+        ("tiny_vit_11m_224", 10_777_860, "92.9% fewer", "87.7% fewer"),
+        ("efficientnet_b3", 11_483_176, "92.4% fewer", "86.9% fewer"),
+    ],
+)
+def test_the_papers_ratio_counts_the_whole_teacher(
+    name: str, parameters: int, whole: str, image_tower: str
+) -> None:
+    teacher = open_clip_parameters("ViT-B-32")
+    assert teacher == (151_277_313, 87_849_216)
+    with torch.device("meta"):
+        student = Student(StudentConfig(name, 512, Preprocessing(224)))
+    assert count_parameters(student) == parameters
+    said = ratios(student, *teacher)
+    assert f"{whole} than the whole teacher (151.28 M)" in said
+    assert f"{image_tower} than its image tower (87.85 M)" in said
+
+
+def test_a_warm_start_brings_its_own_normalisation(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    source = timm.create_model("test_vit", img_size=32)  # with its classifier
+    save_weights(source, path)
+    student = small("test_vit")
+    assert student.config.preprocessing.mean == CLIP_MEAN
+    started = warm_start(student, path)
+    assert started.config.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert torch.equal(started.backbone.cls_token, source.cls_token)
+    other = tmp_path / "other.safetensors"
+    save_weights(timm.create_model("test_efficientnet"), other)
+    with pytest.raises(UserError, match="another architecture"):
+        warm_start(student, other)
+
+
+def test_from_a_folder_and_back(tmp_path: Path) -> None:
+    student = small()
+    save_student(student, tmp_path, teacher="a teacher")
+    again, about = load_student(tmp_path)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(student(images), again(images))
+    assert again.config == student.config
+    assert about["teacher"] == "a teacher"
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no student"):
+        load_student(tmp_path)
+    save_student(small(), tmp_path)
+    form = json.loads((tmp_path / "student.json").read_text())
+    (tmp_path / "student.json").write_text(json.dumps({**form, "width": 9}))
+    with pytest.raises(UserError, match=r"head\.weight: 8x256 in the file, 9x256 in the model"):
+        load_student(tmp_path)
+    (tmp_path / "student.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        load_student(tmp_path)
+    with pytest.raises(UserError, match="timm knows no model 'efficientnet_b99'; such as"):
+        small("efficientnet_b99")
