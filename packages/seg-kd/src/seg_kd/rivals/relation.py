@@ -72,8 +72,8 @@ class _RelationDivergence(torch.autograd.Function):
             other = torch.addmm(bias, teacher_rows[part] / temperature, teacher_keys.T)
             other = other.to(rows.dtype)
             share, target = own.softmax(1), other.softmax(1)
-            # log of the normalisers, from the largest similarity and its share
-            normalisers = own.amax(1) - share.amax(1).log() - other.amax(1) + target.amax(1).log()
+            # Difference of the logs of the normalisers, from the largest similarity and its share.
+            normalisers = (own.amax(1) - other.amax(1)) + (target.amax(1) / share.amax(1)).log()
             divergence = normalisers + (target * other.sub_(own)).sum(1)
             total += divergence @ weights[part]
             slope = share.sub_(target).mul_((weights[part] / temperature)[:, None])
