@@ -8,12 +8,14 @@ import ofds
 from ofds.study import active_recipes, detection_recipes, recipes
 from ofds.study.readme import blocks
 from ofds.use.audit_command import audit
+from ofds.use.compare_command import compare
+from ofds.use.curve_command import curve
 from ofds.use.estimate_command import estimate
 from ofds.use.export_command import export
 from ofds.use.ingest_command import ingest
 from ofds.use.merge_command import merge
-from ofds.use.sample_command import sample
 from ofds.use.propose_command import propose
+from ofds.use.sample_command import sample
 from ofds.use.select_command import select
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
@@ -61,6 +63,8 @@ PAPER = Paper(
         "sample": sample,
         "estimate": estimate,
         "audit": audit,
+        "compare": compare,
+        "curve": curve,
     },
 )  # fmt: skip
 

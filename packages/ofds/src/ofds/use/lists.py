@@ -58,7 +58,7 @@ def read_names(path: str | Path, annotated: bool = False) -> list[str]:
     """
     path = Path(path)
     if path.suffix.lower() != ".json":
-        lines = (line.removesuffix("\r") for line in _text(path).split("\n"))
+        lines = (line.removesuffix("\r") for line in read_text(path).split("\n"))
         return [line for line in lines if line.strip()]
     content = read_json(path)
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
@@ -115,7 +115,7 @@ def read_costs(
         UserError: a column or an image is missing, an image has two costs, a cost is no number.
     """
     path = Path(path)
-    rows = csv.DictReader(io.StringIO(_text(path), newline=""))
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     have = list(rows.fieldnames or ())
     own = next((name for name in NAME_COLUMNS if name in have), None)
     if column not in have or own is None:
@@ -142,7 +142,8 @@ def read_costs(
     return costs
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file, line ends as they are; UserError if it cannot be read."""
     try:
         return path.read_bytes().decode("utf-8-sig")  # line ends as they are
     except OSError as error:

@@ -34,7 +34,7 @@ td.no { font-weight: 700; }
   gap: 1.2rem .9rem; padding: 0; margin: 1rem 0; list-style: none; }
 .sheet svg { display: block; width: 100%; height: 9rem; background: #f4f4f4; }
 .sheet li { font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; min-width: 0; }
-.sheet b { font-size: .9rem; }
+.sheet b { font-size: .8rem; }
 .sheet span { display: block; }
 .sheet .soft { color: #555; }
 .sheet .note { color: #a33d00; font-weight: 600; }
