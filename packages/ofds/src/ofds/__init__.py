@@ -3,6 +3,7 @@
 from ofds.method.budget import Budget
 from ofds.method.coverage import Contract, select_covering
 from ofds.method.objects import Pool, make_pool
+from ofds.method.room import Limits
 from ofds.method.selection import Choice, Settings, select
 
 __version__ = "0.1.0"
@@ -13,6 +14,7 @@ __all__ = [
     "Budget",
     "Choice",
     "Contract",
+    "Limits",
     "Pool",
     "Settings",
     "make_pool",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ofds import Budget, Choice, Pool, Settings, make_pool, select
 from ofds.method import selection
+from ofds.method.room import Room
 from ofds.method.selection import Selector
 
 
@@ -64,7 +65,7 @@ def test_the_budget_is_kept_in_every_unit(columns: Any, seed: int, unit: Any, sh
 def test_every_prefix_keeps_the_shares(columns: Any, seed: int, tail: float) -> None:
     pool = make_pool(**columns(seed, tail=tail))
     costs = Budget(80).costs(pool)
-    selector = Selector(pool, costs, 80, Settings(seed=seed))
+    selector = Selector(pool, costs, 80, Settings(seed=seed), Room(pool, costs, 80, 80))
     for _ in selector:
         if not selector.turns.active.all():
             break  # a class has nothing left
@@ -176,13 +177,17 @@ def test_identical_images_wait_for_all_others_of_their_cluster(columns: Any) -> 
     given_ = columns(images=40, classes=2)
     content = ["same" if index < 20 else name for index, name in enumerate(given_["images"])]
     pool = make_pool(**given_, content=content)
-    selector, seen, again = Selector(pool, np.ones(40), 40, Settings()), set[int](), 0
+    selector, seen, again = (
+        Selector(pool, np.ones(40), 40, Settings(), Room(pool, np.ones(40), 40, 40)),
+        set[int](),
+        0,
+    )
     for choice in selector:
         twin = int(pool.twin[choice.image])
         if twin in seen:
             again += 1
             cluster = selector.classes[choice.label].order[choice.cluster]
-            others = pool.image[cluster][~selector.done[pool.image[cluster]]]
+            others = pool.image[cluster][~selector.room.done[pool.image[cluster]]]
             assert {int(pool.twin[image]) for image in others} <= {twin}
         seen.add(twin)
     assert again == 19  # in the end nothing else was left

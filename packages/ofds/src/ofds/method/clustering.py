@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -67,7 +67,7 @@ def kmeans(
     label = np.full(len(rows), -1, np.int64)
     distance = np.zeros(len(rows), np.float32)
     with ExitStack() as stack:
-        stack.enter_context(_libraries().limit(limits=1, user_api="blas"))
+        stack.enter_context(one_thread())
         each: Callable[..., Any] = map  # over tiles, in their order
         if threads > 1 and len(rows) > TILE:
             each = stack.enter_context(ThreadPoolExecutor(threads)).map
@@ -79,6 +79,11 @@ def kmeans(
                 break
         _pass(features, rows, centres, label, distance, each)
     return Clusters(centres, label, distance)
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Within it a matrix product runs on one thread, so that its sums have one order."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 @cache

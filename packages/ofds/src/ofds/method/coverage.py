@@ -14,12 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
 
 from ofds.method.objects import Ints, Pool
+from ofds.method.room import NO_LIMITS, Limits
 from ofds.method.selection import Choice, Settings, select
 
 Status = Literal["met", "infeasible", "undecided"]
 SECONDS = 10.0
+INFEASIBLE = 2  # status of `milp`
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,12 @@ def select_covering(
     annotated: Sequence[int] = (),
     excluded: Sequence[int] = (),
     seconds: float = SECONDS,
+    limits: Limits = NO_LIMITS,
 ) -> tuple[list[Choice], Contract]:
     """`select`, with at least `minimum` predicted objects of each class on its images.
 
     Args:
-        pool, costs, amount, settings, required, annotated, excluded: as of `select`.
+        pool, costs, amount, settings, required, annotated, excluded, limits: as of `select`.
         minimum: (classes,) objects of each class.
         seconds: for the integer program.
 
@@ -66,7 +70,9 @@ def select_covering(
 
     def run(more: Sequence[int] = ()) -> tuple[list[Choice], Ints]:
         whole = dict.fromkeys((*required, *more))
-        made = select(pool, costs, amount, settings, tuple(whole), annotated, excluded)
+        made = select(
+            pool, costs, amount, settings, tuple(whole), annotated, excluded, limits=limits
+        )
         return made, counts[[*annotated, *(c.image for c in made)]].sum(axis=0)
 
     free = np.ones(len(pool.images), bool)
@@ -82,13 +88,16 @@ def select_covering(
         # The others' minima still count.
         least = np.where(have < minimum, 0, minimum)
         choices, rest = select_covering(
-            pool, costs, amount, least, settings, required, annotated, excluded, seconds
+            pool, costs, amount, least, settings, required, annotated, excluded, seconds, limits
         )
         return choices, Contract("infeasible", minimum, rest.found, short + rest.reasons)
     choices, found = run()
     if (found >= minimum).all():
         return choices, Contract("met", minimum, found)
-    images, bound = cheapest(counts, costs, minimum, required, annotated, excluded, seconds)
+    images, bound = cheapest(counts, costs, minimum, required, annotated, excluded, seconds, limits)
+    if bound == np.inf:
+        reason = f"no images with at most {limits.cap} of a group meet the minima"
+        return choices, Contract("infeasible", minimum, found, (reason,))
     if images is None:
         reason = f"the integer program did not end within {seconds:g} s"
         return choices, Contract("undecided", minimum, found, (reason,))
@@ -110,6 +119,7 @@ def cheapest(
     annotated: Sequence[int] = (),
     excluded: Sequence[int] = (),
     seconds: float = SECONDS,
+    limits: Limits = NO_LIMITS,
 ) -> tuple[list[int] | None, float]:
     """The cheapest images that meet all minima, and a lower bound of what any such set costs.
 
@@ -119,22 +129,33 @@ def cheapest(
         minimum: (classes,).
         required, annotated, excluded: images by place.
         seconds: time limit.
+        limits: of which the caps of groups count.
 
     Returns:
-        Places of images, annotated ones left out, or None if none was found in time; and the bound.
+        Places of images, annotated ones left out, or None if none was found in time; and the bound,
+        which is infinite where there is no such set.
     """
     prices, low, high = costs.copy(), np.zeros(len(costs)), np.ones(len(costs))
     low[[*required, *annotated]] = 1
     high[[*excluded]] = 0
     prices[[*annotated]] = 0
     high = np.maximum(low, high)
+    constraints = [LinearConstraint(counts.T, minimum, np.inf)]
+    if groups := limits.capped():
+        row = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        members = (np.ones(len(row)), (row, np.concatenate(groups)))
+        most = [max(limits.cap, np.isin(group, annotated).sum()) for group in groups]
+        matrix = csr_array(members, shape=(len(groups), len(costs)))
+        constraints.append(LinearConstraint(matrix, -np.inf, most))
     found = milp(
         prices,
         integrality=np.ones(len(costs)),
         bounds=Bounds(low, high),
-        constraints=LinearConstraint(counts.T, minimum, np.inf),
+        constraints=constraints,
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
+    if found.status == INFEASIBLE:
+        return None, np.inf
     bound = found.mip_dual_bound if found.mip_dual_bound is not None else 0.0
     if found.x is None:
         return None, float(bound)

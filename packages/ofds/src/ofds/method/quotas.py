@@ -47,17 +47,19 @@ class Turns:
 
     def next(self, cost: float) -> int:
         """The class to serve, given what an image costs as a rule; -1 if none is left."""
+        return next(iter(self.order(cost)), -1)
+
+    def order(self, cost: float) -> list[int]:
+        """All classes that have turns, in the order in which they should be served now."""
         if not self.active.any():
-            return -1
+            return []
         weight = np.where(self.active, self.share, 0.0)
         begun = self.spent[self.active].sum()
         start = self.spent / np.maximum(weight, 1e-300)
         finish = (self.spent + cost) / np.maximum(weight, 1e-300)
         ready = self.active & (start <= begun / weight.sum() + 1e-9)
-        if not ready.any():
-            ready = self.active
-        order = np.lexsort((self.rarity, np.where(ready, finish, np.inf)))
-        return int(order[0])
+        found = np.lexsort((self.rarity, finish, ~ready, ~self.active))
+        return found[: np.count_nonzero(self.active)].tolist()
 
     def charge(self, label: int, cost: float) -> None:
         """Book an image that was chosen for a class."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ofds.method.clustering import Clusters, kmeans
 from ofds.method.objects import Ints, Pool
 from ofds.method.quotas import Turns, quotas
+from ofds.method.room import NO_LIMITS, Limits, Room
 
 FINER = 1.6  # how many times more clusters when all are covered
 NEAR = 16  # objects nearest to a centre from which a representative is taken
@@ -77,6 +78,7 @@ class _Class:
     """The clusters of a class as they are now."""
 
     objects: Ints
+    images: Ints  # that they are on, each once
     level: int = 0
     clusters: Clusters | None = None
     closed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))  # no turn is left
@@ -94,6 +96,7 @@ def select(
     annotated: Sequence[int] = (),
     excluded: Sequence[int] = (),
     limit: float | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> list[Choice]:
     """Images to annotate, in order; any prefix is a selection for a smaller budget.
 
@@ -107,101 +110,82 @@ def select(
         excluded: images that are never chosen.
         limit: where to stop, if not at the budget: with infinity all images that have a use are put
             in order, for who spends by true cost.
+        limits: caps of groups, shares of values, and images that are nearly the same.
 
     Returns:
         Choices in order, required images where a class has use for them, or else at the end.
 
     Raises:
-        ValueError: no features, or required images that the budget cannot pay.
+        ValueError: no features, or required images that the budget or a group's cap has no room
+            for.
     """
-    return list(Selector(pool, costs, amount, settings, required, annotated, excluded, limit))
+    left = amount if limit is None else limit
+    room = Room(pool, costs, amount, left, required, annotated, excluded, limits)
+    return list(Selector(pool, costs, amount, settings, room))
 
 
 class Selector:
     """`select`, one image at a time."""
 
     def __init__(
-        self,
-        pool: Pool,
-        costs: NDArray[np.float64],
-        amount: float,
-        settings: Settings,
-        required: Sequence[int] = (),
-        annotated: Sequence[int] = (),
-        excluded: Sequence[int] = (),
-        limit: float | None = None,
+        self, pool: Pool, costs: NDArray[np.float64], amount: float, settings: Settings, room: Room
     ) -> None:
         if pool.features is None:
             raise ValueError("selection by objects needs their features")
-        self.pool, self.costs, self.settings = pool, costs, settings
-        self.left = amount if limit is None else limit
-        self.reserved = dict.fromkeys(required)
-        self.owed = float(costs[list(self.reserved)].sum())
-        if self.owed > amount + 1e-9:
-            raise ValueError(f"required images cost {self.owed:g}, the budget is {amount:g}")
-        self.done = np.zeros(len(pool.images), bool)  # chosen, annotated or excluded
-        self.done[[*annotated, *excluded]] = True
-        self.taken = np.zeros(len(pool.images), bool)  # chosen or annotated: it covers
-        self.taken[list(annotated)] = True
-        self.twins = np.zeros(int(pool.twin.max(initial=-1)) + 1, bool)
-        self.twins[pool.twin[self.taken]] = True
-        self.classes = [_Class(pool.of_class(c)) for c in range(len(pool.classes))]
+        self.pool, self.costs, self.settings, self.room = pool, costs, settings, room
+        places = [pool.of_class(c) for c in range(len(pool.classes))]
+        self.classes = [_Class(each, np.unique(pool.image[each])) for each in places]
         self.by_image = np.append(
             np.searchsorted(pool.image, np.arange(len(pool.images))), len(pool)
         )
         self.number = np.full(len(pool), -1, np.int64)  # cluster of each object, within its class
         sizes = np.array([len(each.objects) for each in self.classes])
         rarity = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
-        available = np.array([self._available(each) for each in self.classes])
+        available = np.array([room.available(each.images) for each in self.classes])
         self.quota = quotas(amount, available)
         listed = np.arange(len(sizes))
         self.turns = Turns(self.quota, rarity if settings.rarest_first else listed)
+        self.typical = float(costs[costs > 0].mean()) if costs.any() else 0.0
 
     def __iter__(self) -> Iterator[Choice]:
-        typical = float(self.costs[self.costs > 0].mean()) if self.costs.any() else 0.0
         for each in np.flatnonzero(self.turns.active):
             self._finer(int(each))  # so that the first image is credited with all that it covers
-        while (label := self.turns.next(typical)) >= 0:
+        while (label := self.turns.next(self.typical)) >= 0:
             choice = self._serve(label)
             if choice is None:
                 self.turns.retire(label)
             else:
                 yield choice
-        for image in list(self.reserved):
-            if not self.done[image]:
+        for image in self.room.required:
+            if not self.room.done[image]:
                 yield self._choose(image, -1, -1, -1)
-
-    def _available(self, each: _Class) -> float:
-        images = np.unique(self.pool.image[each.objects])
-        return float(self.costs[images[~self.done[images]]].sum())
-
-    def _typical(self, each: _Class) -> float:
-        images = np.unique(self.pool.image[each.objects])
-        return float(self.costs[images].mean()) if len(images) else 0.0
 
     def _serve(self, label: int) -> Choice | None:
         """The next image for a class; None if it has nothing left that fits."""
         each = self.classes[label]
         while True:
-            claim = np.where(each.closed, 0.0, each.sizes * self._worth(each.have))
-            for cluster in np.argsort(-claim, kind="stable")[: np.count_nonzero(claim)]:
-                found = self._representative(label, int(cluster))
-                if found >= 0:
-                    return self._choose(int(self.pool.image[found]), label, int(cluster), found)
-                each.closed[cluster] = True
+            claim = each.sizes * self._worth(each.have)
+            order = np.argsort(-claim, kind="stable")
+            open_ = order[~each.closed[order] & (claim[order] > 0)]
+            for value in self.room.wanted(self.typical) if len(open_) else ():
+                # For the sake of a value's share a cluster has another turn.
+                again = order[each.closed[order]] if value is not None else order[:0]
+                for cluster in np.concatenate([open_, again]):
+                    found = self._representative(label, int(cluster), value)
+                    if found >= 0:
+                        return self._choose(int(self.pool.image[found]), label, int(cluster), found)
+                    each.closed[cluster] |= value is None
             if not self._finer(label):
                 return None
 
     def _finer(self, label: int) -> bool:
         """Cluster a class anew, into more clusters; False if there is nothing left to choose."""
         each, pool = self.classes[label], self.pool
-        images = np.unique(pool.image[each.objects])
-        fits = ~self.done[images] & self._affordable(images)
-        if not fits.any() or len(each.sizes) == len(each.objects):
+        if not self.room.allowed(each.images).any() or len(each.sizes) == len(each.objects):
             return False
         k = math.ceil(len(each.sizes) * FINER)
         if each.clusters is None:
-            typical = self._typical(each)
+            typical = float(self.costs[each.images].mean())
             k = max(1, math.ceil(self.quota[label] / typical)) if typical else 1
         k, seed = min(k, len(each.objects)), [self.settings.seed, label, each.level]
         # Objects are in canonical order; their rows of features need not be.
@@ -220,7 +204,7 @@ class Selector:
         near = np.lexsort((each.clusters.distance, each.clusters.label))
         each.order = np.split(each.objects[near], np.cumsum(each.sizes)[:-1])
         each.closed = each.sizes == 0
-        have = each.clusters.label[self.taken[pool.image[each.objects]]]
+        have = each.clusters.label[self.room.taken[pool.image[each.objects]]]
         each.have = np.bincount(have, minlength=k)
         return True
 
@@ -233,28 +217,23 @@ class Selector:
                 return (have == 0).astype(np.float64)
         return np.ones(len(have))
 
-    def _representative(self, label: int, cluster: int) -> int:
+    def _representative(self, label: int, cluster: int, value: int | None) -> int:
         """An object of a cluster, near its centre, on the image that is worth most; -1 for none."""
-        objects = self.classes[label].order[cluster]
-        images = self.pool.image[objects]
-        fits = ~self.done[images] & (self._affordable(images))
-        fresh = fits & ~self.twins[self.pool.twin[images]]
-        objects = objects[fresh] if fresh.any() else objects[fits]
+        objects, room = self.classes[label].order[cluster], self.room
+        objects = objects[room.allowed(self.pool.image[objects], value)]
         if not len(objects):
             return -1
-        promised = [o for o in objects if int(self.pool.image[o]) in self.reserved]
-        if promised:
+        images = self.pool.image[objects]
+        fresh = room.fresh(images)
+        if fresh.any():
+            objects, images = objects[fresh], images[fresh]
+        promised = objects[room.reserved[images]]
+        if len(promised):
             return int(promised[0])
         if not self.settings.cost_aware:
             return int(objects[0])
-        near = objects[:NEAR]
-        value = [self._value(int(image)) for image in self.pool.image[near]]
-        return int(near[int(np.argmax(value))])  # the nearest of equals
-
-    def _affordable(self, images: Ints) -> NDArray[np.bool_]:
-        """Images that leave enough for those that are required."""
-        own = np.array([int(image) in self.reserved for image in images])
-        return self.costs[images] <= self.left - np.where(own, 0.0, self.owed) + 1e-9
+        found = [self._value(int(image)) for image in images[:NEAR]]
+        return int(objects[int(np.argmax(found))])  # the nearest of equals
 
     def _value(self, image: int) -> float:
         """Of what an image covers in clusters whose turn is to come, for its cost."""
@@ -280,12 +259,7 @@ class Selector:
         if label >= 0:
             self.turns.charge(label, cost)
             self.classes[label].closed[cluster] = True
-        self.done[image] = self.taken[image] = True
-        self.twins[self.pool.twin[image]] = True
-        self.left -= cost
-        if image in self.reserved:
-            del self.reserved[image]
-            self.owed -= cost
+        self.room.take(image)
         level = self.classes[label].level if label >= 0 else 0
         return Choice(image, label, cluster, level, found, tuple(covers), cost)
 
