@@ -131,13 +131,10 @@ def outlines(segmentation: Any) -> list[list[float]]:
 def pixels(segmentation: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A sound segmentation as pycocotools draws it, 1 inside and 0 outside, (height, width)."""
     if polygons := outlines(segmentation):
-        found = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
-    elif isinstance(segmentation["counts"], list):
-        found = coco_mask.frPyObjects(segmentation, *size)
-    else:
-        found = segmentation
-    drawn: NDArray[np.uint8] = coco_mask.decode(found)
-    return drawn
+        segmentation = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    lengths, height = runs(segmentation, size)
+    values = (np.arange(len(lengths)) % 2).astype(np.uint8)
+    return np.repeat(values, lengths).reshape(-1, height).T
 
 
 def run_lengths(drawn: NDArray[Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from repro_shared.runtime.files import TEMPORARY_SUFFIX
 from repro_shared.runtime.images import read_rgb
 
 Files = Literal["none", "link", "copy"]
-NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NO_XML = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def ofds_id(entry: Entry) -> str:
@@ -131,7 +131,7 @@ def put_images(dataset: Dataset, folder: str | Path | None, target: Path, how: F
     if how == "none":
         return
     if not folder:
-        raise UserError(f"--files {how} needs --folder of the images")
+        raise UserError(f"--image-files {how} needs --folder of the images")
     for image in dataset.images:
         source, goal = image_file(folder, image.name), target / relative(image.name)
         if not source.is_file():

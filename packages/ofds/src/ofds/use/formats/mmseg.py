@@ -52,7 +52,9 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs, split: str) -> None:
         for label, entry in sorted(masked, key=lambda each: each[1].get("score", 1.0)):
             drawn[pixels(entry["segmentation"], drawn.shape) > 0] = label
         picture = Picture.fromarray(drawn)
-        picture.putpalette([part for colour in colours for part in colour])
+        # All 256 colours: with fewer, Pillow would store fewer than 8 bits of a value.
+        flat = [part for colour in colours for part in colour]
+        picture.putpalette(flat + [0] * (3 * 256 - len(flat)))
         path = folder / "ann_dir" / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)

@@ -180,4 +180,4 @@ def _classes(file: Path) -> list[str]:
     if not file.is_file():
         return []
     lines = file.read_text(encoding="utf-8-sig").splitlines()
-    return [each.rsplit(":", 3)[0] for each in lines if each.strip() and not each.startswith("#")]
+    return [each.rsplit(":", 3)[0] for each in lines if each.strip() and each + "\n" != HEADER]

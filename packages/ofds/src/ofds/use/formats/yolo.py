@@ -149,8 +149,8 @@ def _classes(path: Path) -> list[str]:
             names = yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)["names"]
             if isinstance(names, dict):
                 names = [names[str(place)] for place in range(len(names))]
-            if names and all(isinstance(name, str) for name in names):
-                return list(names)
+            if isinstance(names, list) and names and all(isinstance(n, str) for n in names):
+                return names
         except (yaml.YAMLError, ValueError, KeyError, TypeError):
             pass
         raise UserError(f"{file}: no `names`, a list or numbers from 0 with the names of classes")
