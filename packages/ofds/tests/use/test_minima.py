@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from ofds.use.minima import minima
+from ofds.method.coverage import Contract
+from ofds.use.dataset import Category, Dataset, Objects
+from ofds.use.minima import advice, minima
 from repro_shared.runtime.errors import UserError
 
 CLASSES = ["cat", "t-shirt", "a=b"]
@@ -33,3 +38,38 @@ def test_minima_that_are_refused(given: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
         minima([given], CLASSES)
     assert line in str(caught.value)
+
+
+def advised(scores: list[float], least: int, found: int) -> list[str]:
+    """Advice for one class with these scores, two objects an image."""
+    n = len(scores)
+    objects = Objects(
+        np.arange(n) // 2, np.zeros(n, np.int64), np.array(scores), np.ones((n, 4)), np.ones(n),
+        np.zeros(n, bool), np.arange(n), (), ({},) * n,
+    )  # fmt: skip
+    dataset = Dataset(Path("a.json"), (), (Category(1, "cat", {}),), objects, frozenset())
+    contract = Contract("infeasible", np.array([least]), np.array([found]))
+    return advice(dataset, objects, contract, 0.3)
+
+
+def test_what_a_lower_threshold_would_bring() -> None:
+    scores = [0.9, 0.2, 0.1999, 0.1, 0.29, 0.05]
+    (line,) = advised(scores, 3, 1)
+    assert line.startswith("cat: --threshold 0.2 would bring 2 more on 2 images, 3 in all;")
+    (line,) = advised(scores, 4, 1)
+    assert line.startswith("cat: --threshold 0.199 would bring 3 more on 3 images, 4 in all;")
+
+
+def test_what_to_do_when_no_threshold_is_enough() -> None:
+    first, second = advised([0.9, 0.25], 5, 1)
+    assert "would bring 1 more on 1 image, 2 in all, still too few" in first
+    assert second.startswith("cat: only 2 proposals at any score; in turn: a lower --threshold")
+    for word in ("cat<tab>synonym", "--query cat=FILE", "--must"):
+        assert word in second
+    (line,) = advised([], 5, 0)
+    assert line.startswith("cat: nothing is proposed at any score")
+
+
+def test_no_advice_where_enough_is_proposed() -> None:
+    assert advised([0.9, 0.8, 0.7, 0.1], 3, 1) == []  # the budget was too small, say
+    assert advised([0.9, 0.1], 2, 2) == []
