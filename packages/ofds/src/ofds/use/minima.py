@@ -90,9 +90,12 @@ def _lower(
     step = np.floor(wanted * 1000) / 1000
     gained = below & (proposals.score >= step)
     images = len(np.unique(proposals.image[gained]))
+    where = f"{images} image" + "s" * (images != 1)
     reach = f"{least} in all" if own.sum() >= least else f"{int(own.sum())} in all, still too few"
-    return [f"{name}: --threshold {step:g} would bring {gained.sum()} more on {images} image{'s' * (images != 1)}, "
-            f"{reach}; look at them before you trust them"]  # fmt: skip
+    return [
+        f"{name}: --threshold {step:g} would bring {gained.sum()} more on {where}, {reach}; look "
+        "at them before you trust them"
+    ]
 
 
 def _more(name: str, have: int) -> list[str]:
