@@ -96,11 +96,11 @@ def test_costs(tmp_path: Path) -> None:
         ("title,cost\na,1\n", r"no column of names \(image or file_name or name\)"),
         ("", "it has none"),
         ("name,cost\na,1\n", "no cost for 1 images, such as 'b, c'"),
-        ("name,cost\na,1\na,1\n", "line 3: 'a' has a cost already"),
+        ("name,cost\na,1\na,1\n", "line 3: 'a' has a value already"),
         ("name,cost\na,-1\n", "line 2: '-1' is no cost of 0 or more"),
         ("name,cost\na,nan\n", "line 2: 'nan' is no cost"),
         ("name,cost\na,1e999\n", "is no cost"),
-        ("name,cost\na\n", "line 2: None is no cost"),
+        ("name,cost\na\n", "line 2: '' is no cost"),
     ],
 )
 def test_costs_that_are_refused(tmp_path: Path, text: str, line: str) -> None:

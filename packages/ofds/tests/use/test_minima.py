@@ -9,7 +9,7 @@ import pytest
 
 from ofds.method.coverage import Contract
 from ofds.use.dataset import Category, Dataset, Objects
-from ofds.use.minima import advice, minima
+from ofds.use.minima import advice, minima, targets
 from repro_shared.runtime.errors import UserError
 
 CLASSES = ["cat", "t-shirt", "a=b"]
@@ -20,7 +20,7 @@ CLASSES = ["cat", "t-shirt", "a=b"]
     [((), [0, 0, 0]), (("2",), [2, 2, 2]), (("a=b=5", "1", "cat=0"), [0, 1, 5])],
 )
 def test_minima(given: tuple[str, ...], found: list[int]) -> None:
-    assert minima(given, CLASSES).tolist() == found
+    assert minima(given, CLASSES, targets((), CLASSES)).tolist() == found
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_minima(given: tuple[str, ...], found: list[int]) -> None:
 )
 def test_minima_that_are_refused(given: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        minima([given], CLASSES)
+        minima([given], CLASSES, targets((), CLASSES))
     assert line in str(caught.value)
 
 

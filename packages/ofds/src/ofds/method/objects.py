@@ -47,9 +47,9 @@ class Pool:
     @property
     def counts(self) -> Ints:
         """Objects of each class on each image, (images, classes)."""
-        found = np.zeros((len(self.images), len(self.classes)), np.int64)
-        np.add.at(found, (self.image, self.label), 1)
-        return found
+        shape = len(self.images), len(self.classes)
+        place = self.image * shape[1] + self.label
+        return np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
 
     def of_class(self, label: int) -> Ints:
         """Places of the objects of a class, ascending."""

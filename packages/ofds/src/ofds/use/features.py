@@ -48,13 +48,16 @@ class Features:
         return found
 
 
-def read_features(path: str | Path, rows: int, unit: bool = True) -> Features:
+def read_features(
+    path: str | Path, rows: int, unit: bool = True, what: str = "proposals"
+) -> Features:
     """Open a .npy file of features and look at all of it, a tile at a time.
 
     Args:
         path: (rows, d) in float16 or float32.
         rows: that it must have.
         unit: scale each row to length 1 as it is read.
+        what: the rows are of, for messages.
 
     Raises:
         UserError: no such file, or one of another type or shape.
@@ -69,7 +72,7 @@ def read_features(path: str | Path, rows: int, unit: bool = True) -> Features:
     if array.dtype not in (np.float16, np.float32):
         raise UserError(f"{path}: holds {array.dtype}; store features as float16 or float32")
     if array.ndim != 2 or len(array) != rows or not array.shape[1]:
-        raise UserError(f"{path}: has shape {array.shape}; {rows} proposals need ({rows}, d)")
+        raise UserError(f"{path}: has shape {array.shape}; {rows} {what} need ({rows}, d)")
     digest, damaged = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode()), []
     with Progress(rows, "features checked") as progress:
         for start in range(0, rows, TILE):

@@ -114,6 +114,31 @@ def read_costs(
     Raises:
         UserError: a column or an image is missing, an image has two costs, a cost is no number.
     """
+    costs = np.full(len(names.exact), np.nan)
+    for place, (line, text) in read_column(path, column, names, repairs).items():
+        try:
+            costs[place] = float(text)
+        except ValueError:
+            costs[place] = np.inf
+        if not 0 <= costs[place] < np.inf:
+            raise UserError(f"{path}, line {line}: {text!r} is no cost of 0 or more")
+    missing = [name for name, place in names.exact.items() if np.isnan(costs[place])]
+    if missing:
+        raise UserError(f"{path}: no cost for {len(missing)} images, such as {missing[0]!r}")
+    return costs
+
+
+def read_column(
+    path: str | Path, column: str, names: Names, repairs: Repairs
+) -> dict[int, tuple[int, str]]:
+    """Line and text of a column of a CSV file with a header, by the image's place in the pool.
+
+    Args:
+        path, column, names, repairs: see `read_costs`.
+
+    Raises:
+        UserError: the column is missing, or an image comes twice.
+    """
     path = Path(path)
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     have = list(rows.fieldnames or ())
@@ -121,25 +146,17 @@ def read_costs(
     if column not in have or own is None:
         wanted = f"{column!r}" if own else f"of names ({' or '.join(NAME_COLUMNS)})"
         raise UserError(f"{path}: no column {wanted}; it has {', '.join(have) or 'none'}")
-    costs = np.full(len(names.exact), np.nan)
+    found = dict[int, tuple[int, str]]()
     for line, row in enumerate(rows, start=2):
         name = row[own] or ""
         place = names.find(name, path)
         if place < 0:
-            repairs.add("row of costs on an image that is not in the pool", repr(name))
-            continue
-        if not np.isnan(costs[place]):
-            raise UserError(f"{path}, line {line}: {name!r} has a cost already")
-        try:
-            costs[place] = float(row[column] or "")
-        except ValueError:
-            costs[place] = np.inf
-        if not 0 <= costs[place] < np.inf:
-            raise UserError(f"{path}, line {line}: {row[column]!r} is no cost of 0 or more")
-    missing = [name for name, place in names.exact.items() if np.isnan(costs[place])]
-    if missing:
-        raise UserError(f"{path}: no cost for {len(missing)} images, such as {missing[0]!r}")
-    return costs
+            repairs.add("row of a CSV file on an image that is not in the pool", repr(name))
+        elif place in found:
+            raise UserError(f"{path}, line {line}: {name!r} has a value already")
+        else:
+            found[place] = (line, row[column] or "")
+    return found
 
 
 def read_text(path: Path) -> str:

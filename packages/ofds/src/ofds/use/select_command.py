@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 import ofds
 from ofds.method.budget import UNITS, Budget
 from ofds.method.coverage import Contract, select_covering
 from ofds.method.selection import Choice, Settings
+from ofds.use.limits import described, lines
 from ofds.use.minima import advice
 from ofds.use.select_inputs import Inputs, Request, read
 from ofds.use.selection_file import Selection, write_selection
@@ -34,7 +36,7 @@ def select(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
     try:
         choices, contract = select_covering(
             given.pool, given.costs, given.budget.amount, given.minimum, settings,
-            given.required, given.annotated, given.excluded,
+            given.required, given.annotated, given.excluded, limits=given.kept.limits,
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -57,7 +59,9 @@ def written(given: Inputs, choices: Sequence[Choice], contract: Contract) -> Sel
         for unit in UNITS
         if unit != "column"
     }
-    quota = given.quota
+    quota, categories = given.quota, given.dataset.categories
+    taken = np.array([*given.annotated, *chosen], np.int64)
+    free = np.setdiff1d(np.flatnonzero(given.free), taken)
     header = {
         "ofds": ofds.__version__,
         "method_version": ofds.METHOD_VERSION,
@@ -65,6 +69,7 @@ def written(given: Inputs, choices: Sequence[Choice], contract: Contract) -> Sel
             "threshold": request.threshold,
             "seed": request.seed,
             "unit_features": given.features.unit,
+            "classes": [c.name for c, t in zip(categories, given.targets, strict=True) if t],
         },
         "budget": {
             "amount": number(budget.amount),
@@ -84,9 +89,10 @@ def written(given: Inputs, choices: Sequence[Choice], contract: Contract) -> Sel
                 "minimum": int(contract.minimum[c]),
                 "found": int(contract.found[c]),
             }
-            for c, each in enumerate(given.dataset.categories)
+            for c, each in enumerate(categories)
         ],
         "contract": {"status": contract.status, "reasons": list(contract.reasons)},
+        "limits": described(request.keeping, given.kept, pool, choices, taken, free),
         "repairs": given.repairs.rows(),
         "fingerprints": given.sha256,
         "annotated": list(
@@ -138,6 +144,7 @@ def report(given: Inputs, selection: Selection) -> str:
             "yes" if each["found"] >= each["minimum"] else "no",
         )
         for each in head["classes"]
+        if each["name"] in head["settings"]["classes"]
     )
     columns = tuple(
         Column(name)
@@ -146,12 +153,13 @@ def report(given: Inputs, selection: Selection) -> str:
     counted = "on chosen and annotated images" if given.annotated else "on chosen images"
     title = f"{len(selection.images)} of {len(given.pool.images)} images; objects found {counted}"
     contract, budget, spent = head["contract"], head["budget"], head["predicted"]
-    lines = [
+    text = [
         f"cost: {budget['spent']:g} of {budget['amount']:g} {unit} ({budget['costs']}); predicted: "
         + ", ".join(f"{value:,.0f} {name}" for name, value in spent.items()),
         f"minima, on proposals: {contract['status']}",
         *(f"  {reason}" for reason in contract["reasons"]),
+        *lines(head["limits"]),
         *(f"put right: {line}" for line in given.repairs.lines()),
         f"written: {Path(given.request.out)}",
     ]
-    return Table("selection", title, columns, rows).to_terminal() + "\n" + "\n".join(lines) + "\n"
+    return Table("selection", title, columns, rows).to_terminal() + "\n" + "\n".join(text) + "\n"

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from ofds.method.budget import Budget, Unit
 from ofds.method.objects import Pool, make_pool
 from ofds.method.quotas import quotas
+from ofds.method.room import Room
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.features import Features, read_features
+from ofds.use.limits import Keeping, Kept, read_limits
 from ofds.use.lists import Names, places, read_costs, read_names
-from ofds.use.minima import minima
+from ofds.use.minima import minima, targets
 from ofds.use.photos import contents
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
@@ -40,12 +42,14 @@ class Request:
             instead of what the proposals predict.
         cost_column: the column of costs in it.
         threshold: proposals of a lower score are left out.
+        classes: those that are selected for, by default all; objects of the others count nowhere.
         minimum: objects of each class that must be found, as N for all and CLASS=N for one.
         must: list of images that must be chosen: a name a line, or JSON.
         exclude: list of images that must not be.
         annotated: list of images that are annotated already (or a COCO file): they cover for free.
         continued: an earlier selection, whose images count as annotated; refused if it was made
             from other features, proposals or classes.
+        keeping: groups, shares of metadata, near duplicates.
         folder: of the image files, so that files that are the same to the byte are known as such.
         missing: what becomes of images that cannot be read there: fail, or skip.
         seed: of the clustering.
@@ -62,11 +66,13 @@ class Request:
     costs: str | None = None
     cost_column: str = "cost"
     threshold: float = 0.3
+    classes: tuple[str, ...] = ()
     minimum: tuple[str, ...] = ("1",)
     must: str | None = None
     exclude: str | None = None
     annotated: str | None = None
     continued: Annotated[str | None, tyro.conf.arg(name="continue")] = None
+    keeping: Annotated[Keeping, tyro.conf.OmitArgPrefixes] = field(default_factory=Keeping)
     folder: str | None = None
     missing: Literal["fail", "skip"] = "fail"
     seed: int = 0
@@ -85,7 +91,9 @@ class Inputs:
     pool: Pool
     budget: Budget
     costs: NDArray[np.float64]
+    targets: NDArray[np.bool_]  # (classes,) that are selected for
     minimum: NDArray[np.int64]
+    kept: Kept
     required: list[int]
     annotated: list[int]
     excluded: list[int]
@@ -103,8 +111,13 @@ class Inputs:
     @property
     def quota(self) -> NDArray[np.float64]:
         """(classes,) share of the budget."""
-        available = (self.pool.counts > 0).T @ (self.costs * self.free)
-        return quotas(self.budget.amount, available)
+        room = Room(
+            self.pool, self.costs, self.budget.amount, self.budget.amount,
+            self.required, self.annotated, self.excluded, self.kept.limits,
+        )  # fmt: skip
+        held = self.pool.counts.T
+        available = [room.available(np.flatnonzero(each)) for each in held]
+        return quotas(self.budget.amount, np.array(available))
 
 
 def read(request: Request) -> Inputs:
@@ -124,10 +137,12 @@ def read(request: Request) -> Inputs:
     if request.unit == "column" and not request.costs:
         raise UserError("--unit column needs --costs FILE.csv with a cost for each image")
     dataset = files.dataset(repairs)
-    minimum = minima(request.minimum, [each.name for each in dataset.categories])
+    names_of = [each.name for each in dataset.categories]
+    wanted = targets(request.classes, names_of)
+    minimum = minima(request.minimum, names_of, wanted)
     proposals, total = files.objects(dataset, repairs)
     features = read_features(files.features, total, not request.raw)
-    pool, unread = pool_of(dataset, proposals, features, request, repairs)
+    pool, unread = pool_of(dataset, proposals, features, wanted, request, repairs)
     names = Names(pool.images)
 
     def listed(flag: str) -> list[int]:
@@ -150,8 +165,10 @@ def read(request: Request) -> Inputs:
     column = None
     if request.costs:
         column = read_costs(request.costs, request.cost_column, names, repairs)
+    kept = read_limits(request.keeping, dataset, pool, repairs)
     given = Inputs(
-        request, dataset, proposals, features, pool, budget, budget.costs(pool, column), minimum,
+        request, dataset, proposals, features, pool, budget, budget.costs(pool, column), wanted,
+        minimum, kept,
         [place for place in required if place not in set(annotated)],
         sorted(set(annotated)), sorted(set(excluded)), tuple(before), sha256, repairs,
     )  # fmt: skip
@@ -160,7 +177,12 @@ def read(request: Request) -> Inputs:
 
 
 def pool_of(
-    dataset: Dataset, proposals: Objects, features: Features, request: Request, repairs: Repairs
+    dataset: Dataset,
+    proposals: Objects,
+    features: Features,
+    wanted: NDArray[np.bool_],
+    request: Request,
+    repairs: Repairs,
 ) -> tuple[Pool, list[str]]:
     """The pool of the proposals that count, and the images whose files cannot be read."""
     names, source = [image.name for image in dataset.images], request.files.found().proposals
@@ -169,7 +191,9 @@ def pool_of(
         repairs.add("dropped: features that are not finite", repr(names[place]))
     if crowds := int(proposals.crowd.sum()):
         repairs.add("dropped: a crowd, which is no object", source, crowds)
-    usable = ~damaged & ~proposals.crowd
+    if others := int((~wanted[proposals.label]).sum()):
+        repairs.add("left out: of a class that is not among --classes", source, others)
+    usable = ~damaged & ~proposals.crowd & wanted[proposals.label]
     kept = usable & (proposals.score >= request.threshold)
     if not kept.any():
         best = proposals.score[usable].max(initial=0.0)
