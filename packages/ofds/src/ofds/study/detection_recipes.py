@@ -62,7 +62,7 @@ def proposer_arm(scale: Scale) -> Arm:
     """The training of the proposer, once."""
     smoke = scale == "smoke"
     style = OtherStyle(STYLE, 20 if smoke else 3000)
-    made = Training(4 if smoke else 2500, learning_rate=RATE)
+    made = Training(4 if smoke else 2000, learning_rate=RATE)
     return Arm("proposer", Proposer(made), proposer, data=style, seed=0)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from ofds.use.nets.detector import Target
 
 STRIDE = 4
-OVERLAP = 0.7  # a box whose corners are moved by the radius still overlaps the true one by this
+OVERLAP = 0.7  # from which the size of a bump follows
 ALPHA, BETA = 2, 4  # of the focal loss, equation 1
 SIZE_WEIGHT, OFFSET_WEIGHT = 0.5, 1.0  # equation 4; 0.1 there, where objects are ten times larger
 
@@ -42,15 +42,17 @@ class Block(nn.Module):
         return functional.relu(self.body(x) + self.shortcut(x))
 
 
-class Trunk(nn.Module):
-    """What detector and segmenter have in common, for images whose sides are multiples of 16.
+class CentrePoint(nn.Module):
+    """The detector, for images whose sides are multiples of 16.
 
     Args:
+        classes: how many.
         width: channels at a quarter of the resolution; deeper maps have more.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, classes: int, width: int = 32) -> None:
         super().__init__()
+        self.classes = classes
         deep = width * 3 // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, 2, 1, bias=False),
@@ -63,29 +65,6 @@ class Trunk(nn.Module):
         self.up_eighth = nn.Conv2d(2 * width, deep, 1)
         self.up_quarter = nn.Conv2d(deep, width, 1)
         self.merge = Block(width, width)
-
-    def maps(self, images: Tensor) -> Tensor:
-        """Of images (b, 3, h, w), 0 to 1, (b, width, h / 4, w / 4)."""
-        quarter = self.quarter(self.stem((images - 0.5) * 4))
-        eighth = self.eighth(quarter)
-        deep = self.up_eighth(self.sixteenth(eighth))
-        eighth = eighth + functional.interpolate(deep, scale_factor=2.0)
-        x = quarter + functional.interpolate(self.up_quarter(eighth), scale_factor=2.0)
-        found: Tensor = self.merge(x)
-        return found
-
-
-class CentrePoint(Trunk):
-    """The detector.
-
-    Args:
-        classes: how many.
-        width: see `Trunk`.
-    """
-
-    def __init__(self, classes: int, width: int = 32) -> None:
-        super().__init__(width)
-        self.classes = classes
         centres = nn.Conv2d(width, classes, 1)
         assert centres.bias is not None
         nn.init.constant_(centres.bias, -2.19)  # a chance of 0.1, as in the paper's code
@@ -96,7 +75,12 @@ class CentrePoint(Trunk):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the heat map (b, classes, h / 4, w / 4) and shapes (b, 4, h / 4, w / 4)."""
-        x = self.maps(images)
+        quarter = self.quarter(self.stem((images - 0.5) * 4))
+        eighth = self.eighth(quarter)
+        deep = self.up_eighth(self.sixteenth(eighth))
+        eighth = eighth + functional.interpolate(deep, scale_factor=2.0)
+        x = quarter + functional.interpolate(self.up_quarter(eighth), scale_factor=2.0)
+        x = self.merge(x)
         return self.heat(x), self.shape(x)
 
     def loss(self, images: Tensor, targets: list[Target]) -> Tensor:
@@ -177,17 +161,15 @@ def bumps(cells: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
 
 
 def radius(sizes: Tensor) -> Tensor:
-    """How far both corners of a box (n, 2) may move for an overlap of 0.7 to remain, (n,).
+    """Of the bump of a box (n, 2), in cells, (n,), before it is rounded down.
 
-    The smallest over three cases: one corner out and one in, both in, both out (as in CornerNet,
-    arXiv 1808.01244, whose code took other roots of the same equations).
+    As CornerNet's code has it (arXiv 1808.01244), which CenterNet took over: of its three cases
+    the one that counts, 2.8 times as large as the corners may really move for an overlap of 0.7.
     """
     w, h = sizes.unbind(1)
-    total, area = w + h, w * h
-    moved = (total - (total**2 - 4 * area * (1 - OVERLAP) / (1 + OVERLAP)).clamp(min=0).sqrt()) / 2
-    inside = (total - (total**2 - 4 * area * (1 - OVERLAP)).clamp(min=0).sqrt()) / 4
-    outside = ((total**2 + 4 * area * (1 / OVERLAP - 1)).sqrt() - total) / 4
-    return torch.minimum(torch.minimum(moved, inside), outside)
+    total = w + h
+    moved = (total**2 + 4 * w * h * (1 - OVERLAP) / OVERLAP).sqrt() - total
+    return OVERLAP * moved
 
 
 def _outside(target: Target, like: Tensor) -> Tensor:
