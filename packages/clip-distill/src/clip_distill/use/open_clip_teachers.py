@@ -1,0 +1,156 @@
+"""Teachers of open_clip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.factory import load_checkpoint
+from open_clip.transform import PreprocessCfg
+from torch import nn
+
+from clip_distill.use.preprocessing import Preprocessing
+from clip_distill.use.quiet import quiet
+from clip_distill.use.teachers import Teacher, Texts
+from repro_shared.runtime.errors import UserError, one_line
+
+LOCAL = "local-dir:"
+
+
+def of_model(
+    name: str, model: nn.Module, tokenizer: Any, preprocess: PreprocessCfg | None = None
+) -> Teacher:
+    """A teacher of an open_clip model and its tokenizer.
+
+    Args:
+        name: the model's, without a path.
+        model: as open_clip makes it; its own preprocessing is used unless another one is given.
+        tokenizer: of open_clip.
+        preprocess: open_clip's form.
+
+    Raises:
+        UserError: images that are not square, or a resizing that is not known here.
+    """
+    network: Any = model.eval().requires_grad_(False)
+    given = preprocess or PreprocessCfg(**open_clip.get_model_preprocess_cfg(network))
+    sides = given.size if isinstance(given.size, tuple | list) else (given.size, given.size)
+    if sides[0] != sides[1]:
+        raise UserError(f"{name}: takes images of {sides}; only square ones are known here")
+    try:
+        prepared = Preprocessing(
+            int(sides[0]), tuple(given.mean), tuple(given.std),
+            given.interpolation, given.resize_mode,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    context = int(getattr(network, "context_length", 0) or tokenizer.context_length)
+    texts = Texts(
+        lambda given: network.encode_text(
+            tokenizer(given, context_length=context).to(network.logit_scale.device)
+        ),
+        lambda text: _lost(tokenizer, text, context),
+        context,
+    )
+    return Teacher(
+        name=f"open_clip:{name}",
+        network=network,
+        preprocessing=prepared,
+        width=_width(network),
+        encode=network.encode_image,
+        texts=texts,
+        image_tower=network.visual,
+        libraries=("open_clip_torch", "timm"),
+        logit_scale=float(network.logit_scale.detach().exp()),
+    )
+
+
+def load(rest: str) -> Teacher:
+    """`MODEL:TAG_OR_FILE` or a folder with `open_clip_config.json`."""
+    if Path(rest).is_dir():
+        return _from_folder(Path(rest))
+    name, _, weights = rest.partition(":")
+    if open_clip.get_model_config(name) is None:
+        raise UserError(f"open_clip has no model {name!r}, and there is no such folder")
+    if not weights:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise UserError(f"open_clip:{name} needs weights: a file, or a tag ({tags})")
+    tag = open_clip.get_pretrained_cfg(name, weights) or {}
+    path = _cached(name, weights, tag) if tag else Path(weights)
+    if not path.is_file():
+        raise UserError(f"{weights}: no such file, and no tag of open_clip's {name}")
+    with quiet():
+        model: Any = open_clip.create_model(
+            name, load_weights=False, force_quick_gelu=bool(tag.get("quick_gelu"))
+        )
+        tokenizer = open_clip.get_tokenizer(name)
+    _fill(model, path, f"open_clip:{name}")
+    known = PreprocessCfg.__dataclass_fields__
+    own = {**open_clip.get_model_preprocess_cfg(model), **{k: tag[k] for k in tag if k in known}}
+    what = weights if tag else path.name
+    return of_model(f"{name}:{what}", model, tokenizer, PreprocessCfg(**own))
+
+
+def _from_folder(folder: Path) -> Teacher:
+    where = f"{LOCAL}{folder}"
+    try:
+        with quiet():
+            model, _, _ = open_clip.create_model_and_transforms(where, require_pretrained=True)
+            tokenizer = open_clip.get_tokenizer(where)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{folder}: no open_clip model ({one_line(str(error))[:300]})") from None
+    return of_model(folder.name, model, tokenizer)
+
+
+def _fill(model: nn.Module, path: Path, name: str) -> None:
+    """All weights from a file, or a UserError: half a teacher teaches nothing."""
+    try:
+        with quiet():
+            load_checkpoint(model, str(path), strict=True, weights_only=True)
+    except Exception as error:  # every form of file has its own way of failing
+        raise UserError(
+            f"{path}: not all weights of {name} ({one_line(str(error))[:300]})"
+        ) from None
+
+
+def _cached(name: str, tag: str, form: dict[str, Any]) -> Path:
+    """The file of a tag as open_clip has kept it on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    if repository := form.get("hf_hub"):
+        model_id, filename = os.path.split(repository)
+        names = (filename,) if filename else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+        for each in names:
+            found = try_to_load_from_cache(model_id, each)
+            if isinstance(found, str):
+                return Path(found)
+    if url := form.get("url"):
+        path = Path("~/.cache/clip").expanduser() / os.path.basename(url)
+        if path.is_file():
+            return path
+    raise UserError(
+        f"the weights {tag!r} of open_clip's {name} are not on this machine, and nothing is "
+        f"downloaded here: fetch them once with open_clip.create_model({name!r}, {tag!r})"
+    )
+
+
+def _width(network: Any) -> int:
+    dim = getattr(network.visual, "output_dim", None)
+    if dim is None:
+        dim = network.visual.head.proj.out_features
+    return int(dim)
+
+
+def _lost(tokenizer: Any, text: str, context: int) -> str:
+    """What open_clip's tokenizer would cut away silently."""
+    if hasattr(tokenizer, "bpe"):
+        tokens = tokenizer.encode(text)
+        kept = context - 2  # between the two special tokens
+        return str(tokenizer.decode(tokens[kept:])).strip() if len(tokens) > kept else ""
+    inner = tokenizer.tokenizer
+    tokens = inner(tokenizer.clean_fn(text), truncation=False).input_ids
+    if len(tokens) <= context:
+        return ""
+    return str(inner.decode(tokens[context - 1 :], skip_special_tokens=True)).strip()

@@ -1,0 +1,147 @@
+"""Class names to text vectors: templates, one vector a class, nothing cut away in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clip_distill.use.teachers import Floats, Teacher, damaged_rows
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import say
+
+PLAIN = ("a photo of a {}.",)
+# One template a data set, as in the authors' evaluation.
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "photo": PLAIN,
+    "pets": ("a photo of a {}, a type of pet.",),
+    "food": ("a photo of a {}, a type of food.",),
+    "flowers": ("a photo of a {}, a type of flower.",),
+    "cars": ("a photo of a {}, a type of car.",),
+    "aircraft": ("a photo of a {}, a type of aircraft.",),
+    "textures": ("a photo of a {} texture.",),
+}
+AT_ONCE = 256  # texts in a forward pass
+
+# Weights that the compel library reads: word++, (two words)--, (words)1.3
+_SIGNS = re.compile(r"(?<=[\w)])(\++|-{2,})(?=[\s,.;:)]|$)")
+_NUMBERS = re.compile(r"\(([^()]*)\)(?:\d+(?:\.\d+)?)?")
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """One unit vector a class.
+
+    Attributes:
+        names: of the classes.
+        templates: with {} where the name goes.
+        source: where the names come from, in words.
+        vectors: (classes, width) float32.
+    """
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    source: str
+    vectors: Floats
+
+    def __str__(self) -> str:
+        many = f"{len(self.templates)} prompt{'s' * (len(self.templates) > 1)} a class"
+        return f"{len(self.names)} classes from {self.source}, {many}"
+
+
+def without_weights(text: str) -> str:
+    """A prompt without the weights of the compel library: "++++" would be a token of its own."""
+    plain = _SIGNS.sub("", text)
+    while _NUMBERS.search(plain):
+        plain = _NUMBERS.sub(r"\1", plain)
+    return plain
+
+
+def checked(texts: Sequence[str], teacher: Teacher, what: str = "prompt") -> list[str]:
+    """The texts without weights, which costs a line once; UserError for one that is too long."""
+    assert teacher.texts is not None
+    plain = [without_weights(text) for text in texts]
+    if changed := sum(a != b for a, b in zip(texts, plain, strict=True)):
+        say(f"weights such as ++ were taken out of {changed} of {len(texts)} {what}s")
+    for text in plain:
+        if lost := teacher.texts.lost(text):
+            raise UserError(
+                f"a {what} has more than the {teacher.texts.context} tokens of {teacher.name}: "
+                f"{lost!r} would be cut from {text[:60]!r}; shorten it"
+            )
+    return plain
+
+
+def class_texts(
+    teacher: Teacher, names: Sequence[str], templates: Sequence[str], source: str
+) -> ClassTexts:
+    """The mean of a class's unit text vectors, scaled to length 1 (as CLIP's authors do it).
+
+    Raises:
+        UserError: a teacher without language, a template without {}, no or equal names, a prompt
+            that is too long.
+    """
+    if teacher.texts is None:
+        raise UserError(f"{teacher.name} has no text encoder, so it knows no class names")
+    if not names or len(set(names)) < len(names):
+        twice = next((n for n in names if list(names).count(n) > 1), None)
+        raise UserError(f"{source}: " + ("no class names" if twice is None else f"{twice!r} twice"))
+    for template in templates:
+        if template.count("{}") != 1:
+            raise UserError(f"the template {template!r} needs {{}} once, where the name goes")
+    prompts = checked([t.format(name) for name in names for t in templates], teacher)
+    rows = encode_texts(teacher, prompts).reshape(len(names), len(templates), -1)
+    mean = rows.mean(axis=1)
+    unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return ClassTexts(tuple(names), tuple(templates), source, unit.astype(np.float32))
+
+
+def encode_texts(teacher: Teacher, texts: Sequence[str]) -> Floats:
+    """Unit text vectors (n, width), each different text encoded once."""
+    assert teacher.texts is not None
+    different = list(dict.fromkeys(texts))
+    place = {text: row for row, text in enumerate(different)}
+    parts = []
+    for start in range(0, len(different), AT_ONCE):
+        with torch.inference_mode():
+            found = teacher.texts.encode(different[start : start + AT_ONCE])
+        parts.append(found.float().cpu().numpy())
+    rows: Floats = np.concatenate(parts)
+    if (bad := damaged_rows(rows)) is not None:
+        raise UserError(f"{teacher.name} gives {bad[1]} for the text {different[bad[0]][:60]!r}")
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows[[place[text] for text in texts]]
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """Class names, one a line; empty lines and those that begin with # are passed over."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8") from None
+    names = tuple(line.strip() for line in lines if line.strip() and line.strip()[0] != "#")
+    if not names:
+        raise UserError(f"{path}: no class names, one a line")
+    return names
+
+
+def templates_of(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of `TEMPLATES`, templates, or @FILE with one a line."""
+    found: list[str] = []
+    for each in given or ("photo",):
+        if each.startswith("@"):
+            found += read_names(each[1:])
+        elif each in TEMPLATES:
+            found += TEMPLATES[each]
+        elif "{}" in each:
+            found.append(each)
+        else:
+            known = ", ".join(TEMPLATES)
+            raise UserError(f"--template {each!r}: give one of {known}, a text with {{}}, or @FILE")
+    return tuple(found)
