@@ -169,10 +169,17 @@ def proposal_id(sha256: str, row: int) -> str:
 
 
 def model_of(files: PoolFiles) -> str:
-    """What made the proposals, as the pool's manifest says; "" if it does not."""
+    """What made the proposals, with the start of its fingerprint; "" if no manifest says so."""
     path = Path(files.proposals).parent / "manifest.json"
     manifest = read_json(path) if path.is_file() else {}
-    return str(manifest.get("model") or "") if isinstance(manifest, dict) else ""
+    models = manifest.get("models") if isinstance(manifest, dict) else None
+    named = []
+    for part in ("detector", "masker"):
+        about = models.get(part) if isinstance(models, dict) else None
+        if isinstance(about, dict) and about.get("model"):
+            mark = f"@{str(about['sha256'])[:8]}" if about.get("sha256") else ""
+            named.append(f"{about['model']}{mark}")
+    return " + ".join(named)
 
 
 def _write(request: Request, folder: Path, made: Dataset, repairs: Repairs) -> None:
