@@ -23,6 +23,23 @@ def test_canonical_order(columns: Any) -> None:
         assert given["score"][row] == pytest.approx(pool.score[place])
 
 
+def test_images_of_objects_by_name_or_by_place(columns: Any) -> None:
+    given = columns()
+    shuffled = np.random.default_rng(0).permutation(given["images"]).tolist()
+    where = {name: place for place, name in enumerate(shuffled)}
+    places = np.array([where[name] for name in given["image"]])
+    content = [name[:3] for name in shuffled]
+    one = make_pool(**{**given, "images": shuffled, "content": content})
+    two = make_pool(**{**given, "images": shuffled, "image": places, "content": content})
+    for name in ("images", "image", "label", "score", "box", "row", "twin"):
+        assert np.array_equal(getattr(one, name), getattr(two, name))
+    alike = [i for i, name in enumerate(one.images) if name.startswith("002")]
+    assert len(set(one.twin[alike].tolist())) == 1
+    assert len(set(one.twin.tolist())) == 6
+    with pytest.raises(ValueError, match="an object lies on image 60; there are 60"):
+        make_pool(**{**given, "image": np.full(len(places), 60)})
+
+
 def test_counts_and_costs() -> None:
     pool = make_pool(
         ["b", "a", "empty"], ["x", "y"], ["a", "b", "b"], [0, 1, 1], [0.9, 0.8, 0.2],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Pool:
 def make_pool(
     images: Sequence[str],
     classes: Sequence[str],
-    image: Sequence[str],
+    image: Sequence[str] | Ints,
     label: Any,
     score: Any,
     box: Any,
@@ -82,7 +83,7 @@ def make_pool(
     Args:
         images: names of all images.
         classes: names of the target classes, in order.
-        image: the image of each object, by name.
+        image: the image of each object, by name, or as an array of places in `images`.
         label: the class of each object, by place.
         score, box, area: of each object, see `Pool`; the box's area by default.
         features: (m, d), see `Pool`.
@@ -93,22 +94,22 @@ def make_pool(
         ValueError: names given twice, an object of an unknown image or class, columns of different
             lengths, or a feature that is not finite, each named.
     """
-    n = len(image)
-    twice = (
-        sorted({name for name in images if images.count(name) > 1})
-        if len(set(images)) < len(images)
-        else []
-    )
-    if twice:
+    n, order = len(image), sorted(range(len(images)), key=images.__getitem__)
+    names = tuple(images[place] for place in order)
+    if twice := [one for one, two in pairwise(names) if one == two]:
         raise ValueError(f"image {twice[0]!r} is listed twice")
-    names = tuple(sorted(images))
-    place = {name: index for index, name in enumerate(names)}
-    unknown = sorted({name for name in image if name not in place})
-    if unknown:
-        raise ValueError(f"an object lies on {unknown[0]!r}, which is no image of the pool")
+    place = np.empty(len(names), np.int64)
+    place[order] = np.arange(len(names))
+    if not isinstance(image, np.ndarray) or image.dtype.kind not in "iu":
+        number = {name: index for index, name in enumerate(images)}
+        if unknown := sorted({name for name in image if name not in number}):
+            raise ValueError(f"an object lies on {unknown[0]!r}, which is no image of the pool")
+        image = np.array([number[name] for name in image], np.int64)
+    if n and not 0 <= image.min() <= image.max() < len(names):
+        raise ValueError(f"an object lies on image {image.max()}; there are {len(names)}")
     boxes = np.asarray(box, np.float32).reshape(n, 4)
     columns: dict[str, Any] = {
-        "image": np.array([place[name] for name in image], np.int64),
+        "image": place[image],
         "label": np.asarray(label, np.int64).reshape(n),
         "score": np.asarray(score, np.float32).reshape(n),
         "area": np.asarray(boxes[:, 2] * boxes[:, 3] if area is None else area, np.float32),
@@ -118,15 +119,16 @@ def make_pool(
         raise ValueError(f"labels must be 0 to {len(classes) - 1}, the places of the classes")
     if features is not None and n and columns["row"].max() >= len(features):
         raise ValueError(f"{len(features)} rows of features for row {columns['row'].max()}")
-    order = np.lexsort((*boxes.T[::-1], -columns["score"], columns["label"], columns["image"]))
-    known = list(dict.fromkeys(sorted(content or images)))
-    number = {each: index for index, each in enumerate(known)}
-    content_of = dict(zip(images, content or images, strict=True))
+    canonical = np.lexsort((*boxes.T[::-1], -columns["score"], columns["label"], columns["image"]))
+    twin = np.arange(len(names))
+    if content is not None:
+        number = {each: index for index, each in enumerate(dict.fromkeys(sorted(content)))}
+        twin = np.array([number[content[index]] for index in order], np.int64)
     return Pool(
         images=names,
         classes=tuple(classes),
-        box=boxes[order],
+        box=boxes[canonical],
         features=features,
-        twin=np.array([number[content_of[name]] for name in names], np.int64),
-        **{name: column[order] for name, column in columns.items()},
+        twin=twin,
+        **{name: column[canonical] for name, column in columns.items()},
     )

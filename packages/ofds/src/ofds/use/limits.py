@@ -89,7 +89,9 @@ def read_limits(keeping: Keeping, dataset: Dataset, pool: Pool, repairs: Repairs
         number = {name: place for place, name in enumerate(wanted)}
         value = np.array([number.get(text, len(wanted)) for text in texts], np.int64)
     if keeping.near_duplicates:
-        vectors = vectors_of(keeping.image_features, dataset, pool, repairs)
+        vectors = image_vectors(pool)
+        if keeping.image_features:
+            vectors = read_vectors(keeping.image_features, dataset, pool.images, repairs)
     limits = Limits(
         group, keeping.group_cap, value, tuple(share), vectors, keeping.near_duplicates or 1.0
     )
@@ -127,16 +129,16 @@ def numbered(texts: Sequence[str]) -> Ints:
     return np.array([place.get(text, -1) for text in texts], np.int64)
 
 
-def vectors_of(path: str | None, dataset: Dataset, pool: Pool, repairs: Repairs) -> NDArray[Any]:
-    """What images are compared by, at length 1, in the pool's order."""
-    if not path:
-        return image_vectors(pool)
+def read_vectors(
+    path: str, dataset: Dataset, images: Sequence[str], repairs: Repairs
+) -> NDArray[np.float16]:
+    """Features of whole images at length 1, in the order of these names."""
     features = read_features(path, len(dataset.images), unit=False, what="images")
     for place in features.damaged:
         name = repr(dataset.images[place].name)
         repairs.add("image features that are not finite: compared with no image", name)
     row = {image.name: place for place, image in enumerate(dataset.images)}
-    rows = np.array([row[name] for name in pool.images], np.int64)
+    rows = np.array([row[name] for name in images], np.int64)
     found = np.zeros((len(rows), features.shape[1]), np.float16)
     for start in range(0, len(rows), TILE):
         part = rows[start : start + TILE]

@@ -208,7 +208,7 @@ def pool_of(
     pool = make_pool(
         names,
         [each.name for each in dataset.categories],
-        [names[place] for place in proposals.image[kept]],
+        proposals.image[kept],
         proposals.label[kept],
         proposals.score[kept],
         proposals.box[kept],
