@@ -17,6 +17,7 @@ from ofds.use.merge_command import merge
 from ofds.use.propose_command import propose
 from ofds.use.sample_command import sample
 from ofds.use.select_command import select
+from ofds.use.split_command import split
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -57,6 +58,7 @@ PAPER = Paper(
     verbs={
         "propose": propose,
         "select": select,
+        "split": split,
         "export": export,
         "ingest": ingest,
         "merge": merge,
