@@ -1,7 +1,5 @@
 """Settings that every command line refuses alike."""
 
-import torch
-
 from repro_shared.runtime.errors import UserError
 
 
@@ -13,6 +11,8 @@ def require(fine: bool, flag: str, needed: str, value: object) -> None:
 
 def check_device(device: str) -> None:
     """UserError unless this machine has the device."""
+    import torch  # takes seconds: not for commands without a device
+
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
 

@@ -111,7 +111,7 @@ def proposed(request: Request) -> Done:
 
     if request.merge:
         skip = request.missing == "skip"
-        return Done(0, 0, 0.0, merge_alone(Path(request.out), skip, request.quantile))
+        return Done(0, 0, 0, 0.0, merge_alone(Path(request.out), skip, request.quantile))
     job = job_of(request)
     choice = Choice(**{name: getattr(request, name) for name in Choice.__dataclass_fields__})
     models = build(choice, job.classes, job.machine)
@@ -202,8 +202,10 @@ def planned(request: Request) -> str:
 def report(request: Request, done: Done) -> str:
     """What is printed."""
     rate = done.images / done.seconds if done.seconds else 0.0
-    lines = [f"{done.images} images in {done.seconds:.1f} s ({rate:.3g} images/s), "
-             f"{done.objects} objects; what was there already was not done again"]  # fmt: skip
+    lines = [
+        f"{done.images} images in {done.seconds:.1f} s ({rate:.3g} images/s), {done.objects} "
+        f"proposals on them; {done.before} images were done before, or cannot be read"
+    ]
     pool = done.pool
     if pool is None:
         lines.append("other shards are not finished: the pool is written by the last one")

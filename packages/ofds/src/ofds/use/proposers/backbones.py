@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ofds.use.proposers.crops import as_tensor, by_crops
+from ofds.use.proposers.crops import AROUND, as_tensor, by_crops
 from ofds.use.proposers.hub import Machine, fingerprint, folder_of, loaded
 from ofds.use.proposers.interface import Boxes, Floats, Picture
 from repro_shared.runtime.errors import UserError
@@ -78,7 +78,9 @@ class Backbone:
             raise UserError(f"--features {name}: it has no map of features; use --regions crops")
         self.mapped = regions != "crops" and self.net.maps is not None
         self.side = side or (FREE_SIDE if self.mapped and self.net.free else self.net.side)
-        how = f"map, RoIAlign {CELLS} x {CELLS}, mean" if self.mapped else "crop"
+        how = (
+            f"map, RoIAlign {CELLS} x {CELLS}, mean" if self.mapped else f"crop, {AROUND:g} around"
+        )
         self.about = {
             "model": f"{library}:{Path(model).name}",
             "sha256": self.net.sha256,

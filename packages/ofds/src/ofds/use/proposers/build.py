@@ -12,6 +12,7 @@ from ofds.use.proposers.interface import Detector, Featurizer, Masker
 from repro_shared.runtime.errors import UserError
 
 TORCHVISION = "torchvision:"
+DIGITS = "digits"
 READING = ("grounding-dino", "mm-grounding-dino")
 
 
@@ -82,6 +83,10 @@ def _detector(choice: Choice, classes: Classes, machine: Machine) -> Detector:
         return TorchvisionDetector(
             name.removeprefix(TORCHVISION), choice.detector_weights, own, classes.names, machine
         )
+    if name == DIGITS:
+        from ofds.use.proposers.centre_point import CentrePointDetector
+
+        return CentrePointDetector(classes.names, machine)
     folder = folder_of(name, "--detector")
     kind = config_of(folder).get("model_type")
     if kind in READING:
@@ -98,12 +103,12 @@ def _detector(choice: Choice, classes: Classes, machine: Machine) -> Detector:
         return Sam3(folder, classes.said, machine)
     raise UserError(
         f"--detector {name}: its config.json says {kind!r}; known are Grounding DINO, "
-        f"MM-Grounding-DINO, OWLv2 and SAM 3, {TORCHVISION}NAME, and digits"
+        f"MM-Grounding-DINO, OWLv2 and SAM 3, {TORCHVISION}NAME, and {DIGITS}"
     )
 
 
 def _is(name: str, kind: str) -> bool:
-    if name.startswith(TORCHVISION) or name == "digits":
+    if name.startswith(TORCHVISION) or name == DIGITS:
         return False
     return config_of(folder_of(name, "--detector")).get("model_type") == kind
 

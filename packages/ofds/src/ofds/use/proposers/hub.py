@@ -113,6 +113,9 @@ def pretrained(kind: Any, folder: Path, machine: Machine) -> Any:
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
 
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     model, info = loaded(folder, make)
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"{folder}: {len(missing)} weights are missing, such as {missing[0]}")

@@ -64,7 +64,7 @@ def thresholds(
     that occurs, not one between.
     """
     found = np.full(classes, floor, np.float32)
-    for each in np.unique(label):
+    for each in np.unique(label) if quantile else ():
         own = np.quantile(score[label == each], quantile, method="lower")
         found[each] = max(floor, own)
     return found

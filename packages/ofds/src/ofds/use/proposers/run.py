@@ -87,13 +87,15 @@ class Done:
     """What a run did.
 
     Attributes:
-        images: that were looked at now, not in an earlier run.
+        images: that were looked at now.
+        before: of this shard's images, those that were done already.
         objects: proposals on them.
         seconds: that it took, without loading the models.
         pool: what was written, or None while other shards are at work.
     """
 
     images: int
+    before: int
     objects: int
     seconds: float
     pool: Merged | None
@@ -125,7 +127,7 @@ def run(job: Job, models: Models) -> Done:
             progress.update(start + len(group), objects=str(objects), speed=rate)
     seconds = time.perf_counter() - started
     pool = merge(job.out, job.shard[1], about, job.skip, job.quantile)
-    return Done(len(todo), objects, seconds, pool)
+    return Done(len(todo), len(entries) - len(todo), objects, seconds, pool)
 
 
 def merge_alone(out: Path, skip: bool, quantile: float) -> Merged:
