@@ -167,7 +167,8 @@ def _undo(request: Request) -> list[str]:
             return [f"{len(people)} human annotations, the file as it was"]
     images = [each for each in made.get("images", []) if each.get("labelled")]
     atomic_write_json(request.out, {**made, "images": images, "annotations": people})
-    return [f"{len(people)} human annotations; they were changed since the merge, and are kept so"]
+    why = "changed since the merge, or its record is gone"
+    return [f"{len(people)} human annotations, as they are now: {why}"]
 
 
 def _hash(entries: list[Any]) -> str:

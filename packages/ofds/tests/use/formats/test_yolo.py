@@ -51,7 +51,7 @@ def test_names_that_yaml_would_read_otherwise(made: Any, out: Path) -> None:
     assert yaml.safe_load((out / "data.yaml").read_text(encoding="utf-8"))["names"] == dict(
         enumerate(names)
     )
-    unquoted = "names: [no, 1.5, null, 'c: d']\n"
+    unquoted = "names: [no, 1.5, null, 'c: d']\ntrain: [images/train, images/more]\nval:\n"
     (out / "data.yaml").write_text(unquoted)
     read = yolo.read(out, Repairs(), made().images)
     assert [c["name"] for c in read["categories"]] == ["no", "1.5", "null", "c: d"]
@@ -109,14 +109,24 @@ def test_a_folder_with_images_needs_nothing_else(tmp_path: Path) -> None:
     assert [i.entry.get("labelled") for i in found.images] == [True, None]
 
 
-def test_label_studios_prefix_and_folders_of_splits(tmp_path: Path, made: Any) -> None:
+def test_label_studios_prefix(tmp_path: Path, made: Any) -> None:
     path = folder(tmp_path, **{"cb0618f6-IMG_1": "0 .5 .5 .1 .1"})
     (tmp_path / "images" / "cb0618f6-IMG_1.png").unlink()
     known = made(images=[{"id": 1, "file_name": "a/IMG 1.jpg"}]).images
     assert yolo.read(path, Repairs(), known)["images"][0]["file_name"] == "a/IMG 1.jpg"
-    (tmp_path / "labels" / "val" / "a").mkdir(parents=True)
-    (tmp_path / "labels" / "cb0618f6-IMG_1.txt").rename(tmp_path / "labels/val/a/IMG 1.txt")
-    assert yolo.read(path, Repairs(), known)["images"][0]["file_name"] == "a/IMG 1.jpg"
+
+
+@pytest.mark.parametrize("split", ["train", "val", "mine"])
+def test_folders_of_splits_and_folders_of_the_same_name(made: Any, out: Path, split: str) -> None:
+    names = ["1.jpg", "train/1.jpg", "val/1.jpg"]
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names, start=1)]
+    notes = [{"image_id": n, "bbox": [10 * n, 10, 20, 20]} for n in (1, 2, 3)]
+    dataset = made(notes, images)
+    yolo.write(out, dataset, Repairs(), split)
+    content = yolo.read(out, Repairs(), dataset.images)
+    found = {image["file_name"]: image["id"] for image in content["images"]}
+    boxes = {note["image_id"]: note["bbox"][0] for note in content["annotations"]}
+    assert [boxes[found[name]] for name in names] == [10, 20, 30]
 
 
 def test_what_cvat_exports_as_yolo(tmp_path: Path, made: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,10 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
     """A YOLO folder as a COCO file: of Ultralytics, or as CVAT and Label Studio export it.
 
     Classes are those of `data.yaml`, `classes.txt` or `obj.names`. A text file belongs to the image
-    of its name below `images` (or beside it), which tells the size, else to the image that is
-    known. A line of five numbers is a box, one of six a box with a score, others are polygons. An
-    empty file does not say whether somebody looked.
+    of its name that is known, else to the file below `images` (or beside it), which tells the size;
+    folders of splits are left out where `data.yaml` names them. A line of five numbers is a box,
+    one of six a box with a score, others are polygons. An empty file does not say whether somebody
+    looked.
 
     Args:
         path: the folder.
@@ -108,24 +110,21 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
         UserError: no such folder, no classes, no text files, a line that is none.
     """
     path = Path(path)
-    classes = _classes(path)
+    classes, splits = _classes(path)
     root = next((path / n for n in ("labels", "obj_train_data") if (path / n).is_dir()), path)
     files = [f for f in sorted(root.rglob("*.txt")) if root != path or f.parent != path]
     if not files:
         raise UserError(f"{path}: no text files below {root.name}")
     of_known = [relative(image.name).with_suffix("").as_posix() for image in known]
-    names = ResultNames(of_known)
+    names, twice = ResultNames(of_known), Counter(of_known)
     images, notes = list[Entry](), list[Entry]()
     for file in files:
         stem = file.relative_to(root).with_suffix("")
-        if stem.parts[0] in SPLITS and len(stem.parts) > 1:
+        if stem.parts[0] in splits and len(stem.parts) > 1:
             stem = stem.relative_to(stem.parts[0])
         place = names.find(stem.as_posix(), path)
-        if place >= 0 and of_known.count(of_known[place]) > 1:
-            stems(
-                [i for i, own in zip(known, of_known, strict=True) if own == of_known[place]],
-                "YOLO",
-            )
+        if place >= 0 and twice[of_known[place]] > 1:
+            stems([known[p] for p, own in enumerate(of_known) if own == of_known[place]], "YOLO")
         entry = _known(known[place]) if place >= 0 else _beside(path, root, file, stem)
         if entry is None:
             repairs.add("dropped: text file of an image that is not there", repr(str(stem)))
@@ -142,21 +141,25 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
     return {"images": images, "categories": categories, "annotations": notes}
 
 
-def _classes(path: Path) -> list[str]:
+def _classes(path: Path) -> tuple[list[str], set[str]]:
+    """Names of the classes, and of the folders of splits."""
     file = next((path / n for n in ("data.yaml", "data.yml") if (path / n).is_file()), None)
     if file:
         try:  # as text, or a class "no" would be False
-            names = yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)["names"]
+            data = yaml.load(file.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
+            names, splits = data["names"], {key for key in SPLITS if key in data}
+            for where in (data[key] for key in set(splits)):
+                splits |= {Path(w).stem for w in ([where] if isinstance(where, str) else where)}
             if isinstance(names, dict):
                 names = [names[str(place)] for place in range(len(names))]
             if isinstance(names, list) and names and all(isinstance(n, str) for n in names):
-                return names
+                return names, splits
         except (yaml.YAMLError, ValueError, KeyError, TypeError):
             pass
         raise UserError(f"{file}: no `names`, a list or numbers from 0 with the names of classes")
     for name in ("classes.txt", "obj.names"):
         if (path / name).is_file():
-            return _lines(path / name)
+            return _lines(path / name), set()
     raise UserError(f"{path}: no data.yaml, classes.txt or obj.names with the names of the classes")
 
 

@@ -1,0 +1,273 @@
+"""The command `ofds ingest`, from files to files, and what goes on from there."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ofds.use.coco import read_dataset
+from ofds.use.export_command import export
+from ofds.use.ingest_command import ingest
+from ofds.use.repairs import Repairs
+from repro_shared.runtime.cli import run
+
+VERBS = {"export": export, "ingest": ingest}
+
+
+def call(files: Any, verb: str, *more: str) -> int:
+    folder = files.folder
+    pool = ["--images", str(folder / "images.json"), "--proposals", str(folder / "results.json")]
+    given = [verb, *pool, "--selection", str(folder / "out"), *more]
+    return run("ofds", "", VERBS, given, version="0")
+
+
+@pytest.fixture(name="selected")
+def _selected(files: Any) -> Any:
+    assert files.select("--budget", "40", "--minimum", "2") == 0
+    return files
+
+
+def chosen(files: Any) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = files.made()["images"]
+    return made
+
+
+def annotated(files: Any, count: int, extra: int = 0) -> Path:
+    """A COCO file of the first chosen images: the proposals, and `extra` more objects on each."""
+    assert call(files, "export", "--out", str(files.folder / "made")) == 0
+    content = json.loads((files.folder / "made" / "annotations.json").read_text(encoding="utf-8"))
+    for place, image in enumerate(content["images"]):
+        image["labelled"] = place < count
+        for more in range(extra if place < count else 0):
+            content["annotations"].append({
+                "id": 1000 + 100 * place + more, "image_id": image["id"], "category_id": 90,
+                "bbox": [96 - 5 * more, 96, 4, 4],
+            })  # fmt: skip
+    path: Path = files.json("human.json", content)
+    return path
+
+
+def ingested(files: Any, labels: Path, *more: str, out: str = "round1") -> int:
+    target = str(files.folder / out)
+    return call(files, "ingest", "--labels", str(labels), "--out", target, *more)
+
+
+def state(files: Any, out: str = "round1") -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((files.folder / out / "status.json").read_text())
+    return made
+
+
+def test_the_state_after_some_images(selected: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = annotated(selected, 6, extra=1)
+    capsys.readouterr()
+    assert ingested(selected, labels) == 0
+    printed, found, images = capsys.readouterr().out, state(selected), chosen(selected)
+    predicted = [image["cost"] for image in images]
+    true = [cost + 1 for cost in predicted[:6]]
+    assert found["budget"] == {
+        "amount": 40, "unit": "objects", "true": sum(true), "predicted": sum(predicted[:6]),
+        "rest": 40 - sum(true), "exceeded": False,
+    }  # fmt: skip
+    ratio = sum(true) / sum(predicted[:6])
+    assert found["ratio"]["true_for_predicted"] == pytest.approx(ratio, abs=1e-4)
+    assert found["ratio"]["low"] < ratio < found["ratio"]["high"]
+    open_ = [image["name"] for image in images[6:]]
+    assert found["images"]["unlabelled"] == open_
+    likely = int((np.cumsum(np.array(predicted[6:]) * ratio) <= 40 - sum(true) + 1e-9).sum())
+    assert found["next"]["likely"] == likely
+    assert 0 < found["next"]["images"] <= likely < len(open_)
+    coming = (selected.folder / "round1" / "next.txt").read_text().splitlines()
+    assert coming == open_[: found["next"]["images"]]
+    proposed = sum(predicted[:6])
+    assert found["precision"] == 1.0
+    assert found["recall"] == pytest.approx(proposed / (proposed + 6), abs=1e-4)
+    bernard = found["classes"][2]
+    assert bernard["found"] == 6 + sum(i["objects"].get("St. Bernard", 0) for i in images[:6])
+    assert bernard["met"]
+    assert f"true cost: {sum(true)} of 40 objects; predicted for these: {sum(predicted[:6])}" in (
+        printed
+    )
+
+
+def test_labels_are_coco_of_the_labelled_images_alone(selected: Any) -> None:
+    labels = annotated(selected, 3, extra=1)
+    assert ingested(selected, labels) == 0
+    path = selected.folder / "round1" / "labels.json"
+    made = json.loads(path.read_text(encoding="utf-8"))
+    assert [c["id"] for c in made["categories"]] == [1, 3, 90]
+    names = [image["name"] for image in chosen(selected)[:3]]
+    assert sorted(image["file_name"] for image in made["images"]) == sorted(names)
+    assert all(image["labelled"] is True for image in made["images"])
+    assert {note["source"] for note in made["annotations"]} == {"human"}
+    assert not [note for note in made["annotations"] if "score" in note or "model" in note]
+    assert read_dataset(path, Repairs()).labelled == set(names)
+    # Its own output is read like any result.
+    assert ingested(selected, path, out="again") == 0
+    one, two = state(selected), state(selected, "again")
+    assert {key: one[key] for key in ("budget", "classes", "next")} == {
+        key: two[key] for key in ("budget", "classes", "next")
+    }
+
+
+def test_over_the_budget(selected: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = annotated(selected, 8, extra=9)
+    capsys.readouterr()
+    assert ingested(selected, labels) == 0
+    found = state(selected)
+    over = found["budget"]["true"] - 40
+    assert over > 0
+    assert f"OVER THE BUDGET by {over} objects: annotate no more of it" in capsys.readouterr().out
+    assert found["budget"]["exceeded"]
+    assert found["next"] == {"images": 0, "cost": 0, "likely": 0}
+    assert (selected.folder / "round1" / "next.txt").read_text() == ""
+
+
+def test_selection_goes_on_from_labels_and_calibrated_costs(selected: Any) -> None:
+    labels = annotated(selected, 6, extra=1)
+    assert ingested(selected, labels) == 0
+    folder, found = selected.folder / "round1", state(selected)
+    given = ("--annotated", str(folder / "labels.json"), "--costs", str(folder / "costs.csv"))
+    assert selected.select("--budget", str(found["budget"]["rest"]), *given, out="two") == 0
+    made = selected.made("two")
+    first = [image["name"] for image in chosen(selected)[:6]]
+    assert sorted(made["annotated"]) == sorted(first)
+    assert not {image["name"] for image in made["images"]} & set(first)
+    with (folder / "costs.csv").open(encoding="utf-8") as file:
+        costs = {row["file_name"]: float(row["cost"]) for row in csv.DictReader(file)}
+    assert len(costs) == 40
+    ratio = found["ratio"]["true_for_predicted"]
+    for image in chosen(selected):
+        known = image["cost"] + 1 if image["name"] in first else image["cost"] * ratio
+        assert costs[image["name"]] == pytest.approx(known, abs=1e-2)
+    assert made["budget"]["spent"] <= found["budget"]["rest"]
+    # Images of an earlier round are paid for, and count for coverage.
+    again = run("ofds", "", VERBS, [
+        "ingest", "--images", str(selected.folder / "images.json"),
+        "--proposals", str(selected.folder / "results.json"),
+        "--selection", str(selected.folder / "two"), "--labels", str(folder / "labels.json"),
+        "--out", str(selected.folder / "round2"),
+    ], version="0")  # fmt: skip
+    assert again == 0
+    second = state(selected, "round2")
+    assert second["budget"]["true"] == 0
+    assert [c["found"] for c in second["classes"]] == [c["found"] for c in found["classes"]]
+
+
+def test_given_costs(files: Any) -> None:
+    lines = [f"{image['file_name']},{2 + place % 3}" for place, image in enumerate(files.images)]
+    (files.folder / "costs.csv").write_text("\n".join(["name,cost", *lines]))
+    given = ("--costs", str(files.folder / "costs.csv"), "--unit", "column")
+    assert files.select("--budget", "30", *given) == 0
+    labels = annotated(files, 4)
+    assert ingested(files, labels) == 0
+    spent = sum(image["cost"] for image in chosen(files)[:4])
+    assert state(files)["budget"]["true"] == spent
+    assert state(files)["ratio"]["true_for_predicted"] == 1
+    assert not (files.folder / "round1" / "costs.csv").exists()
+    true = [f"{image['name']},7.5" for image in chosen(files)[:4]]
+    (files.folder / "true.csv").write_text("\n".join(["image,hours", *true]))
+    more = ("--costs", str(files.folder / "true.csv"), "--cost-column", "hours")
+    assert ingested(files, labels, *more, out="two") == 0
+    assert state(files, "two")["budget"]["true"] == 30
+    assert state(files, "two")["ratio"]["true_for_predicted"] == pytest.approx(30 / spent, abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", ["images", "seconds", "pixels"])
+def test_units(files: Any, unit: str) -> None:
+    amount = {"images": "9", "seconds": "900", "pixels": "20000"}[unit]
+    assert files.select("--budget", amount, "--unit", unit, "--looking", "3") == 0
+    labels = annotated(files, 3, extra=2)
+    assert ingested(files, labels) == 0
+    found, costs = state(files)["budget"], [image["cost"] for image in chosen(files)[:3]]
+    more = {"images": 0, "seconds": 2 * 35, "pixels": 2 * 16}[unit]
+    assert found["true"] == pytest.approx(sum(costs) + 3 * more, rel=1e-4)
+
+
+def test_images_that_were_not_chosen_are_paid_for_too(
+    selected: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = annotated(selected, 2)
+    content = json.loads(labels.read_text())
+    names = {image["name"] for image in chosen(selected)}
+    other = next(image for image in selected.images if image["file_name"] not in names)
+    content["images"].append({**other, "labelled": True})
+    content["annotations"].append(
+        {"id": 1, "image_id": other["id"], "category_id": 1, "bbox": [1, 1, 9, 9]}
+    )
+    labels.write_text(json.dumps(content))
+    assert ingested(selected, labels) == 0
+    found = state(selected)
+    assert found["images"]["not_chosen"] == [other["file_name"]]
+    assert found["images"]["labelled"] == 2
+    assert found["budget"]["true"] == sum(i["cost"] for i in chosen(selected)[:2]) + 1
+    assert "annotated though not chosen, and paid for: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format_", ["voc", "yolo", "cvat", "label-studio"])
+def test_results_in_every_format(
+    selected: Any, format_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = selected.folder / "made"
+    assert call(selected, "export", "--format", format_, "--out", str(labels)) == 0
+    if format_ == "label-studio":
+        tasks = json.loads((labels / "tasks.json").read_text(encoding="utf-8"))
+        for task in tasks:  # all submitted without a change
+            task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+        labels = selected.json("export.json", tasks)
+    if format_ == "cvat":  # CVAT does not keep keys of ours
+        path = labels / "instances_default.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for image in content["images"]:
+            del image["labelled"]
+        path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert ingested(selected, labels, "--format", format_) == 0
+    found, images = state(selected), chosen(selected)
+    total = sum(image["cost"] for image in images)
+    assert found["budget"]["true"] == found["budget"]["predicted"] == total
+    assert found["recall"] == found["precision"] == 1.0
+    assert found["images"]["unlabelled"] == []
+    printed = capsys.readouterr().out
+    assert "all chosen images are annotated" in printed
+    if format_ in ("cvat", "label-studio"):
+        assert found["images"]["as_proposed"]
+        assert f"exactly as proposed: {len(images)} images; if nobody looked" in printed
+
+
+def test_those_that_are_done(selected: Any) -> None:
+    labels = annotated(selected, 0)
+    assert ingested(selected, labels) == 2  # our own export, and nobody says who looked
+    done = selected.folder / "done.txt"
+    done.write_text("".join(f"{image['name']}\n" for image in chosen(selected)[:5]))
+    assert ingested(selected, labels, "--done", str(done)) == 0
+    assert state(selected)["images"]["labelled"] == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--labels ''", "--labels is missing"),
+        ("--labels none.json", "none.json: cannot be read"),
+        ("--iou 0", "--iou must be above 0, at most 1, got 0"),
+        ("--format tfrecord", "format"),
+        ("--format voc", "no folder with Annotations"),
+        ("--done none.txt", "none.txt: cannot be read"),
+        ("--costs none.csv", "none.csv: cannot be read"),
+        ("--selection none", "none: cannot be read"),
+    ],
+)
+def test_what_is_refused(
+    selected: Any, options: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = annotated(selected, 2)
+    capsys.readouterr()
+    assert ingested(selected, labels, *(each.strip("'") for each in options.split())) == 2
+    printed = capsys.readouterr()
+    assert line in printed.err.splitlines()[-1]
+    assert not printed.out
+    assert not (selected.folder / "round1").exists()
