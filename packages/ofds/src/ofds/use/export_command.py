@@ -12,9 +12,10 @@ import tyro
 
 from ofds.use.coco import read_json
 from ofds.use.dataset import Dataset, Entry, Objects
+from ofds.use.folders import check_empty, new_folder
 from ofds.use.formats import cvat, label_studio, mmseg, voc, yolo
 from ofds.use.formats.coco import content
-from ofds.use.formats.common import Files, check_empty, new_folder, put_images, sized
+from ofds.use.formats.common import Files, put_images, sized
 from ofds.use.lists import Names, places, read_names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs

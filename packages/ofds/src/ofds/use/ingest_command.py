@@ -12,8 +12,8 @@ import tyro
 
 from ofds.method.budget import Budget
 from ofds.use.dataset import Dataset, Objects
+from ofds.use.folders import check_empty, new_folder
 from ofds.use.formats.coco import content
-from ofds.use.formats.common import check_empty, new_folder
 from ofds.use.formats.reading import Format
 from ofds.use.ingest_account import Floats, ratio
 from ofds.use.ingest_results import Empty, Results, results

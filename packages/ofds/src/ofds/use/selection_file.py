@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ofds.use.coco import read_json
+from ofds.use.folders import check_empty, new_folder
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import TEMPORARY_SUFFIX, atomic_write_text
+from repro_shared.runtime.files import atomic_write_text
 
 FORMAT = 1
 FILE, NAMES = "selection.json", "selection.txt"
@@ -44,14 +42,9 @@ class Selection:
 
 def check_new(folder: str | Path) -> None:
     """UserError if a selection cannot be written as this folder: it exists, and is not empty."""
-    folder = Path(folder)
-    if (folder / FILE).exists():
+    if (Path(folder) / FILE).exists():
         raise UserError(f"{folder} holds a selection, which is never overwritten: name another")
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty: name a new folder")
-    except NotADirectoryError:
-        raise UserError(f"{folder} is a file: name a new folder") from None
+    check_empty(folder)
 
 
 def write_selection(folder: str | Path, selection: Selection) -> None:
@@ -60,20 +53,9 @@ def write_selection(folder: str | Path, selection: Selection) -> None:
     Raises:
         UserError: the folder exists and is not empty, though it had been made meanwhile.
     """
-    check_new(folder)
-    folder = Path(os.path.abspath(folder))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.parent / f".{folder.name[:48]}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
-    beside.mkdir()
-    try:
+    with new_folder(folder, check_new) as beside:
         atomic_write_text(beside / FILE, text_of(selection))
         atomic_write_text(beside / NAMES, "".join(f"{name}\n" for name in selection.names))
-        os.rename(beside, folder)  # an empty folder gives way, no other does
-    except OSError:
-        check_new(folder)
-        raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def text_of(selection: Selection) -> str:

@@ -17,8 +17,8 @@ from ofds.method.splits import split as parts_of
 from ofds.use.coco import read_dataset
 from ofds.use.dataset import Dataset
 from ofds.use.features import read_features
+from ofds.use.folders import check_empty, new_folder
 from ofds.use.formats.coco import content
-from ofds.use.formats.common import check_empty, new_folder
 from ofds.use.limits import metadata, numbered, read_vectors
 from ofds.use.lists import Names
 from ofds.use.photos import contents

@@ -11,7 +11,6 @@ from PIL import Image
 from ofds.use.formats.common import (
     by_image,
     check_xml,
-    new_folder,
     ofds_id,
     put_images,
     relative,
@@ -94,24 +93,6 @@ def test_files_of_images(made: Any, tmp_path: Path) -> None:
     (tmp_path / "a" / "ä 1.jpg").unlink()
     with pytest.raises(UserError, match=r"a/ä 1.jpg: no such file"):
         put_images(dataset, tmp_path, tmp_path / "x", "copy")
-
-
-def test_a_folder_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
-    def fail() -> None:
-        with new_folder(tmp_path / "out") as folder:
-            (folder / "half").write_text("x")
-            raise UserError("stopped")
-
-    with pytest.raises(UserError, match="stopped"):
-        fail()
-    assert not list(tmp_path.iterdir())
-    with new_folder(tmp_path / "out") as folder:
-        (folder / "whole").write_text("x")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(UserError, match="out is not empty"), new_folder(tmp_path / "out"):
-        pass
-    with pytest.raises(UserError, match="is a file"), new_folder(tmp_path / "out" / "whole"):
-        pass
 
 
 def test_characters_that_no_xml_holds() -> None:

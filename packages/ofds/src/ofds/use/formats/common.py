@@ -1,13 +1,11 @@
-"""What the formats share: annotations by image, names as paths, new folders, files of images."""
+"""What the formats share: annotations by image, names as paths, files of images."""
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -15,7 +13,6 @@ from typing import Literal
 from ofds.use.dataset import Dataset, Entry, Image
 from ofds.use.masks import extent, plain
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import TEMPORARY_SUFFIX
 from repro_shared.runtime.images import read_rgb
 
 Files = Literal["none", "link", "copy"]
@@ -148,37 +145,3 @@ def check_xml(names: Sequence[str]) -> None:
     for name in names:
         if NO_XML.search(name):
             raise UserError(f"{name!r} holds a character that XML cannot")
-
-
-@contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder to write into, which is there complete or not at all.
-
-    Raises:
-        UserError: it is there and not empty.
-    """
-    folder = Path(os.path.abspath(folder))
-    check_empty(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.parent / f".{folder.name[:48]}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
-    beside.mkdir()
-    try:
-        yield beside
-        check_empty(folder)
-        os.rename(beside, folder)  # an empty folder gives way
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def check_empty(folder: str | Path) -> None:
-    """UserError unless a folder is new, or empty."""
-    try:
-        if Path(folder).exists() and any(Path(folder).iterdir()):
-            raise UserError(f"{folder} is not empty: name a new folder")
-    except NotADirectoryError:
-        raise UserError(f"{folder} is a file: name a new folder") from None
-
-
-def classes_of(dataset: Dataset) -> Mapping[str, int]:
-    """Place of each class by its name."""
-    return {each.name: place for place, each in enumerate(dataset.categories)}
