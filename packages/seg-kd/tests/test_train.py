@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import endless_loader
 from repro_shared.study.paper import Study
 from seg_kd.method.objectives import FEATURE_LOGIT, PLAIN
+from seg_kd.rivals.cirkd import Memory, MiniBatch
+from seg_kd.rivals.presets import RIVALS
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.stages import untrained
 from seg_kd.train import Job, Optimiser, make_model, start, train
@@ -169,6 +172,55 @@ def test_another_optimiser_resumes_to_the_same_bytes(
     assert resumed.curve == whole.curve
     found = resumed.student.state_dict()
     assert all(torch.equal(v, found[k]) for k, v in whole.student.state_dict().items())
+
+
+SMALL = {"pixel_queue": 32, "region_queue": 8, "pixels": 28, "regions": 14}
+STATEFUL = {
+    "a discriminator with Adam": RIVALS["skd-as-published"],
+    "queues": replace(RIVALS["cirkd"], terms=(MiniBatch(), Memory(**SMALL))),
+    "a generator, clipped": RIVALS["af-dcd-as-published"],
+    "an adapter": RIVALS["cwd-features"],
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_an_objective_with_state_resumes_to_the_same_bytes(
+    tiny: Study, source: Samples, tmp_path: Path, name: str
+) -> None:
+    job = replace(job_of(tiny, source, tmp_path / "part"), objective=STATEFUL[name])
+    whole = start(replace(job, directory=tmp_path / "whole"))
+    for _ in range(6):
+        whole.step()
+    stopped = start(job)
+    for _ in range(3):
+        stopped.step()
+        if stopped.iter == 2:
+            assert stopped.store is not None
+            stopped.store.save(2, stopped.snapshot())
+    resumed = start(job)
+    assert resumed.iter == 2
+    for _ in range(4):
+        resumed.step()
+    expected, found = whole.bare_model.state_dict(), resumed.bare_model.state_dict()
+    assert expected.keys() == found.keys()
+    assert any(key.startswith("terms.") for key in expected)
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert resumed.curve == whole.curve
+
+
+def test_what_an_objective_trains_beside_is_trained(
+    tiny: Study, source: Samples, tmp_path: Path
+) -> None:
+    for name, objective in STATEFUL.items():
+        job = replace(job_of(tiny, source, tmp_path / name), objective=objective)
+        loop = start(replace(job, checkpoint_interval=0))
+        before = {k: p.detach().clone() for k, p in loop.bare_model.terms.named_parameters()}
+        assert before
+        loop.step()
+        after = dict(loop.bare_model.terms.named_parameters())
+        still = [k for k in before if torch.equal(before[k], after[k].detach())]
+        # Attention begins closed (gamma 0), and the two halves of the hinge loss cancel in a bias.
+        assert [key for key in still if not re.search(r"\.attention\.|last\.bias", key)] == []
 
 
 def test_settings_added_later_leave_keys_and_configs_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -40,7 +42,7 @@ def test_discriminator_takes_maps_of_every_size(
 def test_discriminator_is_cirkds() -> None:
     """Parameters of utils/sagan.py for 19 classes, without its copies of the singular vectors."""
     widths = [19, 64, 128, 256, 512]
-    convolutions = sum(a * b * 16 + b for a, b in zip(widths, widths[1:], strict=False))
+    convolutions = sum(a * b * 16 + b for a, b in pairwise(widths))
     attention = sum(2 * (c * c // 8 + c // 8) + c * c + c + 1 for c in (256, 512))
     expected = 2 * 19 + convolutions + attention + 512 * 16 + 1
     found = sum(p.numel() for p in Discriminator(19).parameters())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from repro_shared.runtime.weights import read_weights
 from seg_kd import cli
 from seg_kd.study import own_arms
 from seg_kd.use.loop import ExactLoop
@@ -163,3 +164,37 @@ def test_a_folder_keeps_its_run(
     assert "(seed is 0 there and 1 here)" in refused("--budget-seconds", "9", "--seed", "1")
     (out / "run.json").write_text("{")
     assert "is damaged" in refused("--budget-seconds", "9")
+
+
+def test_a_rival_is_distilled_and_calibrated(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = {}
+    for name, width in (("teacher", 16), ("student", 8)):
+        model = model_config(Model(base_channels=width, head_channels=width), 11, (32, 32))
+        configs[name] = str(tmp_path / f"{name}.py")
+        Path(configs[name]).write_text(f"model = {model!r}\n")
+    data = images(folder)
+    call("train", *data, "--iterations", "2", "--batch-size", "2", "--model", configs["teacher"],
+         "--out", str(tmp_path / "t"))  # fmt: skip
+    pair = ("--batch-size", "2", "--teacher", configs["teacher"], "--teacher-weights",
+            str(tmp_path / "t" / "model.pth"), "--student", configs["student"])  # fmt: skip
+    capsys.readouterr()
+    command = ("distill", *data, *pair, "--iterations", "2", "--objective", "ifvd-as-published",
+               "--out", str(tmp_path / "s"))  # fmt: skip
+    call(*command, "--weights", "class-variation=2", "logit=0.5")
+    said = json.loads(capsys.readouterr().out)
+    assert said["iterations"] == 2
+    text = json.dumps(json.loads((tmp_path / "s" / "distill" / "sets.json").read_text()))
+    assert '"type": "ClassVariation", "weight": 2' in text
+    parts = {name.split(".")[0] for name in read_weights(tmp_path / "s" / "model.safetensors")}
+    assert parts == {"backbone", "decode_head", "auxiliary_head"}  # the bare student
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["seg-kd", *command])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert stop.value.code == 2
+    assert "holds another run" in capsys.readouterr().err
+    call("calibrate", *data, *pair, "--rounds", "2", "--arms", "plain", "bpkd_like")
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert rows == ["plain", "bpkd_like", "logit"]

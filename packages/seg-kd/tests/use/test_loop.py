@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from seg_kd.method.objectives import LOGIT, PLAIN
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.stages import untrained
 from seg_kd.train import Job, start, train
+from seg_kd.use.data import LabelMaps
 from seg_kd.use.loop import ExactLoop
 
 
@@ -86,6 +88,41 @@ def test_a_loss_that_is_not_finite_is_found_with_its_iteration(
     assert next(calls) <= 21  # found in the twentieth iteration at the latest
     kept = [path.name[:14] for path in (job.directory / "checkpoints").glob("step-*")]
     assert kept == (["step-000000010"] if iteration == 20 else [])
+
+
+def test_no_step_is_made_with_a_loss_that_is_not_finite(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = start(job)
+    loop.step()
+    model = loop.bare_model
+    weights = {name: value.clone() for name, value in model.named_parameters()}
+    momenta = [state["momentum_buffer"].clone()
+               for state in loop.runner.optim_wrapper.optimizer.state.values()]  # fmt: skip
+    monkeypatch.setattr(
+        type(model),
+        "forward",
+        lambda *_, **__: {"loss_ce": next(model.parameters()).sum() * float("nan")},
+    )
+    with pytest.raises(DivergedError) as raised:
+        loop.step()
+    found = re.fullmatch(
+        r"loss is not finite in iteration 2 \(loss_ce\): lower the learning rate; "
+        r"its images: ((number \d+(, )?)+)", str(raised.value),
+    )  # fmt: skip
+    assert found is not None
+    assert len(found[1].split(", ")) == job.optimiser.batch_size
+    assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+    after = loop.runner.optim_wrapper.optimizer.state.values()
+    assert all(torch.equal(s["momentum_buffer"], m) for s, m in zip(after, momenta, strict=True))
+
+
+def test_a_batch_is_named_by_its_files(job: Job, folder: Path, tmp_path: Path) -> None:
+    source = LabelMaps("mine", tuple("abcdefghijk"), ignore_values=(11, 255)).open(folder).train
+    part = replace(job, source=source, directory=tmp_path / "named")
+    data = next(start(part)._batches)
+    names = [sample.img_path for sample in data["data_samples"]]
+    assert {*names} <= {f"train_{index}" for index in range(6)}
 
 
 def test_a_teacher_that_is_not_finite_is_named(tiny: Study, job: Job) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -94,24 +94,23 @@ class Models:
 
     Attributes:
         student, teacher: mmseg segmentors.
+        classes: how many both score.
+
+    Raises:
+        UserError: they score other numbers of classes.
     """
 
     student: Any
     teacher: Any
+    classes: int = field(init=False)
 
-    @property
-    def classes(self) -> int:
-        """How many classes both score.
-
-        Raises:
-            UserError: they differ.
-        """
+    def __post_init__(self) -> None:
         own, other = (int(last_head(each).num_classes) for each in (self.student, self.teacher))
         if own != other:
             raise UserError(
                 f"the student scores {own} classes and the teacher {other}: they must be the same"
             )
-        return own
+        self.classes = own
 
     def channels(self, layer: str) -> tuple[int, int]:
         """Channels of a feature, the student's and the teacher's; UserError if one lacks it."""

@@ -1,0 +1,179 @@
+"""Every objective on whole mmseg pairs: other widths, strides and heads, and what does not fit."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from repro_shared.runtime.errors import UserError
+from seg_kd.method.objectives import Objective
+from seg_kd.rivals.attention import Attention
+from seg_kd.rivals.boundary import Boundary
+from seg_kd.rivals.cwd import ChannelWise, ChannelWiseFeatures
+from seg_kd.rivals.dist import Correlation
+from seg_kd.rivals.ifvd import ClassVariation
+from seg_kd.rivals.presets import RIVALS
+from seg_kd.rivals.skd import PairWise
+from seg_kd.study.trial import try_once
+from seg_kd.train import Distiller, Job, Optimiser, make_model
+from seg_kd.use import adapter
+from seg_kd.use.data import Samples, View
+from seg_kd.use.models import Model, model_config
+
+CROP = (64, 64)
+WIDE = model_config(
+    Model(base_channels=16, head_channels=24, auxiliary_channels=8, output_stride=4), 5, CROP
+)
+"""Twice as wide as the fixture `plain`, and twice as fine."""
+
+
+def pictures() -> Samples:
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(2):
+        label = np.kron(rng.integers(0, 5, (9, 10), dtype=np.uint8), np.ones((8, 8), np.uint8))
+        pairs.append((np.stack([40 * label] * 3, axis=-1), label))
+    return Samples(pairs, "made here", [label.shape for _, label in pairs])
+
+
+def job(student: dict[str, Any], teacher: dict[str, Any], objective: Objective) -> Job:
+    return Job(
+        student_config=copy.deepcopy(student),
+        view=View(CROP, (0.5, 1.5)),
+        source=pictures(),
+        optimiser=Optimiser(batch_size=2),
+        iterations=2,
+        seed=0,
+        objective=objective,
+        teacher=adapter.build_model(copy.deepcopy(teacher)).eval(),
+        directory=Path(),
+    )
+
+
+def batch(label: np.ndarray | None = None) -> Any:
+    """Two images as the loader gives them, with their label maps or another one."""
+    raw = [adapter.fitted(*pair, CROP) for pair in pictures()]
+    if label is not None:
+        raw = [(image, label.copy()) for image, _ in raw]
+    return adapter.training_batch(False)(raw)
+
+
+def losses_of(model: Distiller, data: Any) -> dict[str, torch.Tensor]:
+    made: dict[str, torch.Tensor] = model(**model.data_preprocessor(data, True), mode="loss")
+    return {name: loss for name, loss in made.items() if name.startswith("distill.")}
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_widths_and_strides_may_differ(plain: dict[str, Any], name: str) -> None:
+    objective = RIVALS[name]
+    if objective.terms and name.startswith("cirkd"):  # queues of its size are for real classes
+        objective = replace(objective, terms=tuple(map(smaller, objective.terms)))
+    model = make_model(job(plain, WIDE, objective)).train()
+    losses = losses_of(model, batch())
+    assert {each.removeprefix("distill.loss_") for each in losses} == {*objective.weights}
+    total = torch.stack([*losses.values()]).sum()
+    assert torch.isfinite(total)
+    total.backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.student.parameters())
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def smaller(term: Any) -> Any:
+    return replace(term, pixel_queue=64, region_queue=16) if hasattr(term, "pixel_queue") else term
+
+
+EVERYTHING = Objective(
+    "everything",
+    terms=(PairWise(), ClassVariation(), ChannelWise(), ChannelWiseFeatures(), Attention(),
+           Correlation(), Boundary()),
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:When align_corners=True")
+def test_every_kind_of_head_learns_and_teaches(config: dict[str, Any]) -> None:
+    try_once(job(config, copy.deepcopy(config), EVERYTHING), pictures(), "cpu")
+
+
+@pytest.mark.parametrize("value", [255, 3])
+@pytest.mark.parametrize("name", RIVALS)
+def test_batches_without_labels_or_of_one_class(
+    plain: dict[str, Any], name: str, value: int
+) -> None:
+    objective = RIVALS[name]
+    if name.startswith("cirkd"):
+        objective = replace(objective, terms=tuple(map(smaller, objective.terms)))
+    model = make_model(job(plain, WIDE, objective)).train()
+    losses = losses_of(model, batch(np.full(CROP, value, np.uint8)))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    labelled = ("class-variation", "memory-pixel", "memory-region", "edge", "body")
+    for part, loss in ((name.removeprefix("distill.loss_"), loss) for name, loss in losses.items()):
+        if value == 255 and part in labelled:
+            assert loss.item() == 0
+            model.zero_grad()
+            loss.backward(retain_graph=True)
+            assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def refusal(student: dict[str, Any], teacher: dict[str, Any], name: str) -> str:
+    with pytest.raises(UserError) as raised:
+        try_once(job(student, teacher, RIVALS[name]), pictures(), "cpu")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 300
+    return str(raised.value)
+
+
+def test_a_layer_that_the_model_lacks_is_named(
+    plain: dict[str, Any], segmenter: dict[str, Any]
+) -> None:
+    for name in ("skd", "ifvd", "cwd-features", "at", "cirkd", "fitnet"):
+        for pair in ((segmenter, plain), (plain, segmenter)):
+            found = refusal(*pair, name)
+            assert (
+                "SegmenterMaskTransformerHead has no feature map before a 1x1 classifier" in found
+            )
+    several = {
+        **plain,
+        "decode_head": {**plain["decode_head"], "type": "FCNHead", "in_channels": [32, 64],
+                        "in_index": (2, 3), "input_transform": "resize_concat"},
+    }  # fmt: skip
+    for key in ("pool_scales",):
+        several["decode_head"].pop(key)
+    found = refusal(several, plain, "mgd")
+    assert "layer c4 needs a decode head that reads one backbone stage" in found
+
+
+def test_an_auxiliary_head_that_is_missing_is_named(plain: dict[str, Any]) -> None:
+    without = {**plain, "auxiliary_head": None}
+    assert "the teacher has not exactly one" in refusal(plain, without, "dist-as-published")
+    assert "the student has not exactly one" in refusal(without, plain, "dist-as-published")
+    try_once(job(without, without, RIVALS["dist"]), pictures(), "cpu")
+
+
+@pytest.mark.parametrize("name", ["skd", "cwd-logits", "ifvd", "bpkd_like", "mgd"])
+def test_other_numbers_of_classes_are_named(plain: dict[str, Any], name: str) -> None:
+    other = model_config(Model(base_channels=8, head_channels=16, auxiliary_channels=8), 7, CROP)
+    assert refusal(plain, other, name) == (
+        "the student scores 5 classes and the teacher 7: they must be the same"
+    )
+
+
+def test_channels_that_do_not_divide_are_named(plain: dict[str, Any]) -> None:
+    odd = model_config(Model(base_channels=9, head_channels=16, auxiliary_channels=8), 5, CROP)
+    assert "the 72 channels of the teacher's layer c4 do not divide" in refusal(
+        plain, odd, "af-dcd"
+    )
+
+
+def test_a_map_that_is_too_small_is_named() -> None:
+    small = model_config(Model(base_channels=8, head_channels=16), 5, (24, 24))
+    model = make_model(job(small, small, RIVALS["af-dcd"])).train()
+    raw = [(image[:24, :24], label[:24, :24]) for image, label in pictures()]
+    with pytest.raises(ValueError, match=re.escape("a map of 3 x 3 has no patch of 4 x 4")):
+        losses_of(model, adapter.training_batch(False)(raw))
