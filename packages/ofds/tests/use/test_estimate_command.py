@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ofds.use.estimate_command import estimate
+from ofds.use import estimate as rates
+from ofds.use.dataset import Category, Dataset, Objects
+from ofds.use.estimate_command import estimate, estimated
+from ofds.use.estimate_inputs import Inputs, Request
+from ofds.use.repairs import Repairs
 from ofds.use.sample_command import sample
-from ofds.use.selection_file import read_selection
+from ofds.use.selection_file import Selection, read_selection
 from repro_shared.runtime.cli import run
 
 Truth = Callable[..., dict[str, Any]]
+EMPTY = Objects(*(np.zeros(0),) * 7, (), ())
 
 
 def command(files: Any, *arguments: str) -> int:
@@ -176,3 +181,37 @@ def test_refusals(files: Any, true_objects: Truth, capsys: pytest.CaptureFixture
     files.write()
     assert command(files, "estimate", *given, labels) == 2
     assert "was drawn from 40 images; this pool has 41" in capsys.readouterr().err
+
+
+def test_the_interval_of_the_cost_holds_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Classes of unlike frequency, recall and precision, crowded and empty images; chosen are those
+    # on which rare classes are proposed. Jeffreys' half an event a class must not add up.
+    monkeypatch.setattr(rates, "DRAWS", 1000)
+    classes, images, drawn, tries, held = 8, 500, 60, 100, 0
+    for seed in range(tries):
+        g = np.random.default_rng([seed, 5])
+        share = 2.5 / np.arange(1, classes + 1) ** 1.3 / 2
+        recall, precision = g.uniform(0.5, 0.9, classes), g.uniform(0.6, 0.95, classes)
+        mean = g.gamma(2, 0.5, images)[:, None] * share
+        true = g.poisson(mean)
+        right = g.binomial(true, recall)
+        proposed = right + g.poisson(mean * recall * (1 - precision) / precision)
+        labelled = np.zeros(images, bool)
+        labelled[g.permutation(images)[:drawn]] = True
+        worth = (proposed > 0) @ (1 / share) + g.uniform(0, 2 / share[-1], images)
+        chosen = worth >= np.sort(worth)[-60]
+        categories = tuple(Category(c, str(c), {}) for c in range(classes))
+        head = {
+            "classes": [{"name": each.name, "minimum": 1} for each in categories],
+            "budget": {"unit": "objects", "preset": "boxes", "looking": 0, "amount": 1},
+            "annotated": [],
+        }
+        none, all_ = np.zeros(images, bool), np.ones(images, bool)
+        dataset = Dataset(Path("a.json"), (), categories, EMPTY, frozenset())
+        given = Inputs(
+            Request(seed=seed), dataset, Selection(head, []), 0.3, proposed, right, true,
+            np.zeros((images, 2)), labelled, labelled, all_, chosen, none, 0, Repairs(),
+        )  # fmt: skip
+        _, low, high = estimated(given)["cost"]["objects"]
+        held += low <= true[chosen].sum() <= high
+    assert 0.88 <= held / tries <= 1.0, held

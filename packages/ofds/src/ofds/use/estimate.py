@@ -1,12 +1,13 @@
 """What annotated random images say about the proposals on all others (ours).
 
 Three rates describe a class: how many proposals are right; how many objects without a proposal
-there are for each proposal, on images that have one of that class; and how many on an image that
-has none. Numbers on images that nobody looked at are drawn: each rate from its Jeffreys posterior,
-then the images' numbers given the rates. Objects of one image are not independent, so counts are
-divided by a design effect (variance between images over that of independent objects, at least 1),
-and few images widen it by Student's t, as Korn and Graubard (1998) do for shares in surveys. What
-was looked at is known and is not drawn: all images looked at is no interval at all.
+there are for each proposal, on images that have one of that class; and how many there are on images
+that have none, where crowded images (with more proposals of other classes) count more. Numbers on
+images that nobody looked at are drawn: each rate from its Jeffreys posterior, then the images'
+numbers given the rates. Objects of one image are not independent, so counts are divided by a design
+effect (variance between images over that of independent objects, at least 1), and few images widen
+it by Student's t, as Korn and Graubard (1998) do for shares in surveys. What was looked at is known
+and is not drawn: all images looked at is no interval at all.
 """
 
 from __future__ import annotations
@@ -70,11 +71,13 @@ class Counts:
         proposed: proposals.
         right: proposals that are a true object of the class.
         true: true objects.
+        room: 1 + proposals of all classes: how much there may be that nobody proposed.
     """
 
     proposed: Ints
     right: Ints
     true: Ints
+    room: Ints
 
 
 @dataclass(frozen=True)
@@ -102,19 +105,20 @@ class Estimate:
 
     def __init__(self, counts: Counts, seed: tuple[int, ...] = (0,)) -> None:
         self.counts, self.seed = counts, seed
-        missed, empty = counts.true - counts.right, counts.proposed == 0
+        missed = counts.true - counts.right
+        empty = np.where(counts.proposed == 0, counts.room, 0)
         self.precision = rate(counts.right, counts.proposed, share=True)
         self.beside = rate(missed, counts.proposed, share=False)
-        self.elsewhere = rate(missed, empty.astype(np.int64), share=False)
+        self.elsewhere = rate(missed, empty, share=False)
 
-    def of(self, known: Counts, proposed: int, empty: int) -> Drawn:
+    def of(self, known: Counts, proposals: Ints, room: Ints) -> Drawn:
         """Numbers on images of which some were looked at.
 
         Args:
             known: on those that were.
-            proposed: proposals on the others.
-            empty: how many of the others have no proposal.
+            proposals, room: (others,) on the others, as in `Counts`.
         """
+        proposed, empty = int(proposals.sum()), int(room[proposals == 0].sum())
         g = np.random.default_rng([*self.seed, proposed, empty])
         right, rights = 0.0, np.zeros(DRAWS)
         missed, misses = 0.0, np.zeros(DRAWS)

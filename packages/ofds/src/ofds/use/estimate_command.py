@@ -9,7 +9,8 @@ import tyro
 from numpy.typing import NDArray
 
 from ofds.method.budget import SECONDS_AN_OBJECT
-from ofds.use.estimate import DRAWS, Counts, Drawn, Estimate, bounds
+from ofds.method.objects import Ints
+from ofds.use.estimate import Counts, Drawn, Estimate, bounds
 from ofds.use.estimate_inputs import Inputs, Request, read
 from ofds.use.select_command import number
 from ofds.use.selection_file import text_of
@@ -58,9 +59,9 @@ def estimated(given: Inputs) -> dict[str, Any]:
 
 def _drawn(given: Inputs, found: Estimate, label: int, images: Flags) -> Drawn:
     """Numbers of a class on some images; those that are annotated are known."""
-    open_ = given.proposed[images & ~given.labelled, label]
+    rest = images & ~given.labelled
     known = given.counts(images & given.labelled, label)
-    return found.of(known, int(open_.sum()), int((open_ == 0).sum()))
+    return found.of(known, given.proposed[rest, label], given.room[rest])
 
 
 def _class(given: Inputs, label: int, found: Estimate) -> dict[str, Any]:
@@ -91,10 +92,9 @@ def _selection(given: Inputs, rates: list[Estimate]) -> dict[str, Any]:
     """Cost and coverage of the selection, corrected."""
     assert given.selection
     classes = given.selection.header["classes"]
-    covered, expected, objects = [], 0.0, np.zeros(DRAWS)
+    covered, expected = [], 0.0
     for label, (found, each) in enumerate(zip(rates, classes, strict=True)):
-        cost = _drawn(given, found, label, given.chosen)
-        expected, objects = expected + cost.true, objects + cost.trues
+        expected += _drawn(given, found, label, given.chosen).true
         both = _drawn(given, found, label, given.chosen | given.before)
         unknown = bool(np.isnan(both.trues).any())
         met = float((both.trues >= each["minimum"] - 1e-9).mean())
@@ -105,6 +105,11 @@ def _selection(given: Inputs, rates: list[Estimate]) -> dict[str, Any]:
             "true": _triple(both.true, both.trues),
             "met": None if unknown or not each["minimum"] else round(met, 4),
         })  # fmt: skip
+    # Of all classes as if they were one, so that images that are crowded, or badly seen, count for
+    # all of them together; around the sum of the classes, of which a selection holds other shares.
+    whole = _together(given, given.proposed, given.right, given.true)
+    expected = whole.true if np.isnan(expected) else expected
+    objects = whole.trues * (expected / whole.true) if whole.true else whole.trues
     budget = given.selection.header["budget"]
     second = SECONDS_AN_OBJECT[budget["preset"]]
     looking = budget["looking"] * int(given.chosen.sum())
@@ -125,16 +130,22 @@ def _selection(given: Inputs, rates: list[Estimate]) -> dict[str, Any]:
 
 
 def _pixels(given: Inputs) -> Drawn:
-    """True pixels of all classes on chosen images: rates as of objects, none of them "right"."""
+    """True pixels on chosen images: rates as of objects, but none of them is "right"."""
+    proposed, true = (column[:, None] for column in given.pixels.T.round().astype(np.int64))
+    return _together(given, proposed, np.zeros_like(true), true)
+
+
+def _together(given: Inputs, *columns: Ints) -> Drawn:
+    """On chosen images, of all classes as if they were one; columns as in `Counts`, by class."""
+    proposed, right, true = (column.sum(axis=1) for column in columns)
 
     def counts(images: Flags) -> Counts:
-        proposed, true = given.pixels[images].T.round().astype(np.int64)
-        return Counts(proposed, np.zeros_like(true), true)
+        return Counts(proposed[images], right[images], true[images], np.ones_like(true[images]))
 
     found = Estimate(counts(given.drawn), (given.request.seed, len(given.dataset.categories)))
-    open_ = given.pixels[given.chosen & ~given.labelled, 0].round()
-    known = counts(given.chosen & given.labelled)
-    return found.of(known, int(open_.sum()), int((open_ == 0).sum()))
+    rest = given.chosen & ~given.labelled
+    room = np.ones_like(proposed[rest])
+    return found.of(counts(given.chosen & given.labelled), proposed[rest], room)
 
 
 def _share(part: float, whole: float) -> float:

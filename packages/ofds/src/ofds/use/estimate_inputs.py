@@ -88,7 +88,13 @@ class Inputs:
     def counts(self, images: Flags, label: int) -> Counts:
         """Of a class on images that are annotated."""
         each = (table[images, label] for table in (self.proposed, self.right, self.true))
-        return Counts(*each)
+        return Counts(*each, self.room[images])
+
+    @property
+    def room(self) -> Ints:
+        """(images,) see `Counts`."""
+        found: Ints = 1 + self.proposed.sum(axis=1)
+        return found
 
 
 def read(request: Request) -> Inputs:
