@@ -202,6 +202,26 @@ def test_an_unmet_minimum_and_its_reason(files: Any) -> None:
     assert "St. Bernard: 500 wanted" in page.rows
 
 
+def test_near_duplicates_that_were_left_aside(files: Any) -> None:
+    folder = photographs(files)
+    first = files.folder / "photos" / files.images[0]["file_name"]
+    for image in files.images[1:4]:
+        (folder / image["file_name"]).write_bytes(first.read_bytes())
+    must = files.folder / "must.txt"
+    must.write_text(files.images[0]["file_name"])
+    more = ("--folder", str(folder), "--must", str(must), "--near-duplicates", "1")
+    assert files.select("--budget", "20", *more) == 0
+    page = audited(files, "--folder", str(folder))
+    chosen = {image["name"] for image in files.made()["images"]}
+    copies = [image["file_name"] for image in files.images[:4]]
+    left = [name for name in copies if name not in chosen]
+    assert len(left) == 3
+    for name in left:
+        assert f"{name} is like {copies[0]} (the same)" in page.rows
+    assert f"{len(left)} images are like a chosen or annotated one" in page.rows
+    assert len(page.all("image")) == len(chosen) + 2 * len(left)
+
+
 def test_a_sample_and_a_limit(files: Any) -> None:
     assert command(files, "sample", "--count", "10", "--out", str(files.folder / "sample")) == 0
     page = audited(files, "--limit", "4", selection="sample")

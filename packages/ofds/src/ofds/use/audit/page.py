@@ -10,8 +10,9 @@ import numpy as np
 from ofds.use.audit.charts import BLUE, GREY, ORANGE, bar, curves, key, scatter
 from ofds.use.audit.html import Child, Element, document, tag
 from ofds.use.audit.inputs import Inputs
-from ofds.use.audit.sheet import sheet
+from ofds.use.audit.sheet import left_aside, sheet
 from ofds.use.audit.style import STYLE
+from ofds.use.limits import lines as limit_lines
 
 UNITS = ("objects", "pixels", "seconds")
 
@@ -26,6 +27,7 @@ def page(given: Inputs) -> str:
         ("coverage", "Coverage of each minimum", _coverage(given)),
         ("cost", "Predicted and true cost", _cost(given)),
         ("images", "Chosen images, in order", sheet(given)),
+        ("like", "Near duplicates, left aside", left_aside(given)),
         ("repairs", "Left out and put right", _repairs(given)),
     ]
     links = [tag("a", words, href=f"#{name}") for name, words, _ in sections]
@@ -49,8 +51,9 @@ def _summary(given: Inputs) -> list[Child]:
         lines.append("Drawn at random, not chosen: it has no quotas and no minima.")
     else:
         lines.append(f"Minima, on proposals: {head['contract']['status']}.")
-    reasons = [tag("li", reason) for reason in head["contract"]["reasons"]]
-    return [*(tag("p", line) for line in lines), tag("ul", *reasons) if reasons else None]
+    notes = [*head["contract"]["reasons"], *limit_lines(head.get("limits", {}))]
+    items = [tag("li", note) for note in notes]
+    return [*(tag("p", line) for line in lines), tag("ul", *items) if items else None]
 
 
 def _classes(given: Inputs) -> list[Child]:
@@ -103,7 +106,10 @@ def _coverage(given: Inputs) -> list[Child]:
     if given.estimate:
         columns += ["expected", "95 % interval", "met, % sure"]
     rows = []
+    wanted = head["settings"].get("classes", given.names)
     for c, each in enumerate(head["classes"]):
+        if each["name"] not in wanted:
+            continue
         met = each["found"] >= each["minimum"]
         cells: list[Child] = [
             tag("td", each["name"]), _number(each["minimum"]), _number(each["found"]),
@@ -204,7 +210,8 @@ def _repairs(given: Inputs) -> list[Child]:
 
 
 def _footer(head: Any) -> Element:
-    settings = ", ".join(f"{name} {value}" for name, value in head["settings"].items())
+    plain = {name: value for name, value in head["settings"].items() if name != "classes"}
+    settings = ", ".join(f"{name} {value}" for name, value in plain.items())
     prints = ", ".join(f"{name} {value[:12]}" for name, value in head["fingerprints"].items())
     return tag(
         "footer", tag("p", f"ofds {head['ofds']}, method {head['method_version']}; {settings}"),

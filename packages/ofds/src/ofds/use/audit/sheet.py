@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ofds.use.audit.thumbnails import Box, data_uri, framed
 from ofds.use.dataset import Image, Objects
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import Progress
+
+PAIRS = 40  # of near duplicates that are shown as pictures
 
 
 def sheet(given: Inputs) -> list[Child]:
@@ -32,6 +35,36 @@ def sheet(given: Inputs) -> list[Child]:
     rest = len(given.selection.images) - len(images)
     more = tag("p", f"{rest:,} more are chosen and not shown (--limit).") if rest else None
     return [_key(given), tag("ol", *entries, class_="sheet"), more]
+
+
+def left_aside(given: Inputs) -> list[Child]:
+    """Images that nearly repeat a chosen or annotated one, beside that one."""
+    found = given.selection.header.get("limits", {}).get("near_duplicates")
+    if found is None:
+        hint = "exact copies by --folder, others by --near-duplicates of `ofds select`"
+        return [tag("p", f"None is recorded; they are looked for: {hint}.")]
+    pairs, entries = found["skipped"], list[Element]()
+    names = {image.name: image for image in given.dataset.images}
+    for each in pairs[: given.request.limit]:
+        sides = (each["like"], each["name"]) if len(entries) < PAIRS else ()
+        shown = [_plain(given, names[name]) for name in sides if name in names]
+        pair = tag("div", *shown, class_="pair") if shown else None
+        same = "the same" if each["cosine"] >= 1 else f"cosine {each['cosine']:.3f}"
+        text = tag("span", tag("b", each["name"]), f" is like {each['like']} ({same})")
+        entries.append(tag("li", pair, text))
+    rest = len(pairs) - len(entries)
+    many = f"{len(pairs):,} images are like a chosen or annotated one and were left aside."
+    more = tag("p", f"{rest:,} more are not shown (--limit).") if rest else None
+    return [tag("p", many), tag("ol", *entries, class_="sheet") if entries else None, more]
+
+
+def _plain(given: Inputs, image: Image) -> Element:
+    """A picture without boxes."""
+    uri, size = None, (image.width or 4, image.height or 3)
+    if given.request.folder:
+        with suppress(UserError):
+            uri, _ = data_uri(given.request.folder, image.name, given.request.side)
+    return framed(size, uri, image.name, None)
 
 
 def _by_image(objects: Objects) -> dict[int, list[tuple[Box, int]]]:

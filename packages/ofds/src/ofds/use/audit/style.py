@@ -33,6 +33,8 @@ td.no { font-weight: 700; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr));
   gap: 1.2rem .9rem; padding: 0; margin: 1rem 0; list-style: none; }
 .sheet svg { display: block; width: 100%; height: 9rem; background: #f4f4f4; }
+.sheet .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .3rem; }
+.sheet .pair svg { height: 5rem; }
 .sheet li { font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; min-width: 0; }
 .sheet b { font-size: .8rem; }
 .sheet span { display: block; }
