@@ -16,7 +16,8 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import say
 
 if TYPE_CHECKING:
-    from ofds.use.proposers.run import Done, Job
+    from ofds.use.proposers.job import Job
+    from ofds.use.proposers.run import Done
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ def job_of(request: Request) -> Job:
     from ofds.use.proposers import pictures
     from ofds.use.proposers.classes import read_classes
     from ofds.use.proposers.hub import Machine
+    from ofds.use.proposers.job import Job, of_torchrun
     from ofds.use.proposers.pipeline import Keeping
-    from ofds.use.proposers.run import Job, of_torchrun
 
     check_device(request.device)
     classes = read_classes(request.classes, request.query)
@@ -215,6 +216,10 @@ def report(request: Request, done: Done) -> str:
     table = Table(
         "proposals", f"{sum(pool.objects)} proposals on {pool.images} images", columns, rows
     )
+    if none := [name for name, many in zip(pool.classes, pool.objects, strict=True) if not many]:
+        hint = "lower --threshold, give other names after a tab in the list of classes"
+        hint += ", or a picture (--query, for OWLv2)"
+        lines.append(f"nothing is proposed for {', '.join(none)}: {hint}")
     if pool.unreadable:
         first = min(pool.unreadable)
         lines.append(f"left out: {len(pool.unreadable)} images that cannot be read, such as "

@@ -359,6 +359,75 @@ def test_the_plan_says_what_is_left(photos: Photos, capsys: pytest.CaptureFixtur
     assert "an image; about" in told
 
 
+def test_another_pool_is_not_overwritten(
+    photos: Photos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos.root / "pool").mkdir()
+    (photos.root / "pool" / "images.json").write_text("{}")
+    assert photos.propose() == 2
+    assert "holds images.json already, not of this command" in capsys.readouterr().err
+    assert [path.name for path in (photos.root / "pool").iterdir()] == ["images.json"]
+
+
+def test_numbers_that_are_none_are_no_proposals(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ofds.use.proposers import grounding
+
+    plain = grounding.pretrained
+
+    def broken(*given: Any) -> Any:
+        model = plain(*given)
+        model.class_embed[-1].register_forward_hook(lambda module, some, out: out * torch.nan)
+        return model
+
+    monkeypatch.setattr(grounding, "pretrained", broken)
+    assert photos.propose() == 2
+    assert "the models fail on a test picture (numbers that are not finite" in (
+        capsys.readouterr().err
+    )
+
+
+def test_under_torchrun_a_process_has_its_own_shard(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert photos.propose("--shard", "1/2") == 2
+    assert "--shard is not for torchrun" in capsys.readouterr().err
+
+
+def test_the_detector_that_comes_along(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ofds.use.nets.centre_point import CentrePoint
+    from ofds.use.nets.committed import Committed
+    from ofds.use.proposers import centre_point
+
+    torch.manual_seed(0)
+    model = CentrePoint(3, 8).eval()
+    known = Committed(model, ("digit 0", "digit 1", "digit 2"))
+    monkeypatch.setattr(centre_point, "digits", lambda: known)
+    photos.detector = Path("digits")
+    (photos.root / "names.txt").write_text("digit 2\ndigit 0\n")
+    given = ("--threshold", "0.05", "--nms", "1", "--features", "lite0", "--side", "32")
+    assert photos.propose(*given) == 0
+    dataset, objects, features = photos.pool()
+    assert features.shape == (len(objects), 1280)
+    assert len(objects)
+    image = dataset.images[objects.image[0]]
+    pixels = np.asarray(Image.open(photos.folder / image.name))
+    padded = np.zeros((1, 64, 64, 3), np.uint8)
+    padded[0, : pixels.shape[0]] = pixels
+    with torch.inference_mode():
+        (seen,) = model.detect(torch.from_numpy(padded).permute(0, 3, 1, 2).float() / 255)
+    own = seen["scores"][seen["labels"] != 1]
+    assert objects.score[objects.image == 0].max() <= own.max() + 1e-5
+    (photos.root / "names.txt").write_text("digit 7\n")
+    assert photos.propose(*given, out="other") == 2
+    assert "--detector digits has no class 'digit 7'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -76,6 +76,33 @@ def test_the_token_and_the_mask_are_those_of_the_library(
         assert np.array_equal(drawn(mask, image), other)
 
 
+def test_the_image_part_of_a_model_for_videos_is_taken(
+    pretrained: Callable[[str], Path], machine: Machine, draw: Any, tmp_path: Path
+) -> None:
+    """The published checkpoints are such models."""
+    import transformers as t
+
+    from ofds.use.proposers.build import _masker
+
+    config = t.Sam2Config.from_pretrained(pretrained("sam2"))
+    video = t.Sam2VideoConfig(
+        vision_config=config.vision_config.to_dict(),
+        prompt_encoder_config=config.prompt_encoder_config.to_dict(),
+        mask_decoder_config=config.mask_decoder_config.to_dict(),
+        memory_attention_hidden_size=32, memory_attention_num_layers=1,
+        memory_attention_num_attention_heads=1, memory_attention_feed_forward_hidden_size=32,
+        memory_encoder_hidden_size=32, memory_encoder_output_channels=16,
+        mask_downsampler_embed_dim=32, memory_fuser_num_layers=1, memory_fuser_embed_dim=32,
+        memory_fuser_intermediate_dim=32, image_size=128,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = t.Sam2VideoModel(video)
+    model.save_pretrained(tmp_path)
+    t.Sam2Processor.from_pretrained(pretrained("sam2")).save_pretrained(tmp_path)
+    (found,) = _masker(str(tmp_path), machine).outline([draw(50, 80)], [boxes(2)])
+    assert found.features.shape == (2, 32)
+
+
 def test_many_boxes_and_large_images_are_decoded_in_pieces(
     pretrained: Callable[[str], Path], machine: Machine, draw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,9 +92,11 @@ class Backbone:
         """See `Featurizer`."""
         with self.machine.running():
             if not self.mapped:
-                see = self.net.vectors
-                return by_crops(images, boxes, self.side, lambda crops: see(self._normal(crops)))
+                return by_crops(images, boxes, self.side, self._vectors, self.machine)
             return self._of_maps(images, boxes)
+
+    def _vectors(self, crops: Tensor) -> Tensor:
+        return self.net.vectors(self._normal(crops))
 
     def _normal(self, pixels: Tensor) -> Tensor:
         pixels = pixels.to(self.machine.device)
@@ -117,7 +119,7 @@ class Backbone:
             scale = np.array([maps.shape[3] / width, maps.shape[2] / height] * 2, np.float32)
             where.append(torch.from_numpy(own * scale).to(maps.device))
         pooled = roi_align(maps, where, CELLS, 1.0, 2, aligned=True)
-        found = pooled.mean(dim=(2, 3)).cpu().numpy()
+        found = self.machine.numpy(pooled.mean(dim=(2, 3)))
         return np.split(found, np.cumsum([len(own) for own in boxes])[:-1])
 
 

@@ -51,7 +51,7 @@ class CentrePointDetector:
                 padded = torch.nn.functional.pad(pixels, pads).to(self.machine.device)
                 results = self.model.detect(padded)
             for place, each in zip(places, results, strict=True):
-                boxes, scores = each["boxes"].cpu().numpy(), each["class_scores"].cpu().numpy()
+                boxes, scores = (self.machine.numpy(each[n]) for n in ("boxes", "class_scores"))
                 # A peak belongs to the class whose map it is a peak of, known or wanted or not.
                 own = np.isin(each["labels"].cpu().numpy(), self.column)
                 kept = np.flatnonzero(own & (each["scores"].cpu().numpy() >= least))

@@ -37,6 +37,7 @@ def by_crops(
     boxes: Sequence[Boxes],
     side: int,
     vectors: Callable[[Tensor], Tensor],
+    machine: Machine,
 ) -> list[Floats]:
     """(n, d) of each image's boxes, from what a network says of squares (b, 3, side, side), 0 to 1.
 
@@ -44,7 +45,7 @@ def by_crops(
     """
     crops = [cut(image, box, side) for image, own in zip(images, boxes, strict=True) for box in own]
     parts = [
-        vectors(as_tensor(np.stack(crops[start : start + AT_ONCE]))).float().cpu().numpy()
+        machine.numpy(vectors(as_tensor(np.stack(crops[start : start + AT_ONCE]))))
         for start in range(0, len(crops), AT_ONCE)
     ]
     if not parts:
@@ -76,6 +77,8 @@ class Lite0Crops:
     def features(self, images: Sequence[Picture], boxes: Sequence[Boxes]) -> list[Floats]:
         """See `Featurizer`."""
         with self.machine.running():
-            return by_crops(
-                images, boxes, self.side, lambda crops: self.net(crops.to(self.machine.device))
-            )
+            return by_crops(images, boxes, self.side, self._vectors, self.machine)
+
+    def _vectors(self, crops: Tensor) -> Tensor:
+        found: Tensor = self.net(crops.to(self.machine.device))
+        return found

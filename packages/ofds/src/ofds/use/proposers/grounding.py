@@ -54,7 +54,7 @@ class GroundingDino:
             with self.machine.running():
                 out = self.model(**{k: v.to(self.machine.device) for k, v in given.items()})
             columns = (out.logits.float().sigmoid(), out.pred_boxes, out.last_hidden_state)
-            tokens, boxes, states = (column.float().cpu().numpy() for column in columns)
+            tokens, boxes, states = map(self.machine.numpy, columns)
             for place, image in enumerate(images):
                 height, width = image.shape[:2]
                 scores = class_scores(tokens[place], caption, self.classes)

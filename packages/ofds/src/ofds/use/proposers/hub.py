@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
@@ -43,6 +45,13 @@ class Machine:
                 yield
         except torch.cuda.OutOfMemoryError:
             raise UserError("the device's memory is full: give a smaller --batch") from None
+
+    def numpy(self, tensor: torch.Tensor) -> NDArray[np.float32]:
+        """A model's numbers; ValueError where they are not finite, as may be in half precision."""
+        found = tensor.float().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise ValueError(f"numbers that are not finite, in {self.dtype}")
+        return np.asarray(found, np.float32)
 
 
 def folder_of(name: str, option: str) -> Path:

@@ -27,8 +27,8 @@ def kept(
     """Places of the boxes that stay, best first, with their classes and scores.
 
     A box belongs to the class that scores highest (the first of equals). Of boxes of a class that
-    overlap by more than `overlap` (intersection over union) the best stays: greedy non-maximum
-    suppression.
+    overlap by more than `overlap` (intersection over union), or are the same, the best stays:
+    greedy non-maximum suppression.
 
     Args:
         boxes: (n, 4).
@@ -49,8 +49,9 @@ def kept(
             continue
         chosen.append(int(place))
         rest = order[step + 1 :]
-        same = label[rest] == label[place]
-        free[step + 1 :] &= ~(same & (overlaps(boxes[place], boxes[rest]) > overlap))
+        common = overlaps(boxes[place], boxes[rest])
+        double = (common > overlap) | (boxes[rest] == boxes[place]).all(axis=1)
+        free[step + 1 :] &= ~(double & (label[rest] == label[place]))
     found = np.array(chosen, np.int64)
     return found, label[found].astype(np.int64), best[found].astype(np.float32)
 

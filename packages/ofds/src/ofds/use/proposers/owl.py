@@ -66,7 +66,7 @@ class Owl:
                 found, self.queries.expand(len(images), -1, -1)
             )
             columns = (logits.float().sigmoid(), self.model.box_predictor(found, grid), embeddings)
-        queries, boxes, features = (column.float().cpu().numpy() for column in columns)
+        queries, boxes, features = map(self.machine.numpy, columns)
         result = []
         for place, image in enumerate(images):
             height, width = image.shape[:2]

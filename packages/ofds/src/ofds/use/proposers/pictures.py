@@ -54,6 +54,10 @@ def listed(folder: str | Path) -> tuple[list[str], list[str]]:
             if name.startswith("."):
                 continue
             path = (Path(place) / name).relative_to(root).as_posix()
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise UserError(f"--folder {folder}: rename {path!a}: it is no UTF-8") from None
             (images if Path(name).suffix.lower() in SUFFIXES else others).append(path)
     if not images:
         raise UserError(f"--folder {folder}: no images in it ({', '.join(SUFFIXES)})")

@@ -120,7 +120,7 @@ def canary(models: Models) -> list[list[float]]:
     One row an image of the detector's scores (the highest and the mean of each class), one of its
     mean feature where it has any, and a row a box of the masker's and of the featurizer's features.
     """
-    images, boxes = pictures()
+    images, boxes = canary_pictures()
     rows = list[Floats]()
     for seen in models.detector.detect(images, 0.0):
         some = seen.scores if len(seen) else np.zeros((1, seen.scores.shape[1]), np.float32)
@@ -134,7 +134,7 @@ def canary(models: Models) -> list[list[float]]:
     return [[float(f"{value:.6g}") for value in row] for row in rows]
 
 
-def pictures() -> tuple[list[Picture], list[Boxes]]:
+def canary_pictures() -> tuple[list[Picture], list[Boxes]]:
     """Two images of 96 x 128 pixels, from whole numbers alone, and three boxes on each."""
     y, x = np.mgrid[:96, :128]
     board = (x // 8 + y // 8) % 2 * 255

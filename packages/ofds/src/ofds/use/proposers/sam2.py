@@ -91,7 +91,7 @@ class Sam2:
         )["input_boxes"].to(self.machine.device)
         out = self.model(image_embeddings=maps, input_boxes=given, multimask_output=False)
         assert self._taken is not None
-        tokens = self._taken[0, :, 0].float().cpu().numpy()
+        tokens = self.machine.numpy(self._taken[0, :, 0])
         return run_lengths(out.pred_masks[0, :, 0].float(), size), tokens
 
 

@@ -67,18 +67,23 @@ class Sam3:
                         for name in ("input_ids", "attention_mask")
                     },
                 )
-                scores = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid()).float().cpu()
-                # The first state is that of the presence token, no box's.
-                states = out.decoder_hidden_states[-1][:, 1:].float().cpu().numpy()
+                scores, boxes, states = map(
+                    self.machine.numpy,
+                    (
+                        out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid(),
+                        out.pred_boxes,
+                        # The first state is that of the presence token, no box's.
+                        out.decoder_hidden_states[-1][:, 1:],
+                    ),
+                )
                 for place, image in enumerate(images):
                     height, width = image.shape[:2]
-                    kept = np.flatnonzero(scores[place].numpy() >= least)
-                    boxes = out.pred_boxes[place].float().cpu().numpy()[kept]
-                    boxes = boxes * np.array([width, height, width, height], np.float32)
+                    kept = np.flatnonzero(scores[place] >= least)
+                    sides = np.array([width, height, width, height], np.float32)
                     column = np.zeros((len(kept), self.classes), np.float32)
-                    column[:, label] = scores[place].numpy()[kept]
+                    column[:, label] = scores[place][kept]
                     drawn = out.pred_masks[place][kept].float().sigmoid() - 0.5  # as the library
                     masks = run_lengths(drawn, (height, width))
-                    where = inside(boxes, width, height)
+                    where = inside(boxes[place][kept] * sides, width, height)
                     found[place].append(Detections(where, column, states[place][kept], masks))
         return [joined(parts) for parts in found]

@@ -85,13 +85,13 @@ class TorchvisionDetector:
         for place, (each, own) in enumerate(zip(results, kept, strict=True)):
             label = self.column.to(each["labels"])[each["labels"][own]].cpu().numpy()
             scores = np.zeros((len(label), self.classes), np.float32)
-            scores[np.arange(len(label)), label] = each["scores"][own].float().cpu().numpy()
+            scores[np.arange(len(label)), label] = self.machine.numpy(each["scores"][own])
             masks = None
             if "masks" in each:
                 drawn = each["masks"][own][:, 0].float() - 0.5
                 masks = run_lengths(drawn, images[place].shape[:2])
-            where = boxes[place].float().cpu().numpy()
-            found.append(Detections(where, scores, features[place].float().cpu().numpy(), masks))
+            where = self.machine.numpy(boxes[place])
+            found.append(Detections(where, scores, self.machine.numpy(features[place]), masks))
         return found
 
     def _pooled(self, images: Sequence[Picture], boxes: Sequence[Tensor]) -> list[Tensor]:
