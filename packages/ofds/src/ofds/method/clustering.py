@@ -6,6 +6,7 @@ the order of the tiles: so neither the number of threads nor their timing reache
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -15,10 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController
 
 TILE = 4096  # rows a product: with 256 features and 1,000 clusters it fits a second-level cache
 SAMPLE = 256  # rows a cluster that seeds are chosen from
+KEEP = 1 << 29  # bytes of rows that are kept in memory, as float32
+BATCH = 64  # tiles whose results may wait
 
 Rows = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -45,40 +49,49 @@ class Clusters:
 
 
 def kmeans(
-    features: Any, rows: Labels, k: int, seed: int, iterations: int = 25, threads: int = 1
+    features: Any,
+    rows: Labels,
+    k: int,
+    seed: int,
+    iterations: int = 25,
+    threads: int = 1,
+    start: Rows | None = None,
 ) -> Clusters:
     """Lloyd's algorithm with k-means++ seeds.
 
     Args:
-        features: (m, d), any float type; may be a memory map, of which a tile is read at a time.
+        features: (m, d), any float type; may be a memory map. Rows are read once if they fit into
+            `KEEP` bytes, else a tile at a time.
         rows: (n,) which rows are clustered, ascending.
         k: clusters, at most n are made.
         seed: of the seeds.
         iterations: at most; fewer if no row changes its cluster.
         threads: that work on tiles; no result depends on it.
+        start: (k, d) first centres, instead of seeds.
 
     Raises:
         ValueError: no row, or k below 1.
     """
     if len(rows) < 1 or k < 1:
         raise ValueError(f"{len(rows)} rows in {k} clusters")
-    k = min(k, len(rows))
-    centres = seeds(features, rows, k, seed)
+    x = _Kept.of(features, rows)
+    centres = seeds(x, np.arange(len(rows)), min(k, len(rows)), seed) if start is None else start
     label = np.full(len(rows), -1, np.int64)
-    distance = np.zeros(len(rows), np.float32)
     with ExitStack() as stack:
         stack.enter_context(one_thread())
         each: Callable[..., Any] = map  # over tiles, in their order
         if threads > 1 and len(rows) > TILE:
             each = stack.enter_context(ThreadPoolExecutor(threads)).map
+        lloyd = _Lloyd(x, label, len(centres), each)
         for _ in range(iterations):
-            before = label.copy()
-            sums, counts = _pass(features, rows, centres, label, distance, each)
-            centres = _means(features, rows, centres, sums, counts, distance)
-            if np.array_equal(label, before):
+            moved = lloyd.assign(centres)
+            centres, whole = lloyd.means()
+            if not moved and whole:
+                return Clusters(centres, label, lloyd.distance())
+            if not moved:
                 break
-        _pass(features, rows, centres, label, distance, each)
-    return Clusters(centres, label, distance)
+        lloyd.assign(centres)
+    return Clusters(centres, label, lloyd.distance())
 
 
 def one_thread() -> AbstractContextManager[Any]:
@@ -97,9 +110,19 @@ def seeds(features: Any, rows: Labels, k: int, seed: int) -> Rows:
     some = rows
     if len(rows) > SAMPLE * k:
         some = rows[np.sort(generator.choice(len(rows), SAMPLE * k, replace=False))]
-    x = _read(features, some)
+    x = np.asarray(features[some], np.float32)
+    apart = np.empty((min(len(x), TILE // 4), x.shape[1]), np.float32)
+    nearest = np.full(len(x), np.inf, np.float32)
+
+    def closer(y: Rows) -> None:
+        for start in range(0, len(x), len(apart)):  # few enough rows to stay in the cache
+            part = x[start : start + len(apart)]
+            difference = np.subtract(part, y, out=apart[: len(part)])
+            own = nearest[start : start + len(apart)]
+            np.minimum(own, np.einsum("nd,nd->n", difference, difference), out=own)
+
     chosen = [int(generator.integers(len(x)))]
-    nearest = _squared(x, x[chosen[0]])
+    closer(x[chosen[0]])
     while len(chosen) < k:
         total = np.cumsum(nearest, dtype=np.float64)
         if total[-1] > 0:
@@ -107,68 +130,119 @@ def seeds(features: Any, rows: Labels, k: int, seed: int) -> Rows:
             chosen.append(min(found, len(x) - 1))
         else:  # fewer different rows than clusters: any row that is left
             chosen.append(int(np.setdiff1d(np.arange(len(x)), chosen)[0]))
-        nearest = np.minimum(nearest, _squared(x, x[chosen[-1]]))
+        closer(x[chosen[-1]])
     return x[chosen]
 
 
-def _squared(x: Rows, y: Rows) -> Rows:
-    difference = x - y
-    return np.einsum("nd,nd->n", difference, difference)
+class _Kept:
+    """Some rows of features as float32, in memory if they fit."""
+
+    def __init__(self, features: Any, rows: Labels | None) -> None:
+        self.features, self.rows = features, rows
+
+    @classmethod
+    def of(cls, features: Any, rows: Labels) -> _Kept:
+        """The rows; those of a plain array of float32 are not copied if all are wanted."""
+        plain = type(features) is np.ndarray and features.dtype == np.float32
+        if plain and np.array_equal(rows, np.arange(len(features))):
+            return cls(features, None)
+        found = cls(features, rows)
+        width = features.shape[1]
+        if 4 * width * len(rows) > KEEP:
+            return found
+        kept = np.empty((len(rows), width), np.float32)
+        for part in _tiles(len(rows)):
+            kept[part] = found[part]
+        return cls(kept, None)
+
+    def __len__(self) -> int:
+        return len(self.features if self.rows is None else self.rows)
+
+    def __getitem__(self, part: Any) -> Rows:
+        own = part if self.rows is None else self.rows[part]
+        return np.asarray(self.features[own], np.float32)
 
 
-def _read(features: Any, rows: Labels) -> Rows:
-    return np.asarray(features[rows], np.float32)
+class _Lloyd:
+    """The state of Lloyd's algorithm: labels, and the sum and the number of each centre's rows.
+
+    Sums follow the rows that change their cluster, which soon are few.
+    """
+
+    def __init__(self, x: _Kept, label: Labels, k: int, each: Callable[..., Any]) -> None:
+        self.x, self.label, self.each = x, label, each
+        self.score = np.zeros(len(x), np.float32)  # squared distance without the row's square
+        self.square = np.full(len(x), np.nan, np.float32)
+        self.counts, self.sums = np.zeros(k, np.int64), np.zeros((k, 0))
+        self.scratch = threading.local()
+
+    def assign(self, centres: Rows) -> int:
+        """Take every row to its nearest centre; how many changed theirs."""
+        if not self.sums.shape[1]:
+            self.sums = np.zeros(centres.shape)
+        bias = np.einsum("kd,kd->k", centres, centres)
+        twice, moved = np.ascontiguousarray(-2 * centres.T), 0
+
+        def tile(part: slice) -> tuple[Labels, NDArray[np.float64], Labels, int]:
+            x = self.x[part]
+            buffer = self._buffer(len(bias))
+            scores = np.matmul(x, twice, out=buffer[: len(x)])
+            scores += bias
+            nearest = scores.argmin(axis=1)
+            self.score[part] = np.take_along_axis(scores, nearest[:, None], axis=1)[:, 0]
+            if np.isnan(self.square[part.start]):
+                self.square[part] = np.einsum("nd,nd->n", x, x)
+            before = self.label[part]
+            changed = np.flatnonzero(before != nearest)
+            to, gone = nearest[changed], before[changed]
+            self.label[part] = nearest
+            return *_moved(x, changed, to, gone), len(changed)
+
+        tiles = list(_tiles(len(self.x)))
+        for first in range(0, len(tiles), BATCH):  # so that few results wait for their turn
+            for present, more, number, count in self.each(tile, tiles[first : first + BATCH]):
+                self.sums[present] += more
+                self.counts[present] += number
+                moved += count
+        return moved
+
+    def means(self) -> tuple[Rows, bool]:
+        """New centres, and whether each has a row; else it takes the one farthest from its own."""
+        means = (self.sums / np.maximum(self.counts, 1)[:, None]).astype(np.float32)
+        empty = np.flatnonzero(self.counts == 0)
+        if len(empty):
+            far = np.argsort(-self.distance(), kind="stable")[: len(empty)]
+            means[empty] = self.x[far]
+        return means, not len(empty)
+
+    def distance(self) -> Rows:
+        """(n,) squared distance of each row to the centre it was taken to."""
+        return np.maximum(self.score + self.square, 0)
+
+    def _buffer(self, k: int) -> Rows:
+        if not hasattr(self.scratch, "scores"):
+            self.scratch.scores = np.empty((min(TILE, len(self.x)), k), np.float32)
+        found: Rows = self.scratch.scores
+        return found
 
 
-def _pass(
-    features: Any,
-    rows: Labels,
-    centres: Rows,
-    label: Labels,
-    distance: Rows,
-    each: Callable[..., Any],
-) -> tuple[NDArray[np.float64], Labels]:
-    """Nearest centres of all rows, in place, and the sum and the number of each centre's rows."""
-    bias = np.einsum("kd,kd->k", centres, centres)
-    twice = np.ascontiguousarray(-2 * centres.T)
-
-    def tile(part: slice) -> tuple[NDArray[np.float64], Labels]:
-        x = _read(features, rows[part])
-        scores = x @ twice
-        scores += bias
-        nearest = scores.argmin(axis=1)
-        label[part] = nearest
-        found = scores[np.arange(len(x)), nearest] + np.einsum("nd,nd->n", x, x)
-        distance[part] = np.maximum(found, 0)
-        order = np.argsort(nearest, kind="stable")
-        present, first = np.unique(nearest[order], return_index=True)
-        sums = np.zeros(centres.shape, np.float64)
-        sums[present] = np.add.reduceat(x[order], first, axis=0, dtype=np.float64)
-        return sums, np.bincount(nearest, minlength=len(centres))
-
-    sums, counts = np.zeros(centres.shape, np.float64), np.zeros(len(centres), np.int64)
-    for more, number in each(tile, _tiles(len(rows))):
-        sums += more
-        counts += number
-    return sums, counts
+def _moved(
+    x: Rows, changed: Labels, to: Labels, gone: Labels
+) -> tuple[Labels, NDArray[np.float64], Labels]:
+    """Centres whose rows changed, and by how much their sums and numbers did."""
+    left = gone >= 0
+    place = np.concatenate([to, gone[left]])
+    row = np.concatenate([changed, changed[left]])
+    sign = np.ones(len(place))
+    sign[len(to) :] = -1
+    order = np.argsort(place, kind="stable")
+    present, first = np.unique(place[order], return_index=True)
+    ends = np.append(first, len(place))
+    used, column = np.unique(row[order], return_inverse=True)
+    matrix = csr_array((sign[order], column, ends), shape=(len(present), len(used)))
+    sums: NDArray[np.float64] = matrix @ x[used].astype(np.float64)
+    return present, sums, np.add.reduceat(np.append(sign[order], 0), first).astype(np.int64)
 
 
 def _tiles(count: int) -> Iterator[slice]:
     return (slice(start, min(start + TILE, count)) for start in range(0, count, TILE))
-
-
-def _means(
-    features: Any,
-    rows: Labels,
-    centres: Rows,
-    sums: NDArray[np.float64],
-    counts: Labels,
-    distance: Rows,
-) -> Rows:
-    """New centres; an empty cluster takes the row that is farthest from its centre."""
-    means = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-    empty = np.flatnonzero(counts == 0)
-    if len(empty):
-        far = np.argsort(-distance, kind="stable")[: len(empty)]
-        means[empty] = _read(features, rows[far])
-    return means

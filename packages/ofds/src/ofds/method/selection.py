@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -267,9 +267,10 @@ class Selector:
 class _Ordered:
     """Rows of features in another order, read when asked for."""
 
-    def __init__(self, features: object, row: Ints) -> None:
+    def __init__(self, features: Any, row: Ints) -> None:
         self.features, self.row = features, row
+        self.shape = len(row), features.shape[1]
 
     def __getitem__(self, places: Ints) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self.features[self.row[places]]  # type: ignore[index]
+        found: NDArray[np.float32] = self.features[self.row[places]]
         return found

@@ -6,6 +6,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,14 @@ class Names:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.exact = {name: place for place, name in enumerate(names)}
-        self.loose = dict[str, list[str]]()
-        for name in names:
-            self.loose.setdefault(_loose(name), []).append(name)
+
+    @cached_property
+    def loose(self) -> dict[str, list[str]]:
+        """All names by how they read with slashes and accents alike."""
+        found = dict[str, list[str]]()
+        for name in self.exact:
+            found.setdefault(_loose(name), []).append(name)
+        return found
 
     def find(self, name: str, source: str | Path) -> int:
         """Place of an image, -1 for none; UserError if two could be meant."""
