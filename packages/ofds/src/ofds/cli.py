@@ -5,7 +5,13 @@ from __future__ import annotations
 import sys
 
 import ofds
-from ofds.study import active_recipes, detection_recipes, recipes
+from ofds.study import (
+    active_recipes,
+    detection_recipes,
+    photographs_recipes,
+    recipes,
+    segmentation_recipes,
+)
 from ofds.study.readme import blocks
 from ofds.use.audit_command import audit
 from ofds.use.compare_command import compare
@@ -51,6 +57,12 @@ PAPER = Paper(
         Recipe(detection_recipes.detection_balanced, ("smoke", "cpu"), default=("smoke",)),
         Recipe(detection_recipes.autolabels, ("smoke", "cpu"), default=("smoke",)),
         Recipe(active_recipes.active_learning, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(segmentation_recipes.segmentation_long_tail, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(segmentation_recipes.segmentation_balanced, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(photographs_recipes.cells_bccd, ("smoke", "cpu")),
+        Recipe(photographs_recipes.cells_bccd_tuning, ("smoke", "cpu")),
+        Recipe(photographs_recipes.roads_camvid, ("smoke", "cpu")),
+        Recipe(photographs_recipes.roads_camvid_tuning, ("smoke", "cpu")),
         Recipe(recipes.coverage, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
     distributions=("ofds", "numpy", "scipy"),

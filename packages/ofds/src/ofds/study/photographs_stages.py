@@ -7,18 +7,14 @@ the proposals of each seed's proposer for each seed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from ofds.study import detection, proposed, segmentation
 from ofds.study.annotations import by_people
 from ofds.study.proposed import (
     PROPOSALS,
     TRUE,
-    WEIGHTS,
     WHOLE,
     features,
     proposed_on,
@@ -27,14 +23,11 @@ from ofds.study.proposed import (
 from ofds.study.scenes import Scenes
 from ofds.study.segmentation import PLAIN, Seen
 from ofds.train import Training, fit
-from ofds.use.nets.lite0 import WIDTH, lite0
+from ofds.use.nets.lite0 import lite0
 from ofds.use.nets.segmenter import label_maps
-from ofds.use.proposers.crops import by_crops
-from ofds.use.stuff import SMALLEST, Component, components
+from ofds.use.stuff import SMALLEST, Component, components, described
 from repro_shared.metrics.segmentation import confusion_matrix
 from repro_shared.metrics.segmentation import scores as scores_of
-from repro_shared.runtime.progress import Progress
-from repro_shared.runtime.weights import save_weights
 from repro_shared.study.paper import Context, Outcome
 from repro_shared.study.trip import steps_through
 
@@ -66,14 +59,13 @@ class FirstSegmenter:
     """A segmenter that learns from the first frames of a seed; parts of its maps are proposals.
 
     Attributes:
-        training, seen, rare, width: as of `Segment`.
+        training, seen, rare: as of `Segment`.
         smallest: pixels of an object at least.
     """
 
     training: Training
     seen: Seen = PLAIN
     rare: float = 0.0
-    width: int = 32
     smallest: int = SMALLEST
 
     @property
@@ -121,14 +113,12 @@ def first_segmenter(config: FirstSegmenter, ctx: Context) -> Outcome:
     opened, places = ctx.data, ctx.data.places(ctx.seed)
     scenes: Scenes = opened.pool
     values = len(scenes.classes) + 1
-    model = segmentation.new_segmenter(values, config.width, ctx.seed)
-    first = scenes.part(opened.first_places(ctx.seed))
-    done = segmentation.trained(model, first, config, ctx)
-    pool = scenes.part(places)
-    maps, probability = label_maps(done.model, pool.images, ctx.device)
+    first, pool = scenes.part(opened.first_places(ctx.seed)), scenes.part(places)
+    model, done = segmentation.trained(first, config, ctx)
+    maps, probability = label_maps(model, pool.images, ctx.device)
     confusion = confusion_matrix(maps, pool.label_maps, values)
     metrics = {"pool_miou": scores_of(confusion).miou}
-    metrics |= segmentation.scored(opened, done.model, places, ctx.device)
+    metrics |= segmentation.scored(opened, model, places, ctx.device)
     owner, parts, dropped = list[int](), list[Component](), 0
     for place, labels in enumerate(maps):
         # The map's values are 1 + place of the class; 0 and 255 stand for no class.
@@ -140,7 +130,6 @@ def first_segmenter(config: FirstSegmenter, ctx: Context) -> Outcome:
         parts += found
         dropped += int(small.sum())
     metrics |= {"proposals": float(len(parts)), "dropped": float(dropped)}
-    save_weights(done.model, ctx.folder / WEIGHTS)
     np.savez(
         ctx.folder / PROPOSALS,
         image=places[owner],
@@ -150,7 +139,14 @@ def first_segmenter(config: FirstSegmenter, ctx: Context) -> Outcome:
         area=np.array([part.area for part in parts], np.float32),
     )
     side = next(s.arm.config.side for s in ctx.starts if isinstance(s.arm.config, DescribeTruth))
-    np.save(ctx.folder / FOUND, of_parts(pool.images, owner, parts, side, ctx))
+    np.save(
+        ctx.folder / FOUND,
+        described(
+            [part.crop(pool.images[n]) for n, part in zip(owner, parts, strict=True)],
+            side,
+            ctx.device,
+        ),
+    )
     return Outcome(metrics, done.seconds, done.samples, peak_memory_mb=done.peak_memory_mb)
 
 
@@ -163,34 +159,13 @@ def describe_truth(config: DescribeTruth, ctx: Context) -> Outcome:
     whole = features(network, scenes.images, np.arange(len(scenes)), every, ctx)
     np.save(ctx.folder / WHOLE, whole)
     if config.masked:
-        parts = [
-            part
-            for labels in scenes.label_maps
+        crops = [
+            part.crop(image)
+            for image, labels in zip(scenes.images, scenes.label_maps, strict=True)
             for part in components(labels.astype(np.int64) - 1, len(scenes.classes))[0]
         ]
-        true = of_parts(scenes.images, scenes.image.tolist(), parts, config.side, ctx)
+        true = described(crops, config.side, ctx.device)
     else:
         true = features(network, scenes.images, scenes.image, scenes.box, ctx)
     np.save(ctx.folder / TRUE, true)
     return Outcome({"objects": float(len(true)), "images": float(len(whole))})
-
-
-def of_parts(
-    images: NDArray[np.uint8], owner: list[int], parts: list[Component], side: int, ctx: Context
-) -> NDArray[np.float16]:
-    """Features of components, all else in their boxes gray, (n, 1280)."""
-    network, found = lite0().to(ctx.device), np.zeros((len(parts), WIDTH), np.float16)
-
-    def vectors(crops: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            made: torch.Tensor = network(crops.to(ctx.device))
-            return made
-
-    with Progress(len(parts), f"{ctx.label}: features") as progress:
-        for start in range(0, len(parts), 64):
-            some = range(start, min(start + 64, len(parts)))
-            crops = [parts[n].crop(images[owner[n]]) for n in some]
-            boxes: list[Any] = [np.array([[0, 0, *crop.shape[1::-1]]], float) for crop in crops]
-            found[start : some.stop] = np.concatenate(by_crops(crops, boxes, side, vectors))
-            progress.update(some.stop)
-    return found

@@ -1,12 +1,12 @@
 """What an arm of the studies with segmenters does: choose, pay, train a small segmenter, score it.
 
-People outline every object on the images that are bought. All arms of a seed go on from the same
-weights: those of the proposer, whose heads are replaced where they do not fit.
+People outline every object on the images that are bought. All arms have the same frozen trunk, with
+ImageNet's weights, and those of a seed begin with the same head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,20 +18,19 @@ from torch import Tensor
 from ofds.method.budget import Budget
 from ofds.study.annotations import shifted
 from ofds.study.detection import costs
-from ofds.study.proposed import PROPOSALS, WEIGHTS, drawn, left_by
+from ofds.study.proposed import PROPOSALS, drawn, left_by
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of, paid
 from ofds.study.world import Drawn
 from ofds.train import Trained, Training, fit
-from ofds.use.nets.committed import digits
 from ofds.use.nets.detector import as_tensor
 from ofds.use.nets.segmenter import Segmenter, label_maps
 from repro_shared.datasets.label_values import IGNORED
 from repro_shared.metrics.segmentation import confusion_matrix
 from repro_shared.metrics.segmentation import scores as scores_of
+from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import derive_seed
-from repro_shared.runtime.weights import read_weights
 from repro_shared.study.paper import Context, Outcome
 from repro_shared.study.trip import steps_through
 
@@ -40,19 +39,19 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Seen:
-    """How a training image is seen: moved by whole pixels, brighter or darker, perhaps mirrored.
+    """In how many ways a training image is seen, so that what the trunk makes of it can be kept.
 
     Attributes:
-        shift: pixels by which it is moved at most, to each side.
-        light: share by which it is brighter or darker at most.
-        mirror: left and right change places with probability 1/2 (not for digits).
-        crop: height and width that are cut out of it; all of it by default.
+        views: of each image, the first one as it is.
+        shift: pixels by which the others are moved at most, to each side.
+        light: share by which they are brighter or darker at most.
+        mirror: left and right change places in every other one (not for digits).
     """
 
+    views: int = 4
     shift: int = 8
     light: float = 0.2
     mirror: bool = False
-    crop: tuple[int, int] | None = None
 
 
 PLAIN = Seen()
@@ -71,7 +70,6 @@ class Segment:
         seen: how training images are.
         rare: exponent of the loss's weights: a pixel of a class that has the share f of the
             labelled pixels counts f ** -rare.
-        width: of the network.
     """
 
     training: Training
@@ -81,7 +79,6 @@ class Segment:
     fill: float = 1.0
     seen: Seen = PLAIN
     rare: float = 0.0
-    width: int = 32
 
     @property
     def steps(self) -> int:
@@ -105,10 +102,8 @@ def segment(config: Segment, ctx: Context) -> Outcome:
         seed = derive_seed(ctx.seed, "selector") % 2**31
         order = chosen(config.selector, view, config.budget, seed)
         bought = places[paid(view.truth, order, config.budget)]
-    model = new_segmenter(len(scenes.classes) + 1, config.width, ctx.seed)
-    start_from(model, first_weights(ctx))
-    done = trained(model, scenes.part(bought), config, ctx)
-    metrics = scored(opened, done.model, places, ctx.device) | costs(scenes, bought)
+    model, done = trained(scenes.part(bought), config, ctx)
+    metrics = scored(opened, model, places, ctx.device) | costs(scenes, bought)
     return Outcome(metrics, done.seconds, done.samples, peak_memory_mb=done.peak_memory_mb)
 
 
@@ -122,42 +117,25 @@ def seen_by_selectors(config: Segment, ctx: Context) -> Drawn:
     return replace(view, proposals=replace(pool, area=area[pool.row].astype(np.float32)))
 
 
-def new_segmenter(values: int, width: int, seed: int) -> Segmenter:
-    """The same weights for every arm of a seed."""
-    torch.manual_seed(derive_seed(seed, "initialise"))
-    return Segmenter(values, width)
-
-
-def first_weights(ctx: Context) -> Mapping[str, Tensor]:
-    """Of the proposer: of the arm that this one starts from, or those that come along."""
-    for start in ctx.starts:
-        if (start.folder / WEIGHTS).is_file():
-            return read_weights(start.folder / WEIGHTS)
-    return digits().model.state_dict()
-
-
-def start_from(model: Segmenter, weights: Mapping[str, Tensor]) -> None:
-    """Take over all weights of these names and shapes: of another detector or segmenter."""
-    own = model.state_dict()
-    same = {n: w.float() for n, w in weights.items() if n in own and own[n].shape == w.shape}
-    model.load_state_dict({**own, **same})
-
-
-def trained(model: Segmenter, scenes: Scenes, config: Any, ctx: Context) -> Trained:
+def trained(scenes: Scenes, config: Any, ctx: Context) -> tuple[Segmenter, Trained]:
     """A segmenter, trained on all of these images.
 
     Args:
         config: with `training`, `seen` and `rare`.
     """
-    weights = class_weights(scenes.label_maps, model.score[-1].out_channels, config.rare)
+    torch.manual_seed(derive_seed(ctx.seed, "initialise"))
+    model = Segmenter(len(scenes.classes) + 1).to(ctx.device)
+    weights = class_weights(scenes.label_maps, len(scenes.classes) + 1, config.rare)
     if weights is not None:
         weights = weights.to(ctx.device)
-    return fit(
-        model, lambda model, batch: model.loss(*batch, weights),
-        batches(scenes.images, scenes.label_maps, config.training.batch_size, config.seen),
-        config.training, derive_seed(ctx.seed, "training"), ctx.device,
-        ctx.folder / "checkpoints", ctx.key, ctx.label,
+    draw = batches(model, scenes, config.training.batch_size, config.seen, ctx)
+    done = fit(
+        model.head, lambda head, batch: head.loss(*batch, weights), draw, config.training,
+        derive_seed(ctx.seed, "training"), ctx.device, ctx.folder / "checkpoints", ctx.key,
+        ctx.label,
     )  # fmt: skip
+    model.head = done.model
+    return model, done
 
 
 def class_weights(maps: Bytes, values: int, rare: float) -> Tensor | None:
@@ -174,47 +152,51 @@ def class_weights(maps: Bytes, values: int, rare: float) -> Tensor | None:
 
 
 def batches(
-    images: Bytes, maps: Bytes, size: int, seen: Seen
-) -> Callable[[np.random.Generator], tuple[Tensor, Tensor]]:
-    """Draws images at random, each seen a little differently, with their label maps.
+    model: Segmenter, scenes: Scenes, size: int, seen: Seen, ctx: Context
+) -> Callable[[np.random.Generator], tuple[list[Tensor], Tensor]]:
+    """Draws images at random, each in one of its views: the trunk's maps and the label maps.
 
     Raises:
         ValueError: no image.
     """
-    if not len(images):
+    if not len(scenes):
         raise ValueError("no image is annotated")
+    kept, labels = list[list[Tensor]](), list[Bytes]()
+    with Progress(seen.views * len(scenes), f"{ctx.label}: images seen") as progress:
+        for view in range(seen.views):
+            generator = np.random.default_rng(derive_seed(ctx.seed, "view", view))
+            for start in range(0, len(scenes), 16):
+                part = slice(start, start + 16)
+                pairs = zip(scenes.images[part], scenes.label_maps[part], strict=True)
+                found = [viewed(*pair, seen, view, generator) for pair in pairs]
+                images = as_tensor(np.stack([image for image, _ in found])).to(ctx.device)
+                kept.append([level.half().cpu() for level in model.levels(images)])
+                labels += [label for _, label in found]
+                progress.update(len(labels))
+    levels = [torch.cat(parts) for parts in zip(*kept, strict=True)]
+    targets = torch.from_numpy(np.stack(labels))
 
-    def draw(generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        pictures, labels = [], []
-        for place in generator.integers(len(images), size=size):
-            picture, label = viewed(images[place], maps[place], seen, generator)
-            pictures.append(picture)
-            labels.append(label)
-        light = torch.from_numpy(generator.uniform(1 - seen.light, 1 + seen.light, size)).float()
-        x = (as_tensor(np.stack(pictures)) * light[:, None, None, None]).clamp(max=1)
-        return x, torch.from_numpy(np.stack(labels)).long()
+    def draw(generator: np.random.Generator) -> tuple[list[Tensor], Tensor]:
+        some = torch.from_numpy(generator.integers(len(targets), size=size))
+        return [level[some] for level in levels], targets[some].long()
 
     return draw
 
 
 def viewed(
-    image: Bytes, label: Bytes, seen: Seen, generator: np.random.Generator
+    image: Bytes, label: Bytes, seen: Seen, view: int, generator: np.random.Generator
 ) -> tuple[Bytes, Bytes]:
-    """An image and its label map, moved, cut and perhaps mirrored; what comes in has no label."""
-    if seen.crop is not None:
-        height, width = seen.crop
-        top = int(generator.integers(image.shape[0] - height + 1))
-        left = int(generator.integers(image.shape[1] - width + 1))
-        window = (slice(top, top + height), slice(left, left + width))
-        image, label = image[window], label[window]
-    if seen.shift:
-        right, down = generator.integers(-seen.shift, seen.shift + 1, 2).tolist()
-        inside = np.zeros(label.shape, bool)
-        rows, columns = label.shape
-        inside[max(down, 0) : rows + min(down, 0), max(right, 0) : columns + min(right, 0)] = True
-        label = np.where(inside, shifted(label, right, down), IGNORED).astype(np.uint8)
-        image = shifted(image, right, down)
-    if seen.mirror and generator.random() < 0.5:
+    """A view of an image and of its label map; what a shift brings in has no label."""
+    if view == 0:
+        return image, label
+    right, down = generator.integers(-seen.shift, seen.shift + 1, 2).tolist()
+    rows, columns = label.shape
+    inside = np.zeros(label.shape, bool)
+    inside[max(down, 0) : rows + min(down, 0), max(right, 0) : columns + min(right, 0)] = True
+    label = np.where(inside, shifted(label, right, down), IGNORED).astype(np.uint8)
+    light = generator.uniform(1 - seen.light, 1 + seen.light)
+    image = (shifted(image, right, down) * light).clip(0, 255).astype(np.uint8)
+    if seen.mirror and view % 2:
         image, label = image[:, ::-1], label[:, ::-1]
     return image, label
 

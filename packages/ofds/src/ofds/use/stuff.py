@@ -13,14 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Picture
 from pycocotools import mask as coco_masks
 from scipy import ndimage
 
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.progress import Progress
 
 NEIGHBOURS = np.ones((3, 3), np.uint8)
+AT_ONCE = 64  # crops that a network sees together
 SMALLEST = 20  # pixels; smaller components are dropped, and counted
 
 
@@ -106,6 +109,27 @@ def pooled(
         cells = row_of[rows + y] * w + column_of[columns + x]
         weight = np.bincount(cells, minlength=h * w).astype(np.float32)
         into[:] = flat @ weight / weight.sum()
+    return found
+
+
+def described(
+    crops: Sequence[NDArray[np.uint8]], side: int, device: str = "cpu"
+) -> NDArray[np.float16]:
+    """Features of crops (h, w, 3), stretched to squares: EfficientNet-Lite0's, (n, 1280)."""
+    import torch  # takes seconds
+
+    from ofds.use.nets.lite0 import WIDTH, lite0
+
+    network, found = lite0().to(device), np.zeros((len(crops), WIDTH), np.float16)
+    with Progress(len(crops), "parts described") as progress, torch.inference_mode():
+        for start in range(0, len(crops), AT_ONCE):
+            squares = [
+                np.asarray(Picture.fromarray(crop).resize((side, side), Picture.Resampling.BOX))
+                for crop in crops[start : start + AT_ONCE]
+            ]
+            x = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255
+            found[start : start + AT_ONCE] = network(x.to(device)).cpu().numpy()
+            progress.update(start + len(squares))
     return found
 
 

@@ -32,6 +32,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+LEVELS = (2, 4, 10)  # the last block at each size
 
 
 class SameConv(nn.Conv2d):
@@ -93,8 +94,20 @@ class Lite0(nn.Module):
         self._conv_head, self._bn1 = _conv(before, WIDTH), _norm(WIDTH)
         self._fc = nn.Linear(WIDTH, 1000)
 
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Maps of 24, 40 and 112 channels, at a quarter, an eighth and a sixteenth of the size."""
+        x, found = self._stem(images), list[Tensor]()
+        for number, block in enumerate(self._blocks[: LEVELS[-1] + 1]):
+            x = block(x)
+            if number in LEVELS:
+                found.append(x)
+        return found
+
+    def _stem(self, images: Tensor) -> Tensor:
+        return functional.relu6(self._bn0(self._conv_stem(images * 2 - 1)))
+
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.relu6(self._bn0(self._conv_stem(images * 2 - 1)))
+        x = self._stem(images)
         for block in self._blocks:
             x = block(x)
         x = functional.relu6(self._bn1(self._conv_head(x)))

@@ -1,0 +1,85 @@
+"""Claims of the studies with segmenters and on real photographs, written before the final runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ofds.study.detection_claims import SEEDS
+from repro_shared.evidence.claims import Claim
+from repro_shared.study.paper import Arm
+
+PHOTOGRAPHS = tuple(range(6))  # seeds of the studies on real photographs
+UNITS = {"miou": "mIoU points", "rare_miou": "mIoU points", "ap50": "AP50 points"}
+
+
+def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ...]:
+    """Composed scenes: the headline at equal cost in objects, the same in pixels beside it."""
+    found: list[Claim] = []
+    for unit in ("objects", "pixels") if tail else ("objects",):
+        same = _under(arms, unit)
+        words, family = f"{'long-tailed' if tail else 'balanced'} scenes", f"{unit}-{study}"
+
+        def claim(name: str, rival: str, family: str, **more: Any) -> None:
+            says = f"on {words} at equal {unit}, segmenters of {name} beat those of {rival}"  # noqa: B023
+            found.append(_claim(study, same[name], same[rival], says, family, SEEDS, **more))  # noqa: B023
+
+        claim("OFDS", "random", family, negative_control=not tail, headline=unit == "objects")
+        claim("OFDS", "class-balanced random", family)
+        for name in ("image k-centre", "TypiClust"):
+            claim(name, "random", f"image-level-{family}")
+            claim("OFDS", name, f"rivals-{family}")
+        claim("oracle OFDS", "OFDS", f"oracle-{family}")
+    return tuple(found)
+
+
+def of_cells(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
+    """BCCD: nearly every image holds all three classes, so no gain is expected."""
+    same = _under(arms, "objects")
+    return tuple(
+        _claim(
+            study, same["OFDS"], same[rival],
+            f"on BCCD's blood cells at equal objects, detectors of OFDS beat those of {rival}",
+            "cells", PHOTOGRAPHS, "ap50", negative_control=True, headline=rival == "random",
+        )
+        for rival in ("random", "class-balanced random", "image k-centre")
+    )  # fmt: skip
+
+
+def of_roads(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
+    """CamVid: the minority classes gain, at no loss over all classes."""
+    same, found = _under(arms, "pixels"), list[Claim]()
+    for rival in ("random", "class-balanced random", "image k-centre", "TypiClust"):
+        says = (
+            "on CamVid's frames at equal pixels, segmenters of OFDS beat those of "
+            f"{rival} on minority classes"
+        )
+        found.append(
+            _claim(study, same["OFDS"], same[rival], says, "minority", PHOTOGRAPHS, "rare_miou",
+                   headline=rival == "random")
+        )  # fmt: skip
+    says = "on CamVid's frames at equal pixels, segmenters of OFDS are no worse than of random"
+    found.append(
+        _claim(study, same["OFDS"], same["random"], says, None, PHOTOGRAPHS, "miou",
+               kind="non-inferiority")
+    )  # fmt: skip
+    return tuple(found)
+
+
+def _under(arms: Sequence[Arm], unit: str) -> dict[str, Arm]:
+    """The arms with a budget in a unit, by selector."""
+    chosen = [arm for arm in arms if getattr(arm.config, "budget", None) is not None]
+    return {arm.config.selector: arm for arm in chosen if arm.config.budget.unit == unit}
+
+
+def _claim(
+    study: str, arm: Arm, rival: Arm, says: str, family: str | None, seeds: tuple[int, ...],
+    metric: str = "miou", kind: Any = "superiority", **more: Any,
+) -> Claim:  # fmt: skip
+    verb = "beats" if kind == "superiority" else "no-worse-than"
+    return Claim(
+        id=f"{study.replace('_', '-')}-{arm.id}-{verb}-{rival.id}"
+        + ("" if metric in ("miou", "ap50") else f"-{metric.replace('_', '-')}"),
+        statement=says, cells=(), study=study, metric=metric, arm=arm.id, rival=rival.id,
+        kind=kind, seeds=seeds, family=family and f"{family}-{study}", unit=UNITS[metric], **more,
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""Tables of the studies with segmenters; every row says what its labels cost."""
+
+from __future__ import annotations
+
+from ofds.study.detection_tables import Measures, mean, of_proposals, selectors, tag, verdicts
+from repro_shared.evidence.tables import Cell, Column, Table
+from repro_shared.study.results import Results
+
+__all__ = ["by_objects", "by_pixels", "of_parts", "of_proposals", "verdicts"]
+
+SEGMENTATION = Measures(
+    (Column("mIoU", "%", 1), Column("mIoU of the rare classes", "%", 1)),
+    ("miou", "rare_miou"),
+    "masks",
+)
+MINORITY = Measures(
+    (Column("mIoU of the minority classes", "%", 1), Column("mIoU", "%", 1)),
+    ("rare_miou", "miou"),
+    "masks",
+)
+
+
+def by_objects(results: Results) -> Table:
+    """All selectors at equal cost in objects."""
+    return selectors(results, SEGMENTATION, "objects", "at equal cost in objects")
+
+
+def by_pixels(results: Results) -> Table:
+    """All selectors at equal cost in pixels inside objects."""
+    return selectors(results, SEGMENTATION, "pixels", "at equal cost in pixels")
+
+
+def of_roads(results: Results) -> Table:
+    """The same on road scenes, where the classes that are scored first have few pixels."""
+    classes = len(results.study.data.classes)  # type: ignore[attr-defined]
+    note = "Objects are connected components of at least 20 pixels of a label map."
+    return selectors(results, MINORITY, "pixels", "at equal cost in pixels", note, classes=classes)
+
+
+def of_parts(results: Results) -> Table:
+    """What the proposer of each seed knows of its pool and of the scored frames."""
+    rows = list[tuple[Cell, ...]]()
+    names = ("pool_miou", "miou", "rare_miou", "proposals", "dropped")
+    for arm in results.study.arms:
+        if results.values(arm, "pool_miou"):
+            rows.append((arm.name, *(mean(results, arm, name) for name in names)))
+    columns = (
+        Column("arm"), Column("mIoU on its pool", "%", 1), Column("mIoU on scored frames", "%", 1),
+        Column("of the minority classes", "%", 1), Column("proposals", "", 0),
+        Column("smaller components, dropped", "", 0),
+    )  # fmt: skip
+    title = f"{results.study.name}: the proposer, means over seeds"
+    return Table(f"{tag(results)}-proposer", title, columns, tuple(rows), results.notes)
