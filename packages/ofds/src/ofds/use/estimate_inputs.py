@@ -17,7 +17,7 @@ from ofds.use.lists import Names
 from ofds.use.matching import IOU, match, on_crowd
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
-from ofds.use.selection_file import Selection, read_selection
+from ofds.use.selection_file import Selection, read_selection, read_whole
 from ofds.use.truth import Truth, read_truth
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
@@ -110,7 +110,7 @@ def read(request: Request) -> Inputs:
     sample = read_selection(request.sample)
     if "sample" not in sample.header:
         raise UserError(f"{request.sample}: chosen, not drawn at random; make one by `ofds sample`")
-    selection = read_selection(request.selection) if request.selection else None
+    selection = read_whole(request.selection) if request.selection else None
     if selection and selection.header["fingerprints"]["proposals"] != sha256_file(files.proposals):
         raise UserError(f"{request.selection} was made from other proposals than {files.proposals}")
     threshold = _threshold(request, selection)

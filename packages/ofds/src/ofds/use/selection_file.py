@@ -81,6 +81,15 @@ def read_selection(path: str | Path) -> Selection:
     return Selection(content, images)
 
 
+def read_whole(path: str | Path) -> Selection:
+    """`read_selection`, with all that is needed to account for it; UserError if that is missing."""
+    found = read_selection(path)
+    needed = ("settings", "budget", "predicted", "contract", "repairs")
+    if missing := [key for key in needed if key not in found.header]:
+        raise UserError(f"{path}: a selection without {missing[0]!r}")
+    return found
+
+
 def continued(
     path: str | Path, features: str, proposals: str, classes: Sequence[Mapping[str, Any]]
 ) -> Selection:
@@ -104,7 +113,7 @@ def continued(
                 f"{new and new[1]!r} here); to go on anyway, give its {NAMES} with --annotated"
             )
     for what, mine in (("features", features), ("proposals", proposals)):
-        if earlier.header["fingerprints"][what] != mine:
+        if earlier.header["fingerprints"].get(what) != mine:
             hint = f"to go on anyway, give its {NAMES} with --annotated"
             raise UserError(f"{path} was made from other {what}; {hint}")
     return earlier

@@ -20,6 +20,7 @@ from ofds.use.audit_command import audit
 from ofds.use.estimate_command import estimate
 from ofds.use.sample_command import sample
 from repro_shared.runtime.cli import run
+from repro_shared.runtime.errors import UserError
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "\"><script>alert(1)</script>&<img src=x onerror=alert(1)>\u202e\x07 '日本' .jpg"
@@ -129,6 +130,8 @@ def test_pictures_lie_in_the_page(files: Any) -> None:
     other = files.made()["images"][2]["name"]
     Image.new("RGB", (30, 40)).save(folder / other, "PNG")
     page = audited(files, "--folder", str(folder), "--side", "64")
+    with pytest.raises(UserError, match="no file can have this name"):
+        data_uri(folder, "a\0b.jpg", 64)
     pictures = page.all("image")
     assert len(pictures) == len(files.made()["images"]) - 1
     stored = base64.b64decode((pictures[0]["href"] or "").partition(",")[2])
@@ -245,6 +248,11 @@ def test_refusals(files: Any, capsys: pytest.CaptureFixture[str]) -> None:
         capsys.readouterr()
         assert command(files, "audit", *arguments) == 2
         assert message in capsys.readouterr().err
+    header = files.made()
+    del header["budget"]
+    damaged = ("--selection", str(files.json("damaged.json", header)), *out[2:])
+    assert command(files, "audit", *damaged) == 2
+    assert "a selection without 'budget'" in capsys.readouterr().err
     files.results[0]["score"] = 0.987
     files.write()
     assert command(files, "audit", *out) == 2

@@ -16,7 +16,7 @@ from ofds.use.dataset import Dataset, Objects
 from ofds.use.lists import Names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
-from ofds.use.selection_file import Selection, read_selection, text_of
+from ofds.use.selection_file import Selection, read_whole, text_of
 from ofds.use.truth import Truth, read_truth
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
@@ -107,7 +107,7 @@ def read(request: Request) -> Inputs:
     if not request.out.lower().endswith((".html", ".htm")):
         raise UserError(f"--out {request.out}: name an .html file")
     repairs, files = Repairs(), request.files.found("images", "proposals")
-    selection = read_selection(request.selection)
+    selection = read_whole(request.selection)
     if selection.header["fingerprints"].get("proposals") != sha256_file(files.proposals):
         raise UserError(f"{request.selection} was made from other proposals than {files.proposals}")
     dataset = files.dataset(repairs)

@@ -106,21 +106,22 @@ def _entry(
     others = [box for box in own if not cause or not np.allclose(box, cause, atol=1e-3)]
     if not image.width and not uri:
         size = _reach([*own, *true])
-    picture = framed(size, uri, f"{image.name}: {_why(entry)}", cause, others, true)
+    why = _why(entry, "sample" in given.selection.header)
+    picture = framed(size, uri, f"{image.name}: {why}", cause, others, true)
     return tag(
         "li",
         picture,
         tag("b", f"{entry['rank']}. {image.name}"),
-        tag("span", _why(entry)),
+        tag("span", why),
         tag("span", _cost(entry), class_="soft"),
         *(tag("span", line, class_="soft") for line in _contents(entry)),
         *(tag("span", note, class_="note") for note in notes),
     )
 
 
-def _why(entry: Mapping[str, Any]) -> str:
+def _why(entry: Mapping[str, Any], sample: bool) -> str:
     if entry.get("class") is None:
-        return "required, or drawn at random"
+        return "drawn at random" if sample else "required"
     score = f", score {entry['object']['score']:g}" if entry.get("object") else ""
     level = f" of level {entry['level']}" if entry.get("level", 1) > 1 else ""
     return f"for {entry['class']}, cluster {entry['cluster']}{level}{score}"

@@ -12,6 +12,7 @@ from PIL import Image as Picture
 from ofds.use.audit.charts import BLUE, GREEN, ORANGE
 from ofds.use.audit.html import Element, tag
 from ofds.use.photos import locate
+from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.images import read_rgb
 
 MOST_BYTES = 9_500  # of a picture: a thousand are 13 MB of page
@@ -30,6 +31,8 @@ def data_uri(folder: str | Path, name: str, side: int) -> tuple[str, tuple[int, 
     Raises:
         UserError: it cannot be read.
     """
+    if "\0" in name:
+        raise UserError(f"{folder}/{name}: no file can have this name")
     picture = Picture.fromarray(read_rgb(locate(folder, name)))
     size = picture.size
     picture.thumbnail((side, side), Picture.Resampling.BOX, reducing_gap=2.0)
