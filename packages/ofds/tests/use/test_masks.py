@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ofds.use.masks import extent
+from ofds.use.masks import extent, outlines, pixels, plain, run_lengths, uncompressed
 
 
 def test_run_lengths_as_a_list() -> None:
@@ -66,3 +66,44 @@ def test_nothing(nothing: object) -> None:
 def test_damaged(damaged: object, line: str) -> None:
     with pytest.raises(ValueError, match=line):
         extent(damaged, (4, 4))
+
+
+SQUARES = [[2, 1, 6, 1, 6, 5, 2, 5], [8, 2, 12, 2, 12, 4, 8, 4]]
+
+
+def test_polygons_as_they_came_and_nothing_for_what_is_damaged() -> None:
+    assert outlines(SQUARES) == SQUARES
+    assert outlines(SQUARES[0]) == SQUARES[:1]
+    assert outlines([*SQUARES, [1, 2]]) == SQUARES
+    damaged = [
+        [[0, 0, 1, 1, 2, float("inf")]],
+        [[0, 0, 1, 1, float("nan"), 2]],
+        [[0, 0, 1, 1, 2, 2, 3]],
+        [["a"] * 6],
+        [[None] * 8],
+    ]
+    for each in (None, [], {}, [[]], {"size": [1, 1], "counts": [1]}, "text", *damaged):
+        assert outlines(each) == []
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_pixels_are_as_pycocotools_draws_them() -> None:
+    mask = pytest.importorskip("pycocotools.mask")
+    size = (10, 20)
+    theirs = mask.merge(mask.frPyObjects([[float(v) for v in each] for each in SQUARES], *size))
+    drawn = mask.decode(theirs)
+    assert drawn.sum() == 16 + 8
+    listed = {"size": [10, 20], "counts": uncompressed(theirs["counts"])}
+    for form in (SQUARES, theirs, {**theirs, "counts": theirs["counts"].decode()}, listed):
+        found = pixels(form, size)
+        assert found.dtype == np.uint8
+        assert (found == drawn).all()
+    again = run_lengths(drawn)
+    assert again == {"size": [10, 20], "counts": theirs["counts"].decode()}
+    assert run_lengths(np.zeros(size)) == {"size": [10, 20], "counts": "X6"}
+
+
+def test_bytes_become_text_and_all_else_stays() -> None:
+    assert plain({"size": [4, 4], "counts": b"52203"}) == {"size": [4, 4], "counts": "52203"}
+    for same in (None, SQUARES, {"size": [4, 4], "counts": [5, 3, 8]}):
+        assert plain(same) is same

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+LARGE = 1e15  # what is not below it is no place in an image
+
 
 class Extent(NamedTuple):
     """Pixels of a mask and the box around it: x, y, width, height."""
@@ -103,7 +105,7 @@ def _of_polygons(polygons: list[Any]) -> Extent | None:
         raise ValueError("damaged polygons") from None
     if not corners:
         return None
-    if not all(np.isfinite(each).all() for each in corners):
+    if not all((np.abs(each) < LARGE).all() for each in corners):
         raise ValueError("damaged polygons")
     area = 0.0
     for x, y in (each.T for each in corners):
@@ -121,11 +123,16 @@ def plain(segmentation: Any) -> Any:
 
 
 def outlines(segmentation: Any) -> list[list[float]]:
-    """The polygons of a segmentation, flat x, y, ...; [] for run lengths and for nothing."""
+    """The polygons of a segmentation, flat x, y, ...; [] for run lengths, nothing, and damage."""
     if not isinstance(segmentation, list) or not segmentation:
         return []
     polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
-    return [[float(value) for value in each] for each in polygons if len(each) >= 6]
+    try:
+        found = [[float(value) for value in each] for each in polygons if len(each) >= 6]
+    except (TypeError, ValueError, OverflowError):
+        return []
+    sound = all(len(each) % 2 == 0 and (np.abs(each) < LARGE).all() for each in found)
+    return found if sound else []
 
 
 def pixels(segmentation: Any, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -147,6 +147,17 @@ def test_a_turned_rectangle_is_a_polygon(tmp_path: Path) -> None:
     assert repairs.count("turned rectangle: taken as a polygon") == 1
 
 
+@pytest.mark.parametrize(
+    ("id_", "mark"),
+    [("0a1b2c3d-12", "0a1b2c3d-12"), ("0a1b2c3d-12.1", "0a1b2c3d-12"), ("aB3dE6gH9k", None)],
+)
+def test_the_id_of_a_region_is_the_mark_if_the_meta_is_lost(
+    tmp_path: Path, id_: str, mark: str | None
+) -> None:
+    content = read(export(tmp_path, [{"result": [{**region(), "id": id_}]}]), Repairs())
+    assert content["annotations"][0].get("attributes") == ({"ofds_id": mark} if mark else None)
+
+
 def test_regions_of_other_kinds(tmp_path: Path) -> None:
     repairs = Repairs()
     others = [

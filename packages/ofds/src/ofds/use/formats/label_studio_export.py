@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ofds.use.coco import read_json
+from ofds.use.coco_objects import is_number
 from ofds.use.dataset import Entry, Image
 from ofds.use.formats import brush
 from ofds.use.formats.common import boxed
@@ -18,6 +20,7 @@ from ofds.use.result_names import ResultNames
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.images import SUFFIXES
 
+MARK = re.compile(r"([0-9a-f]{8}-[0-9]+)(\.[0-9]+)?$")
 LABELS = ("rectanglelabels", "polygonlabels", "brushlabels", "labels")
 
 
@@ -56,7 +59,7 @@ def read(
         found = _annotation(task, name, repairs)
         if found is not None:
             image["labelled"] = True
-            if isinstance(seconds := found.get("lead_time"), int | float) and seconds > 0:
+            if is_number(seconds := found.get("lead_time")) and seconds > 0:
                 image["seconds"] = seconds
             own = found.get("result")
             notes += _notes(own if isinstance(own, list) else [], image, path, repairs)
@@ -89,7 +92,8 @@ def _name(task: Entry, number: int, path: str | Path) -> str:
 
 def _annotation(task: Entry, name: str, repairs: Repairs) -> Entry | None:
     """The annotation that counts; None if nobody finished one."""
-    made = [a for a in task.get("annotations") or [] if isinstance(a, dict)]
+    listed = task.get("annotations")
+    made = [a for a in listed if isinstance(a, dict)] if isinstance(listed, list) else []
     done = [a for a in made if not a.get("was_cancelled")]
     if len(made) > len(done):
         repairs.add("annotation that was skipped in Label Studio: not counted", repr(name))
@@ -107,13 +111,13 @@ def _notes(results: list[Any], image: Entry, path: str | Path, repairs: Repairs)
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict):
             continue
-        key = next((each for each in LABELS if value.get(each)), "")
+        key = next((k for k in LABELS if isinstance(value.get(k), list) and value[k]), "")
         if not key:
             if result.get("type") not in ("rectangle", "polygon", "brush"):  # repeated with labels
                 repairs.add(f"left out: region of the type {result.get('type')}", repr(name))
             continue
         size = [result.get(f"original_{side}") for side in ("width", "height")]
-        if not all(isinstance(n, int | float) and n >= 1 for n in size):
+        if not all(is_number(n) and n >= 1 for n in size):
             raise UserError(f"{path}: a region on {name!r} has no original_width and _height")
         width, height = (int(n) for n in size)
         if (image.get("width", width), image.get("height", height)) != (width, height):
@@ -130,8 +134,10 @@ def _notes(results: list[Any], image: Entry, path: str | Path, repairs: Repairs)
             note["score"] = result["score"]
         if isinstance(meta.get("source"), str):
             note["source"] = meta["source"]
-        if meta.get("ofds_id"):
-            note["attributes"] = {"ofds_id": str(meta["ofds_id"])}
+        # Where a version of Label Studio has lost `meta`, the region's id still is ours.
+        mark = meta.get("ofds_id") or MARK.match(str(result.get("id")))
+        if mark:
+            note["attributes"] = {"ofds_id": mark if isinstance(mark, str) else mark[1]}
         whole = str(meta.get("ofds_object", "")) if meta.get("ofds_parts") else ""
         first = joined.get(whole)
         if whole and first and first["category_id"] == label and "points" in value:
@@ -159,6 +165,8 @@ def _shape(value: Entry, width: int, height: int, name: str, repairs: Repairs) -
     except ValueError as error:
         repairs.add(f"mask left out: {error}", repr(name))
         return {}
+    if not math.isfinite(turn):
+        return None
     x, y, w, h = (s * (height if place % 2 else width) / 100 for place, s in enumerate(sides))
     if not turn:
         return {"bbox": [_round(n) for n in (x, y, w, h)]}

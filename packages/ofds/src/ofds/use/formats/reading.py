@@ -79,7 +79,7 @@ def on_pool(content: Entry, path: str | Path, pool: Dataset, repairs: Repairs) -
     if not seen:
         first = next((repr(e.get("file_name")) for e in _dicts(content.get("images"))), "none")
         raise UserError(f"{path}: none of its images, such as {first}, is in the pool")
-    labels = {key_of(e.get("id")): e.get("name") for e in _dicts(content.get("categories"))}
+    labels = {key_of(e.get("id")): str(e.get("name")) for e in _dicts(content.get("categories"))}
     classes = {each.name: each.id for each in pool.categories}
     notes = list[Entry]()
     for row, entry in enumerate(_dicts(content.get("annotations"))):
@@ -99,7 +99,7 @@ def on_pool(content: Entry, path: str | Path, pool: Dataset, repairs: Repairs) -
 
 
 def _dicts(entries: Any) -> list[Entry]:
-    return [each for each in entries or [] if isinstance(each, dict)]
+    return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
 
 
 def _same_size(entry: Entry, pool: Dataset, place: int, path: str | Path) -> None:
