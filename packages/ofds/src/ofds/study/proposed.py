@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional
 
 from ofds.method.objects import Pool, make_pool
 from ofds.study.annotations import Annotations, batches, by_people
@@ -160,14 +161,14 @@ def describe(config: Describe, ctx: Context) -> Outcome:
 def features(
     network: Any, images: NDArray[np.uint8], image: Any, box: Any, ctx: Context
 ) -> NDArray[np.float16]:
-    """Of boxes (n, 4) on images, each with a little around it, (n, 1280)."""
+    """Of boxes (n, 4) on images, each with a little around it, (n, 1280), of length 1."""
     found = np.zeros((len(box), WIDTH), np.float16)
     with Progress(len(box), f"{ctx.label}: features") as progress:
         for start in range(0, len(box), 64):
             part = slice(start, start + 64)
             crops = [cropped(images[i], b) for i, b in zip(image[part], box[part], strict=True)]
             x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
-            found[part] = network(x.to(ctx.device)).cpu().numpy()
+            found[part] = functional.normalize(network(x.to(ctx.device))).cpu().numpy()
             progress.update(min(start + 64, len(box)))
     return found
 
