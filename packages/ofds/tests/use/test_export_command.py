@@ -135,7 +135,7 @@ def test_files_of_images_and_their_sizes(selected: Any, tmp_path: Path) -> None:
         ("--threshold 2", "--threshold must be 0 to 1, got 2"),
         ("--only none.txt", "none.txt: cannot be read"),
         ("--image-files copy", "--image-files copy needs --folder of the images"),
-        ("--proposals images.json", "images.json: no COCO"),
+        ("--proposals images.json", "was not made from the proposals"),
         ("--pool none", "--pool none: no such folder"),
     ],
 )
@@ -159,10 +159,15 @@ def test_another_pool_and_a_folder_that_is_there(
     assert exported(selected, "--format", "list") == 2
     assert "made is not empty" in capsys.readouterr().err
     assert (selected.folder / "made" / "annotations.json").read_bytes() == before
-    selected.results[0]["score"] = 0.31
+    before_score, selected.results[0]["score"] = selected.results[0]["score"], 0.31
     selected.write()
     assert exported(selected, out="other") == 2
     assert "out was not made from the proposals" in capsys.readouterr().err
+    selected.results[0]["score"] = before_score
+    selected.categories[0]["name"] = "Katze"
+    selected.write()
+    assert exported(selected, out="other") == 2
+    assert "out was made with other classes than those of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format_", ["voc", "yolo", "cvat", "mmseg"])

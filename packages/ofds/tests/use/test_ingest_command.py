@@ -71,7 +71,7 @@ def test_the_state_after_some_images(selected: Any, capsys: pytest.CaptureFixtur
     true = [cost + 1 for cost in predicted[:6]]
     assert found["budget"] == {
         "amount": 40, "unit": "objects", "true": sum(true), "predicted": sum(predicted[:6]),
-        "rest": 40 - sum(true), "exceeded": False,
+        "rest": 40 - sum(true), "exceeded": False, "costs": "predicted",
     }  # fmt: skip
     ratio = sum(true) / sum(predicted[:6])
     assert found["ratio"]["true_for_predicted"] == pytest.approx(ratio, abs=1e-4)
@@ -175,6 +175,27 @@ def test_given_costs(files: Any) -> None:
     assert ingested(files, labels, *more, out="two") == 0
     assert state(files, "two")["budget"]["true"] == 30
     assert state(files, "two")["ratio"]["true_for_predicted"] == pytest.approx(30 / spent, abs=1e-4)
+
+
+def test_classes_that_were_not_selected_for_count_nowhere(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert files.select("--budget", "20", "--classes", "cat", "dog") == 0
+    labels = annotated(files, 5, extra=1)  # with a St. Bernard on each, which nobody asked for
+    content = json.loads(labels.read_text())
+    auto = [n for n in content["annotations"] if n.get("source") == "auto"]
+    assert {note["category_id"] for note in auto} == {1, 3}
+    assert [c["id"] for c in content["categories"]] == [1, 3, 90]
+    capsys.readouterr()
+    assert ingested(files, labels) == 0
+    found = state(files)
+    assert [each["name"] for each in found["classes"]] == ["cat", "dog"]
+    assert found["budget"]["true"] == found["budget"]["predicted"]
+    assert found["recall"] == 1.0
+    assert found["other_classes"] == 5
+    assert "objects of classes that were not selected for: 5" in capsys.readouterr().out
+    made = json.loads((files.folder / "round1" / "labels.json").read_text())
+    assert sum(note["category_id"] == 90 for note in made["annotations"]) == 5
 
 
 @pytest.mark.parametrize("unit", ["images", "seconds", "pixels"])

@@ -16,13 +16,12 @@ from ofds.use.folders import check_empty, new_folder
 from ofds.use.formats import cvat, label_studio, mmseg, voc, yolo
 from ofds.use.formats.coco import content
 from ofds.use.formats.common import Files, put_images, sized
-from ofds.use.lists import Names, places, read_names
+from ofds.use.lists import places, read_names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
-from ofds.use.selection_file import read_selection
-from repro_shared.runtime.checks import require
+from ofds.use.selected import proposal_id, read_selected
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import atomic_write_json, atomic_write_text, sha256_file
+from repro_shared.runtime.files import atomic_write_json, atomic_write_text
 
 Format = Literal["coco", "voc", "yolo", "list", "label-studio", "cvat", "mmseg"]
 IMAGES = {"voc": "JPEGImages", "yolo": "images/{split}", "mmseg": "img_dir"}  # else: images
@@ -91,27 +90,17 @@ def export(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
 
 def gathered(request: Request, repairs: Repairs) -> Dataset:
     """The images to write, in order, with the proposals that count; UserError if it cannot be."""
-    files = request.files.found("images", "proposals")
-    selection = read_selection(request.selection)
-    dataset = files.dataset(repairs)
-    names = Names([image.name for image in dataset.images])
-    wanted = places(selection.names, f"--selection {request.selection}", names, repairs, True)
+    selected = read_selected(request.selection, request.files, repairs, request.threshold)
+    wanted = selected.chosen
     if request.only:
-        source = f"--only {request.only}"
-        only = set(places(read_names(request.only), source, names, repairs, strict=True))
+        source, listed = f"--only {request.only}", read_names(request.only)
+        only = set(places(listed, source, selected.names, repairs, strict=True))
         wanted = [place for place in wanted if place in only]
     if not wanted:
         raise UserError(f"{request.selection}: no image is left to write")
-    objects, _ = files.objects(dataset, repairs)
-    sha256 = sha256_file(files.proposals)
-    if selection.header["fingerprints"].get("proposals") not in (None, sha256):
-        raise UserError(f"{request.selection} was not made from the proposals {files.proposals}")
-    threshold = request.threshold
-    if threshold is None:
-        threshold = selection.header.get("settings", {}).get("threshold", 0.0)
-    require(0 <= threshold <= 1, "--threshold", "0 to 1", threshold)
-    kept = objects.score >= (threshold if request.predictions == "yes" else np.inf)
-    made = predictions(dataset, objects, wanted, kept & ~objects.crowd, sha256, model_of(files))
+    kept = selected.shown & (request.predictions == "yes")
+    model = model_of(request.files.found("images", "proposals"))
+    made = predictions(selected.dataset, selected.proposals, wanted, kept, selected.sha256, model)
     needed = request.format not in ("coco", "list") or request.folder
     return sized(made, request.folder) if needed else made
 
@@ -162,11 +151,6 @@ def predictions(
         ),
         labelled=frozenset(),
     )
-
-
-def proposal_id(sha256: str, row: int) -> str:
-    """The mark of a proposal: of which file, and which row."""
-    return f"{sha256[:8]}-{row}"
 
 
 def model_of(files: PoolFiles) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from ofds.method.budget import Budget
-from ofds.use.dataset import Dataset, Objects
+from ofds.use.dataset import Objects
 from ofds.use.folders import check_empty, new_folder
 from ofds.use.formats.coco import content
 from ofds.use.formats.reading import Format
@@ -24,10 +24,10 @@ from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
 from ofds.use.sample_command import counted
 from ofds.use.select_command import number
-from ofds.use.selection_file import Selection, read_selection
+from ofds.use.selected import Selected, read_selected
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import atomic_write_json, atomic_write_text, sha256_file
+from repro_shared.runtime.files import atomic_write_json, atomic_write_text
 
 LABELS, STATUS, NEXT, COSTS = "labels.json", "status.json", "next.txt", "costs.csv"
 
@@ -77,76 +77,61 @@ def ingest(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
     check_empty(request.out)
     require(0 < request.iou <= 1, "--iou", "above 0, at most 1", request.iou)
     repairs = Repairs()
-    files = request.files.found("images", "proposals")
-    selection = read_selection(request.selection)
-    dataset = files.dataset(repairs)
-    proposals, _ = files.objects(dataset, repairs)
-    sha256 = sha256_file(files.proposals)
-    if selection.header["fingerprints"].get("proposals") not in (None, sha256):
-        raise UserError(f"{request.selection} was not made from the proposals {files.proposals}")
-    names, done = Names([image.name for image in dataset.images]), None
+    selected = read_selected(request.selection, request.files, repairs)
+    done = None
     if request.done:
-        source = f"--done {request.done}"
-        listed = places(read_names(request.done), source, names, repairs, strict=True)
-        done = [dataset.images[place].name for place in listed]
-    threshold = float(selection.header.get("settings", {}).get("threshold", 0.0))
-    shown = (proposals.score >= threshold) & ~proposals.crowd
+        source, listed = f"--done {request.done}", read_names(request.done)
+        images = places(listed, source, selected.names, repairs, strict=True)
+        done = [selected.dataset.images[place].name for place in images]
     made = results(
-        request.labels, request.format, dataset, proposals, shown, sha256, repairs,
-        request.empty, done, request.iou,
+        request.labels, request.format, selected.dataset, selected.proposals, selected.shown,
+        selected.sha256, repairs, request.empty, done, request.iou,
     )  # fmt: skip
-    costs = _costs(request, selection, made, proposals, threshold, names, repairs)
-    state = status(selection, made, proposals, shown, costs, names, repairs)
-    _write(request, made, costs, state, selection)
+    costs = _costs(request, selected, made)
+    state = status(selected, made, costs, repairs)
+    _write(request, made, costs, state)
     print(report(request.out, state, repairs), end="")
 
 
-def _costs(
-    request: Request, selection: Selection, made: Results, proposals: Objects, threshold: float,
-    names: Names, repairs: Repairs,
-) -> Costs:  # fmt: skip
-    """True and predicted costs in the unit of the selection's budget."""
-    head, dataset = selection.header["budget"], made.dataset
+def _costs(request: Request, selected: Selected, made: Results) -> Costs:
+    """True and predicted costs in the unit of the selection's budget, of the target classes."""
+    head, labelled = selected.selection.header["budget"], made.labelled
     budget = Budget(head["amount"], head["unit"], head["preset"], head["looking"])
-    chosen = places(selection.names, "--selection", names, repairs, strict=True)
-    paid = np.array([float(image["cost"]) for image in selection.images])
-    labelled = made.labelled
     given = head["costs"] == "given"
 
-    def of(objects: Objects, least: float) -> Floats:
-        pool = counted(dataset, objects, least)
+    def of(objects: Objects) -> Floats:
+        pool = counted(made.dataset, objects, 0.0)
         by_name = dict(zip(pool.images, budget.costs(pool).tolist(), strict=True))
-        return np.array([by_name[image.name] for image in dataset.images])
+        return np.array([by_name[image.name] for image in made.dataset.images])
 
-    predicted = np.zeros(len(dataset.images)) if given else of(proposals, threshold)
-    predicted[chosen] = paid
+    objects, shown = made.dataset.objects, np.flatnonzero(selected.shown)
+    predicted = np.zeros(len(labelled)) if given else of(selected.proposals.take(shown))
+    predicted[selected.chosen] = [float(image["cost"]) for image in selected.selection.images]
     if request.costs:
-        true = _paid(request, names, dataset, labelled, repairs)
+        true = _paid(request, selected.names, made)
+    elif given:
+        true = predicted.copy()
     else:
-        true = predicted.copy() if given else of(made.dataset.objects, 0.0)
+        true = of(objects.take(np.flatnonzero(selected.targets[objects.label])))
     true = np.where(labelled, true, 0.0)
-    before = places(selection.header["annotated"], "--selection", names, repairs)
     mine = labelled.copy()
-    mine[before] = False
-    seen = [place for place in chosen if mine[place]]
+    mine[selected.before] = False
+    seen = [place for place in selected.chosen if mine[place]]
     return Costs(predicted, true, ratio(true[seen], predicted[seen]), float(true[mine].sum()))
 
 
-def _paid(
-    request: Request, names: Names, dataset: Dataset, labelled: Any, repairs: Repairs
-) -> Floats:
+def _paid(request: Request, names: Names, made: Results) -> Floats:
     """Costs of annotated images, from a file that need not have the others."""
     assert request.costs
-    own = [image.name for image, known in zip(dataset.images, labelled, strict=True) if known]
-    found, all_ = read_costs(request.costs, request.cost_column, Names(own), Repairs()), names.exact
-    costs = np.zeros(len(all_))
-    costs[[all_[name] for name in own]] = found
+    own = [image.name for image in made.dataset.images if image.name in made.dataset.labelled]
+    costs = np.zeros(len(names.exact))
+    costs[[names.exact[name] for name in own]] = read_costs(
+        request.costs, request.cost_column, Names(own), Repairs()
+    )
     return costs
 
 
-def _write(
-    request: Request, made: Results, costs: Costs, state: dict[str, Any], selection: Selection
-) -> None:
+def _write(request: Request, made: Results, costs: Costs, state: dict[str, Any]) -> None:
     dataset, labelled = made.dataset, made.labelled
     kept = np.flatnonzero(labelled)
     renumbered = np.cumsum(labelled) - 1
@@ -166,5 +151,5 @@ def _write(
         atomic_write_json(folder / LABELS, content(own))
         atomic_write_json(folder / STATUS, state)
         atomic_write_text(folder / NEXT, "".join(f"{name}\n" for name in coming))
-        if selection.header["budget"]["costs"] == "predicted":
+        if state["budget"]["costs"] == "predicted":
             atomic_write_text(folder / COSTS, table.getvalue())

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from ofds.method.objects import Ints
 from ofds.use.coco import dataset_of
 from ofds.use.dataset import Dataset, Entry, Objects, key_of
-from ofds.use.export_command import proposal_id
 from ofds.use.formats.common import boxed, ofds_id
 from ofds.use.formats.reading import Format, on_pool, read_content
 from ofds.use.masks import extent, outlines
 from ofds.use.matching import IOU, match, overlaps
 from ofds.use.repairs import Repairs
+from ofds.use.selected import proposal_id
 from repro_shared.runtime.errors import UserError
 
 Empty = Literal["ask", "labelled", "unlabelled"]

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ofds.use.dataset import Objects
 from ofds.use.ingest_account import Floats, Ratio, judged, prefix, share
 from ofds.use.ingest_results import Results
-from ofds.use.lists import Names, places
 from ofds.use.repairs import Repairs
 from ofds.use.select_command import number
-from ofds.use.selection_file import Selection
+from ofds.use.selected import Selected
 from repro_shared.evidence.tables import Column, Table
 
 
@@ -35,27 +33,25 @@ class Costs:
     spent: float
 
 
-def status(
-    selection: Selection, made: Results, proposals: Objects, shown: Any, costs: Costs,
-    names: Names, repairs: Repairs,
-) -> dict[str, Any]:  # fmt: skip
-    """All that `status.json` says."""
-    head, labelled = selection.header["budget"], made.labelled
-    chosen = places(selection.names, "--selection", names, repairs, strict=True)
-    before = set(places(selection.header["annotated"], "--selection", names, repairs))
+def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) -> dict[str, Any]:
+    """All that `status.json` says; of the classes, those that were selected for."""
+    head, labelled = selected.selection.header["budget"], made.labelled
     images = [image.name for image in made.dataset.images]
-    done = [place for place in chosen if labelled[place]]
-    open_ = [place for place in chosen if not labelled[place]]
-    extra = [p for p in np.flatnonzero(labelled).tolist() if p not in {*chosen, *before}]
+    done = [place for place in selected.chosen if labelled[place]]
+    open_ = [place for place in selected.chosen if not labelled[place]]
+    mine = {*selected.chosen, *selected.before}
+    extra = [place for place in np.flatnonzero(labelled).tolist() if place not in mine]
     rest, own = head["amount"] - costs.spent, costs.ratio
     likely = prefix(costs.predicted[open_] * own.value, rest)
     high = own.value if own.high is None else own.high
     safe = prefix(costs.predicted[open_] * high, rest)
-    objects, classes = made.dataset.objects, selection.header["classes"]
-    seen = judged(objects, proposals, made.partner, shown & labelled[proposals.image], len(classes))
-    to_come = np.bincount(
-        proposals.label[shown & np.isin(proposals.image, open_[:safe])], minlength=len(classes)
-    )
+    objects, proposals = made.dataset.objects, selected.proposals
+    classes = selected.selection.header["classes"]
+    looked_at = selected.shown & labelled[proposals.image]
+    seen = judged(objects, proposals, made.partner, looked_at, len(classes))
+    coming = selected.shown & np.isin(proposals.image, open_[:safe])
+    to_come = np.bincount(proposals.label[coming], minlength=len(classes))
+    target = selected.targets
     rows = [
         {
             "id": each["id"],
@@ -70,11 +66,13 @@ def status(
             "found_as_any_class": share(int(seen.found[c]), int(seen.true[c])),
         }
         for c, each in enumerate(classes)
+        if target[c]
     ]
     return {
         "budget": {
             "amount": head["amount"],
             "unit": head["unit"],
+            "costs": head["costs"],
             "true": number(costs.spent),
             "predicted": number(costs.predicted[done].sum()),
             "rest": number(rest),
@@ -93,7 +91,8 @@ def status(
         },
         "classes": rows,
         "precision": share(int(seen.right.sum()), int(seen.proposed.sum())),
-        "recall": share(int(seen.right.sum()), int(seen.true.sum())),
+        "recall": share(int(seen.right.sum()), int(seen.true[target].sum())),
+        "other_classes": int(seen.true[~target].sum()),
         "images": {
             "labelled": len(done),
             "empty": int((labelled[done] & ~np.isin(done, objects.image)).sum()),
@@ -140,6 +139,8 @@ def report(out: str, state: dict[str, Any], repairs: Repairs) -> str:
             f"is left, {budget['rest']:g}, at the upper end of the ratio; {next_['likely']} at the "
             "ratio itself"
         )
+    if state["other_classes"]:
+        lines.append(f"objects of classes that were not selected for: {state['other_classes']}")
     if images["not_chosen"]:
         many, name = len(images["not_chosen"]), images["not_chosen"][0]
         lines.append(f"annotated though not chosen, and paid for: {many}, such as {name!r}")
