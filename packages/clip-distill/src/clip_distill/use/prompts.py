@@ -12,6 +12,7 @@ import torch
 
 from clip_distill.use.teachers import Floats, Teacher, damaged_rows
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import publish, temporary_file
 from repro_shared.runtime.progress import say
 
 PLAIN = ("a photo of a {}.",)
@@ -145,3 +146,30 @@ def templates_of(given: Sequence[str]) -> tuple[str, ...]:
             known = ", ".join(TEMPLATES)
             raise UserError(f"--template {each!r}: give one of {known}, a text with {{}}, or @FILE")
     return tuple(found)
+
+
+def save_class_texts(path: Path, texts: ClassTexts) -> None:
+    """Write class texts as a .npz of plain arrays."""
+    with temporary_file(path.parent, path.name) as (temporary, handle):
+        np.savez(
+            handle,
+            names=np.array(texts.names, str),
+            templates=np.array(texts.templates, str),
+            source=np.array(texts.source, str),
+            vectors=texts.vectors,
+        )
+        publish(handle, temporary, path)
+
+
+def load_class_texts(path: Path) -> ClassTexts:
+    """Read what `save_class_texts` wrote; UserError for anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return ClassTexts(
+                tuple(map(str, kept["names"])),
+                tuple(map(str, kept["templates"])),
+                str(kept["source"]),
+                np.asarray(kept["vectors"], np.float32),
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: no class texts ({type(error).__name__}: {error})") from None

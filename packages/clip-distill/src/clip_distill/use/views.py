@@ -7,6 +7,7 @@ on every machine and after every interruption. The crop is that of torchvision's
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -57,6 +58,14 @@ class Views:
     def form(self) -> dict[str, Any]:
         """Plain values for a manifest."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def read(cls, form: Mapping[str, Any]) -> Views:
+        """From `form`; ValueError, TypeError or KeyError for other values."""
+        (low, high), (narrow, wide) = form["scale"], form["ratio"]
+        return cls(
+            int(form["count"]), form["kind"], (low, high), (narrow, wide), float(form["mirror"])
+        )
 
     def part(self, picture: Pixels, data: str, sample: str, view: int) -> Part | None:
         """The part that a view shows; None for the centre.
