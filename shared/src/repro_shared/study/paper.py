@@ -177,6 +177,8 @@ class Paper:
     distributions: tuple[str, ...] = ()  # whose versions are recorded
     verbs: Mapping[str, Command] = field(default_factory=dict)
     bench_table: Callable[[Bench], Table] | None = None  # of a line of `bench.jsonl`
+    # File name and drawing of such a line, or None for one that has none.
+    bench_figure: Callable[[Bench], tuple[str, Figure] | None] | None = None
     # What a closed form gives for a reported cell, for `cite`; "" for a cell that has to be run.
     computed: Callable[[ReportedCell], str] | None = None
     # Generated blocks by document below the package's folder (README.md) and by their name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text, en
 from repro_shared.runtime.progress import say
 from repro_shared.study.paper import Paper
 from repro_shared.study.results import MEASURED, Results, load_results
-from repro_shared.timing.bench import read_benches
+from repro_shared.timing.bench import Bench, read_benches
 
 _GENERATED = {"tables": ".csv", "figures": ".svg"}
 
@@ -52,6 +53,18 @@ def bench_tables(paper: Paper, out: Path) -> list[Table]:
     return [make(bench) for bench in read_benches(out)] if make else []
 
 
+def write_benches(paper: Paper, benches: Sequence[Bench], out: Path) -> None:
+    """Write the tables and figures of benches below `out`."""
+    if make := paper.bench_table:
+        write_tables(out / "tables", [make(bench) for bench in benches])
+    draw = paper.bench_figure
+    for bench in benches if draw else ():
+        with house_style():
+            drawn = draw(bench) if draw else None
+        if drawn is not None:
+            save_figure(drawn[1], out / "figures" / drawn[0])
+
+
 def publish(paper: Paper, out: Path, check: bool) -> list[str]:
     """Make the generated files of an output folder anew, or compare them.
 
@@ -70,7 +83,7 @@ def publish(paper: Paper, out: Path, check: bool) -> list[str]:
         made = Path(folder)
         for results in found.values():
             write_study(results, made)
-        write_tables(made / "tables", bench_tables(paper, out))
+        write_benches(paper, read_benches(out), made)
         if not check:
             for path in sorted(path for path in made.rglob("*") if path.is_file()):
                 target = out / path.relative_to(made)

@@ -74,7 +74,7 @@ def kmeans(
     """
     if len(rows) < 1 or k < 1:
         raise ValueError(f"{len(rows)} rows in {k} clusters")
-    x = _Kept.of(features, rows)
+    x = Kept.of(features, rows)
     centres = seeds(x, np.arange(len(rows)), min(k, len(rows)), seed) if start is None else start
     label = np.full(len(rows), -1, np.int64)
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def kmeans(
         each: Callable[..., Any] = map  # over tiles, in their order
         if threads > 1 and len(rows) > TILE:
             each = stack.enter_context(ThreadPoolExecutor(threads)).map
-        lloyd = _Lloyd(x, label, len(centres), each)
+        lloyd = Lloyd(x, label, len(centres), each)
         for _ in range(iterations):
             moved = lloyd.assign(centres)
             centres, whole = lloyd.means()
@@ -134,14 +134,14 @@ def seeds(features: Any, rows: Labels, k: int, seed: int) -> Rows:
     return x[chosen]
 
 
-class _Kept:
+class Kept:
     """Some rows of features as float32, in memory if they fit."""
 
     def __init__(self, features: Any, rows: Labels | None) -> None:
         self.features, self.rows = features, rows
 
     @classmethod
-    def of(cls, features: Any, rows: Labels) -> _Kept:
+    def of(cls, features: Any, rows: Labels) -> Kept:
         """The rows; those of a plain array of float32 are not copied if all are wanted."""
         plain = type(features) is np.ndarray and features.dtype == np.float32
         if plain and np.array_equal(rows, np.arange(len(features))):
@@ -151,7 +151,7 @@ class _Kept:
         if 4 * width * len(rows) > KEEP:
             return found
         kept = np.empty((len(rows), width), np.float32)
-        for part in _tiles(len(rows)):
+        for part in tiles(len(rows)):
             kept[part] = found[part]
         return cls(kept, None)
 
@@ -163,13 +163,13 @@ class _Kept:
         return np.asarray(self.features[own], np.float32)
 
 
-class _Lloyd:
+class Lloyd:
     """The state of Lloyd's algorithm: labels, and the sum and the number of each centre's rows.
 
     Sums follow the rows that change their cluster, which soon are few.
     """
 
-    def __init__(self, x: _Kept, label: Labels, k: int, each: Callable[..., Any]) -> None:
+    def __init__(self, x: Kept, label: Labels, k: int, each: Callable[..., Any]) -> None:
         self.x, self.label, self.each = x, label, each
         self.score = np.zeros(len(x), np.float32)  # squared distance without the row's square
         self.square = np.full(len(x), np.nan, np.float32)
@@ -198,9 +198,9 @@ class _Lloyd:
             self.label[part] = nearest
             return *_moved(x, changed, to, gone), len(changed)
 
-        tiles = list(_tiles(len(self.x)))
-        for first in range(0, len(tiles), BATCH):  # so that few results wait for their turn
-            for present, more, number, count in self.each(tile, tiles[first : first + BATCH]):
+        parts = list(tiles(len(self.x)))
+        for first in range(0, len(parts), BATCH):  # so that few results wait for their turn
+            for present, more, number, count in self.each(tile, parts[first : first + BATCH]):
                 self.sums[present] += more
                 self.counts[present] += number
                 moved += count
@@ -244,5 +244,6 @@ def _moved(
     return present, sums, np.add.reduceat(np.append(sign[order], 0), first).astype(np.int64)
 
 
-def _tiles(count: int) -> Iterator[slice]:
+def tiles(count: int) -> Iterator[slice]:
+    """Rows that are taken together, in their order."""
     return (slice(start, min(start + TILE, count)) for start in range(0, count, TILE))
