@@ -7,6 +7,8 @@ import sys
 import ofds
 from ofds.study import (
     active_recipes,
+    bench,
+    bench_tables,
     detection_recipes,
     photographs_recipes,
     recipes,
@@ -66,6 +68,8 @@ PAPER = Paper(
         Recipe(recipes.coverage, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
     distributions=("ofds", "numpy", "scipy"),
+    bench_table=bench_tables.table,
+    bench_figure=bench_tables.figure,
     blocks=blocks,
     verbs={
         "propose": propose,
@@ -79,6 +83,7 @@ PAPER = Paper(
         "audit": audit,
         "compare": compare,
         "curve": curve,
+        "bench": bench.command,
     },
 )  # fmt: skip
 
