@@ -18,10 +18,12 @@ from ofds.study.readme import blocks
 from ofds.use.audit_command import audit
 from ofds.use.compare_command import compare
 from ofds.use.curve_command import curve
+from ofds.use.demo_command import demo
 from ofds.use.estimate_command import estimate
 from ofds.use.export_command import export
 from ofds.use.ingest_command import ingest
 from ofds.use.merge_command import merge
+from ofds.use.parts_command import parts
 from ofds.use.propose_command import propose
 from ofds.use.sample_command import sample
 from ofds.use.select_command import select
@@ -73,6 +75,7 @@ PAPER = Paper(
     blocks=blocks,
     verbs={
         "propose": propose,
+        "parts": parts,
         "select": select,
         "split": split,
         "export": export,
@@ -83,6 +86,7 @@ PAPER = Paper(
         "audit": audit,
         "compare": compare,
         "curve": curve,
+        "demo": demo,
         "bench": bench.command,
     },
 )  # fmt: skip
