@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from seg_kd.rivals.dist import inter_class, intra_class
+from seg_kd.rivals.dist import correlations
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -24,11 +24,13 @@ def test_against_numpys_correlation(tau: float, device: str) -> None:
         1 - np.corrcoef(own[:, k].flatten(), other[:, k].flatten())[0, 1] for k in range(4)
     ]  # fmt: skip
     maps = [torch.tensor(each, device=device) for each in (student, teacher)]
-    found = inter_class(*maps, tau=tau).item()
-    assert found == pytest.approx(tau**2 * np.mean(by_place), rel=1e-5)  # + 1e-8 in a divisor
-    assert intra_class(*maps, tau=tau).item() == pytest.approx(tau**2 * np.mean(by_class), rel=1e-5)
+    inter, intra = correlations(*maps, tau=tau)
+    assert inter.item() == pytest.approx(
+        tau**2 * np.mean(by_place), rel=1e-5
+    )  # + 1e-8 in a divisor
+    assert intra.item() == pytest.approx(tau**2 * np.mean(by_class), rel=1e-5)
 
 
 def test_the_opposite_order_of_two_classes_costs_two() -> None:
     logits = torch.tensor([[3.0, -1.0]]).view(1, 2, 1, 1)
-    assert inter_class(logits, logits.flip(1)).item() == pytest.approx(2.0)
+    assert correlations(logits, logits.flip(1))[0].item() == pytest.approx(2.0)

@@ -18,7 +18,7 @@ from seg_kd.rivals.attention import attention_transfer
 from seg_kd.rivals.boundary import body_distillation, class_edges, edge_distillation
 from seg_kd.rivals.cirkd import pixel_to_pixel, to_memory
 from seg_kd.rivals.cwd import channel_wise
-from seg_kd.rivals.dist import inter_class, intra_class
+from seg_kd.rivals.dist import correlations
 from seg_kd.rivals.generation import generation, omni_contrast
 from seg_kd.rivals.ifvd import class_variation
 from seg_kd.rivals.skd import pair_wise
@@ -72,8 +72,8 @@ FEATURES: dict[str, Loss] = {
 }
 LOGITS: dict[str, Loss] = {
     "channel-wise": channel_wise,
-    "inter-class": inter_class,
-    "intra-class": intra_class,
+    "inter-class": lambda s, t: correlations(s, t)[0],
+    "intra-class": lambda s, t: correlations(s, t)[1],
     "edge": lambda s, t: edge_distillation(s, t, edges(s)),
     "body": lambda s, t: body_distillation(s, t, edges(s), labels(s)),
 }
@@ -226,7 +226,7 @@ def test_a_temperature_that_is_not_above_zero_is_named(name: str, temperature: f
     student = make(2, 4, 4, 4)
     functions: dict[str, Callable[[], Tensor]] = {
         "channel-wise": lambda: channel_wise(student, student, temperature=temperature),
-        "inter-class": lambda: inter_class(student, student, tau=temperature),
+        "inter-class": lambda: correlations(student, student, tau=temperature)[0],
         "edge": lambda: edge_distillation(student, student, student, temperature=temperature),
         "pixel to pixel": lambda: pixel_to_pixel(student, student, temperature=temperature),
     }

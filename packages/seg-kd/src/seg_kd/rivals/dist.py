@@ -15,11 +15,15 @@ from seg_kd.method.terms import Maps, Module, Pair, Term
 _EPSILON = 1e-8  # added to the product of two lengths, as DIST_KD does
 
 
-def inter_class(student_logits: Tensor, teacher_logits: Tensor, *, tau: float = 1.0) -> Tensor:
-    """1 - Pearson correlation over the classes, mean over all B * H * W positions.
+def correlations(
+    student_logits: Tensor, teacher_logits: Tensor, *, tau: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """1 - Pearson correlation of the class probabilities, over classes and over positions.
 
-    Correlated are softmax(z / tau) of student and teacher, as in DIST_KD's
-    segmentation/losses/dist_kd.py; times tau^2 (tau is 1 there).
+    With p = softmax(z / tau): *inter-class* correlates p_S and p_T over the K classes of a
+    position, and is the mean over all B * H * W positions; *intra-class* correlates over the
+    positions, and is the mean over classes. Both as in DIST_KD's segmentation/losses/dist_kd.py;
+    times tau^2 (tau is 1 there). The mean of a position's probabilities is 1 / K and not computed.
 
     Args:
         student_logits: (B, K, H, W).
@@ -27,39 +31,28 @@ def inter_class(student_logits: Tensor, teacher_logits: Tensor, *, tau: float = 
         tau: temperature > 0.
 
     Returns:
-        Scalar from 0 to 2 tau^2, float32 for half-precision input.
+        Two scalars from 0 to 2 tau^2, float32 for half-precision input.
 
     Raises:
         ValueError: shapes that do not fit, tau <= 0.
     """
-    own, other = _probabilities(student_logits, teacher_logits, tau)
-    return (1 - _pearson(own, other, (1,)).mean()) * tau**2
-
-
-def intra_class(student_logits: Tensor, teacher_logits: Tensor, *, tau: float = 1.0) -> Tensor:
-    """1 - Pearson correlation over all B * H * W positions, mean over the classes.
-
-    Otherwise as `inter_class`.
-    """
-    own, other = _probabilities(student_logits, teacher_logits, tau)
-    return (1 - _pearson(own, other, (0, 2, 3)).mean()) * tau**2
-
-
-def _probabilities(student: Tensor, teacher: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     check_temperature(tau)
-    student, teacher = matched("logits", student, teacher)
-    return (student / tau).softmax(1), (teacher / tau).softmax(1)
+    maps = matched("logits", student_logits, teacher_logits)
+    own, other = ((z.permute(0, 2, 3, 1).flatten(0, 2) / tau).softmax(1) for z in maps)
+    uniform = 1 / own.shape[1]
+    inter = _correlation(own - uniform, other - uniform, 1).mean()
+    intra = _correlation(own - own.mean(0), other - other.mean(0), 0).mean()
+    return (1 - inter) * tau**2, (1 - intra) * tau**2
 
 
-def _pearson(one: Tensor, other: Tensor, over: tuple[int, ...]) -> Tensor:
-    one, other = (p - p.mean(over, keepdim=True) for p in (one, other))
+def _correlation(one: Tensor, other: Tensor, over: int) -> Tensor:
     lengths = (torch.linalg.vector_norm(p, dim=over) for p in (one, other))
     return (one * other).sum(over) / (next(lengths) * next(lengths) + _EPSILON)
 
 
 @dataclass(frozen=True)
 class Correlation(Term):
-    """`inter_class` and `intra_class` on the class scores: both weights 1 and tau 1 are DIST's.
+    """`correlations` of the class scores: both weights 1 and tau 1 are DIST's.
 
     Its segmentation script adds 0.4 times both on the scores of the auxiliary heads; `auxiliary`
     is that factor.
@@ -74,7 +67,7 @@ class Correlation(Term):
         "inter-class": "inter_weight",
         "intra-class": "intra_weight",
     }
-    equations = (inter_class, intra_class)
+    equations = (correlations,)
 
     def build(self, pair: Pair) -> Module:
         """A module without parameters."""
@@ -90,12 +83,9 @@ class _Correlation(Module):
 
     def forward(self, student: Maps, teacher: Maps, labels: Tensor) -> dict[str, Tensor]:
         term = self.term
-        heads = [(1.0, student.logits(), teacher.logits())]
+        found = correlations(student.logits(), teacher.logits(), tau=term.tau)
         if term.auxiliary:
-            heads.append((term.auxiliary, student.auxiliary(), teacher.auxiliary()))
-        found = {}
-        for part, function in zip(term.parts, term.equations, strict=True):
-            if term.weights[part]:
-                losses = (share * function(own, other, tau=term.tau) for share, own, other in heads)
-                found[part] = torch.stack([*losses]).sum()
-        return found
+            beside = correlations(student.auxiliary(), teacher.auxiliary(), tau=term.tau)
+            inter, intra = (a + term.auxiliary * b for a, b in zip(found, beside, strict=True))
+            found = inter, intra
+        return dict(zip(term.parts, found, strict=True))

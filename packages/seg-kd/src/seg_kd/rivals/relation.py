@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _UNUSED = -1e4  # added to what an unused key's similarity is: its share becomes exactly 0
-_BLOCK = {"cpu": 2**19, "meta": 2**62}  # similarities at a time: they stay in the cache
+_BLOCK = {"cpu": 2**19}  # similarities at a time: they stay in the cache
 _BLOCK_ELSEWHERE = 2**26
 
 

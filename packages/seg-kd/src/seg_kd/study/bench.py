@@ -1,4 +1,7 @@
-"""`seg-kd bench`: what the distillation losses add to teacher forward + student step."""
+"""`seg-kd bench`: what the distillation losses add to teacher forward + student step.
+
+With `--what objectives` the equations against the plain way to write them.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from typing import Literal
 from repro_shared.evidence.cells import slug
 from repro_shared.evidence.provenance import provenance
 from repro_shared.evidence.tables import Cell, Column, Interval, Table, write_tables
-from repro_shared.runtime.checks import require
+from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.files import ensure_output_dir
 from repro_shared.study.paper import Context
 from repro_shared.timing.bench import Bench, add_bench, bench_of
 from repro_shared.timing.calibrate import calibrate
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, Objective
-from seg_kd.study import recipes
+from seg_kd.study import bench_objectives, recipes
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.calibration import ENDLESS
 from seg_kd.study.stages import job_of, untrained
@@ -33,17 +36,27 @@ TARGETS = {"logit": 0.03, "feature": 0.05}
 
 
 def command(
-    *, device: Literal["cpu", "cuda"] = "cpu", rounds: int = 64, out: str | None = None
+    *,
+    what: Literal["overhead", "objectives"] = "overhead",
+    device: Literal["cpu", "cuda"] = "cpu",
+    rounds: int | None = None,
+    out: str | None = None,
 ) -> None:
     """Overhead of the distillation losses over teacher forward + student step, interleaved.
 
     Args:
+        what: that, or the speed of every objective's equation over the plain way to write it, at
+            64 x 128 positions.
         device: cpu or cuda.
-        rounds: timed rounds.
+        rounds: timed rounds; 64, or 16 for objectives, where one takes about a minute on a CPU.
         out: keep the times of all rounds below this folder, and the table.
     """
     folder = ensure_output_dir(out) if out else None
-    made = bench(device, rounds)
+    check_device(device)
+    if what == "objectives":
+        made = bench_objectives.bench(device, 16 if rounds is None else rounds)
+    else:
+        made = bench(device, 64 if rounds is None else rounds)
     print(table(made).to_terminal())
     if folder is not None:
         add_bench(folder, made)
@@ -90,7 +103,9 @@ def bench(device: str, rounds: int) -> Bench:
 
 
 def table(made: Bench) -> Table:
-    """What each objective adds to a step, in percent."""
+    """What each objective adds to a step, in percent; or of a bench of objectives, their speed."""
+    if BASELINE not in made.seconds:
+        return bench_objectives.table(made)
     cells: list[tuple[Cell, ...]] = []
     for name, seconds in made.seconds.items():
         pairs = zip(seconds, made.seconds[BASELINE], strict=True)
