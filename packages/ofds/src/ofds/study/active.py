@@ -18,7 +18,7 @@ from ofds.method.budget import Budget
 from ofds.rivals.uncertainty import entropy, margin
 from ofds.study.annotations import by_people
 from ofds.study.detection import costs, scored
-from ofds.study.proposed import WEIGHTS, drawn, new_detector, trained
+from ofds.study.proposed import THRESHOLD, WEIGHTS, drawn, new_detector, trained
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of, paid
@@ -53,7 +53,7 @@ class Round:
     amount: float
     start: str
     acquisition: Acquisition | None = None
-    threshold: float = 0.35
+    threshold: float = THRESHOLD
     width: int = 32
 
     @property

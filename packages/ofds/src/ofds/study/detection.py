@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ofds.method.budget import Budget
 from ofds.study.annotations import by_detector, by_people, merged
-from ofds.study.proposed import WEIGHTS, drawn, new_detector, proposals, trained
+from ofds.study.proposed import THRESHOLD, WEIGHTS, drawn, new_detector, proposals, trained
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of, paid
@@ -49,7 +49,7 @@ class Detect:
     budget: Budget | None = None
     share: float | None = None
     autolabels: float = 0.0
-    threshold: float = 0.35
+    threshold: float = THRESHOLD
     sure: float = 0.4
     unsure: float = 0.15
     width: int = 32

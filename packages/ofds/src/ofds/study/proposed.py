@@ -38,7 +38,8 @@ from repro_shared.study.trip import steps_through
 WEIGHTS = "model.safetensors"
 PROPOSALS, TRUE, WHOLE = "proposals.npz", "true.npy", "whole.npy"
 CROP, AROUND = 96, 0.15  # pixels of a described crop, and how much is seen around a box
-KEPT, OVERLAP, MOST = 0.05, 0.6, 60  # lowest score of a proposal, overlap of doubles, an image's
+THRESHOLD = 0.35  # score of the proposals that images are chosen by
+KEPT, OVERLAP, MOST = 0.15, 0.6, 60  # lowest score of a proposal, overlap of doubles, an image's
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Propose:
     """
 
     sha256: str = DIGITS
-    threshold: float = 0.35
+    threshold: float = THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,10 @@ class OpenedVoc:
     @cached_property
     def fingerprint(self) -> str:
         """Of annotations and proposals; the images are known by their names."""
-        arrays = {"box": self.train.box, "label": self.train.label, "test": self.test.box,
-                  "proposals": self.found.box, "score": self.found.score}  # fmt: skip
+        arrays: dict[str, NDArray[Any]] = {
+            "box": self.train.box, "label": self.train.label, "test": self.test.box,
+            "proposals": self.found.box, "score": self.found.score,
+        }  # fmt: skip
         return fingerprint_arrays(arrays)
 
     def read(self, part: Scenes, place: int) -> NDArray[np.uint8]:
