@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,7 +30,9 @@ class Request:
         classes: a text with a class a line (prompts after a tab), or a COCO file whose categories
             keep their ids.
         detector: Grounding DINO, MM-Grounding-DINO, OWLv2 or SAM 3, as a folder or a cached name of
-            the hub; torchvision:NAME; or digits, the small detector that comes with this package.
+            the hub; torchvision:NAME; digits, the small detector that comes with this package; or a
+            file of results that are there already (.json, .npz), to which outlines and features are
+            added, every box of them.
         out: the pool's folder; what is there already is not done again.
         images: COCO file that lists the images to take, by name below the folder; ids are kept.
         detector_weights: file with weights of torchvision's detector.
@@ -107,7 +110,7 @@ def proposed(request: Request) -> Done:
     """
     _check(request)
     # Torch and the models' libraries take seconds to import: only where they are needed.
-    from ofds.use.proposers.build import Choice, build
+    from ofds.use.proposers.build import Choice, build, is_given
     from ofds.use.proposers.run import Done, merge_alone, run
 
     if request.merge:
@@ -117,7 +120,10 @@ def proposed(request: Request) -> Done:
     choice = Choice(**{name: getattr(request, name) for name in Choice.__dataclass_fields__})
     models = build(choice, job.classes, job.machine)
     floor = models.detector.threshold if request.threshold is None else request.threshold
-    return run(replace(job, keeping=replace(job.keeping, floor=floor)), models)
+    keeping = replace(job.keeping, floor=floor)
+    if is_given(request.detector):
+        keeping = replace(keeping, overlap=1.0, most=sys.maxsize)
+    return run(replace(job, keeping=keeping), models)
 
 
 def _check(request: Request) -> None:
@@ -178,10 +184,11 @@ def planned(request: Request) -> str:
     """What is to be done, as text: images and, from what is done, how many crops to expect."""
     _check(request)
     from ofds.use.proposers import parts
+    from ofds.use.proposers.build import is_given
     from ofds.use.proposers.run import left, listing
 
     job = job_of(request)
-    entries = listing(job)
+    entries = listing(job, is_given(request.detector))
     todo, objects, seen = left(job, entries), 0, 0
     for path in parts.files(job.parts):
         part = parts.read_part(path, features=False)

@@ -84,7 +84,9 @@ def test_every_box_has_exactly_one_class_of_the_list(
     folder: Path, machine: Machine, draw: Any
 ) -> None:
     models = Models(GroundingDino(folder, said(NAMES), machine))
-    found = propose_on(models, [draw(50, 80), draw(40, 40, 1)], Keeping(0.0, 1.0, 10_000))
+    found = propose_on(
+        models, ["a", "b"], [draw(50, 80), draw(40, 40, 1)], Keeping(0.0, 1.0, 10_000)
+    )
     chunks = len(models.detector.about["captions"])
     assert [len(each) for each in found] == [12 * chunks] * 2
     assert chunks > 1

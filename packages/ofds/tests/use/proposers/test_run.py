@@ -84,9 +84,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that a model saw, but those of the canary."""
     sizes, plain = list[int](), pipeline.propose_on
 
-    def counted(models: Any, images: Any, keeping: Any) -> Any:
+    def counted(models: Any, names: Any, images: Any, keeping: Any) -> Any:
         sizes.append(len(images))
-        return plain(models, images, keeping)
+        return plain(models, names, images, keeping)
 
     monkeypatch.setattr(work, "propose_on", counted)
     return sizes
@@ -315,10 +315,10 @@ def test_a_picture_that_a_model_cannot_take_does_not_stop_the_others(
 ) -> None:
     plain = pipeline.propose_on
 
-    def picky(models: Any, images: Any, keeping: Any) -> Any:
+    def picky(models: Any, names: Any, images: Any, keeping: Any) -> Any:
         if any(image.shape[0] == 50 for image in images):
             raise RuntimeError("kernel size cannot be greater than input size")
-        return plain(models, images, keeping)
+        return plain(models, names, images, keeping)
 
     monkeypatch.setattr(work, "propose_on", picky)
     assert photos.propose("--missing", "skip") == 0
@@ -426,6 +426,43 @@ def test_the_detector_that_comes_along(
     (photos.root / "names.txt").write_text("digit 7\n")
     assert photos.propose(*given, out="other") == 2
     assert "--detector digits has no class 'digit 7'" in capsys.readouterr().err
+
+
+def test_results_that_are_there_get_outlines_and_features(
+    photos: Photos, pretrained: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos.folder / "twin.png").write_bytes((photos.folder / "b/0.png").read_bytes())
+    names = ["b/0.png", "twin.png", "a/1.png"]
+    images = [{"id": n, "file_name": name, "width": 64, "height": 49 if n == 2 else 48}
+              for n, name in enumerate(names)]  # fmt: skip
+    categories = [{"id": 3, "name": "t"}, {"id": 90, "name": "shirt"}]
+    results = [
+        {"image_id": 0, "category_id": 90, "bbox": [4, 4, 20, 20], "score": 0.5},
+        {"image_id": 0, "category_id": 90, "bbox": [4, 4, 20, 21], "score": 0.4},  # stays, too
+        {"image_id": 1, "category_id": 3, "bbox": [30, 2, 10, 9], "score": 0.0},
+        {"image_id": 2, "category_id": 3, "bbox": [0, 0, 8, 8], "score": 1.0,
+         "segmentation": [[0, 0, 8, 0, 0, 8]]},
+    ]  # fmt: skip
+    coco, file = photos.root / "coco.json", photos.root / "results.json"
+    coco.write_text(json.dumps({"images": images, "categories": categories}))
+    file.write_text(json.dumps(results))
+    photos.detector = file
+    given = ("--threshold", "0", "--features", "lite0", "--side", "32")
+    assert photos.propose(*given, classes="coco.json") == 2
+    assert "results need --images" in capsys.readouterr().err
+    assert photos.propose(*given, "--images", str(coco), classes="coco.json") == 0
+    _, objects, features = photos.pool()
+    assert objects.image.tolist() == [0, 0, 1, 2]
+    assert objects.label.tolist() == [1, 1, 0, 0]
+    assert objects.box.tolist() == [[4, 4, 20, 20], [4, 4, 20, 21], [30, 2, 10, 9], [0, 0, 8, 8]]
+    assert objects.area[:3].tolist() == [400, 420, 90]
+    assert 20 < objects.area[3] < 45
+    assert "segmentation" in objects.entries[3]
+    assert "segmentation" not in objects.entries[0]
+    assert features.shape == (4, 1280)
+    sam = ("--masker", str(pretrained("sam2")), "--images", str(coco), "--features", "masker")
+    assert photos.propose("--threshold", "0", *sam, out="drawn", classes="coco.json") == 0
+    assert photos.pool("drawn")[2].shape == (4, 32)
 
 
 @pytest.mark.parametrize(

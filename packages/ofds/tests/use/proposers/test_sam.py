@@ -155,3 +155,36 @@ def test_sam3_scores_boxes_and_masks_are_those_of_the_library(
             middle = out.pred_boxes[place].numpy().reshape(-1, 2, 2).mean(axis=1)
             assert np.allclose(centre, middle, atol=1e-2)  # so they are the boxes' own states
         start += 10
+
+
+def test_the_detector_of_sam3_for_videos_is_taken(
+    pretrained: Callable[[str], Path], machine: Machine, draw: Any, tmp_path: Path
+) -> None:
+    """The published checkpoint is such a model."""
+    import transformers as t
+
+    detector = t.Sam3Config.from_pretrained(pretrained("sam3"))
+    tracker = t.Sam3TrackerVideoConfig(
+        vision_config=detector.vision_config.to_dict(),
+        prompt_encoder_config={
+            "hidden_size": 32, "image_size": 56, "patch_size": 14, "mask_input_channels": 4,
+        },
+        mask_decoder_config={
+            "hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+        memory_attention_hidden_size=32, memory_attention_num_layers=1,
+        memory_attention_num_attention_heads=1, memory_attention_feed_forward_hidden_size=32,
+        memory_encoder_hidden_size=32, memory_encoder_output_channels=16,
+        mask_downsampler_embed_dim=32, memory_fuser_num_layers=1, memory_fuser_embed_dim=32,
+        memory_fuser_intermediate_dim=32, image_size=56,
+    )  # fmt: skip
+    video = t.Sam3VideoConfig(detector_config=detector.to_dict(), tracker_config=tracker.to_dict())
+    torch.manual_seed(1)
+    model = t.Sam3VideoModel(video)
+    model.save_pretrained(tmp_path)
+    t.Sam3Processor.from_pretrained(pretrained("sam3")).save_pretrained(tmp_path)
+    found = Sam3(tmp_path, {"cat": ("cat",)}, machine)
+    theirs = model.detector_model.state_dict()
+    assert all(torch.equal(theirs[name], own) for name, own in found.model.state_dict().items())
+    assert len(found.detect([draw(50, 80)], 0.0)[0]) == 10

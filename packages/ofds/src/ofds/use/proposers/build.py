@@ -7,6 +7,7 @@ from typing import Any
 
 from ofds.use.lists import read_names
 from ofds.use.proposers.classes import Classes
+from ofds.use.proposers.given import SUFFIXES, Given
 from ofds.use.proposers.hub import Machine, config_of, folder_of
 from ofds.use.proposers.interface import Detector, Featurizer, Masker
 from repro_shared.runtime.errors import UserError
@@ -21,6 +22,7 @@ class Choice:
     """Which models, by name; see `ofds.use.propose_command.Request`."""
 
     detector: str
+    images: str | None = None
     detector_weights: str = ""
     labels: str = ""
     masker: str = ""
@@ -83,6 +85,8 @@ def _detector(choice: Choice, classes: Classes, machine: Machine) -> Detector:
         return TorchvisionDetector(
             name.removeprefix(TORCHVISION), choice.detector_weights, own, classes.names, machine
         )
+    if is_given(name):
+        return Given(name, choice.images, classes.names)
     if name == DIGITS:
         from ofds.use.proposers.centre_point import CentrePointDetector
 
@@ -107,8 +111,13 @@ def _detector(choice: Choice, classes: Classes, machine: Machine) -> Detector:
     )
 
 
+def is_given(name: str) -> bool:
+    """Is it a file of results, and no model?"""
+    return name.lower().endswith(SUFFIXES)
+
+
 def _is(name: str, kind: str) -> bool:
-    if name.startswith(TORCHVISION) or name == DIGITS:
+    if name.startswith(TORCHVISION) or name == DIGITS or is_given(name):
         return False
     return config_of(folder_of(name, "--detector")).get("model_type") == kind
 

@@ -78,15 +78,15 @@ def merge(
     if entries is None:
         return None
     known = {
-        seen.sha256: (path, place, seen)
+        seen.key: (path, place, seen)
         for path, some in parts.done(folder)
         for place, seen in enumerate(some)
     }
-    if any(each.sha256 and each.sha256 not in known for each in entries):
+    if any(each.key and each.key not in known for each in entries):
         return None
     rows, bad = list[Row](), dict[str, str]()
     for entry in entries:
-        path, place, seen = known.get(entry.sha256, (Path(), 0, parts.Seen("")))
+        path, place, seen = known.get(entry.key, (Path(), 0, parts.Seen("")))
         if problem := entry.problem or seen.problem:
             bad[entry.name] = problem
         else:
@@ -159,7 +159,7 @@ def _write(
 def _image(number: int, row: Row) -> dict[str, Any]:
     """A COCO entry: the one that came, or a new one; sizes are those of the upright picture."""
     entry = dict(row.entry.entry or {"id": number, "file_name": row.entry.name})
-    entry |= {"width": row.seen.width, "height": row.seen.height, "sha256": row.seen.sha256}
+    entry |= {"width": row.seen.width, "height": row.seen.height, "sha256": row.entry.sha256}
     if row.seen.orientation != 1:
         entry["exif_orientation"] = row.seen.orientation
     return entry

@@ -1,8 +1,9 @@
 """What `ofds propose` keeps while it works: parts of some images each, each complete or not there.
 
 In the folder `parts` of the pool's folder lie `NAME.npz`, whose name is a hash of the settings and
-of the images' contents, and `list-I-of-N.json`, which images a shard has to do. An image counts as
-done by its content: one that was renamed, or lies there twice, is not done again.
+of the keys of the images, and `list-I-of-N.json`, which images a shard has to do. An image counts
+as done by its content: one that was renamed, or lies there twice, is not done again. (Where
+proposals are given by name, by content and name.)
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ IMAGES = 64  # of a part: what a kill can cost
 
 @dataclass(frozen=True)
 class Seen:
-    """An image of a part: its content, its size upright, EXIF's orientation, or what is wrong."""
+    """An image of a part: its key, its size upright, EXIF's orientation, or what is wrong."""
 
-    sha256: str
+    key: str
     width: int = 0
     height: int = 0
     orientation: int = 1
@@ -54,9 +55,9 @@ class Part:
     masks: Masks | None
 
 
-def name_of(fingerprint: str, contents: Sequence[str]) -> str:
+def name_of(fingerprint: str, keys: Sequence[str]) -> str:
     """Of a part's file."""
-    return sha256_bytes("\n".join([fingerprint, *contents]).encode())[:24]
+    return sha256_bytes("\n".join([fingerprint, *keys]).encode())[:24]
 
 
 def write_part(
@@ -74,8 +75,8 @@ def write_part(
     }
     if some and some[0].features is not None:
         columns["features"] = np.concatenate([np.asarray(each.features) for each in some])
-    if some and some[0].masks is not None:
-        masks = Masks.of([mask for each in some for mask in each.masks or ()])
+    if any(each.masks is not None for each in some):
+        masks = Masks.of([mask for each in some for mask in each.masks or (None,) * len(each)])
         columns |= {"mask": masks.text, "mask_end": masks.end}
     data = io.BytesIO()
     np.savez(data, allow_pickle=False, **columns)
@@ -129,6 +130,7 @@ class Entry:
         sha256: of its file; "" where there is none.
         problem: why not.
         entry: of the COCO file that lists it, if one does.
+        key: by which its proposals are known, as a rule the sha256; "" for an image without a file.
     """
 
     place: int
@@ -136,6 +138,7 @@ class Entry:
     sha256: str
     problem: str = ""
     entry: Mapping[str, Any] | None = None
+    key: str = ""
 
 
 def write_list(folder: Path, shard: tuple[int, int], total: int, entries: Sequence[Entry]) -> None:

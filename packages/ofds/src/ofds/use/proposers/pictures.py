@@ -72,6 +72,8 @@ def load(folder: str | Path, name: str) -> Loaded:
     except UserError as error:
         reason = str(error).removeprefix(one_line(f"{path}:")).lstrip()
         return Loaded(name, None, problem=reason)
+    except (OSError, ValueError, MemoryError) as error:  # colours that Pillow cannot turn into RGB
+        return Loaded(name, None, problem=f"not to be read as RGB ({error})")
     if min(pixels.shape[:2]) < LEAST:
         return Loaded(name, None, problem=f"a side of less than {LEAST} pixels")
     return Loaded(name, pixels, orientation(path))

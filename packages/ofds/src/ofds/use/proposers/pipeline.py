@@ -11,6 +11,7 @@ from pycocotools import mask as coco_masks
 
 from ofds.method.objects import Ints
 from ofds.use.proposers.build import Models
+from ofds.use.proposers.given import Given
 from ofds.use.proposers.interface import Boxes, Detections, Floats, Picture
 from ofds.use.proposers.keep import kept
 from repro_shared.runtime.errors import UserError
@@ -58,10 +59,16 @@ class Proposals:
         return len(self.label)
 
 
-def propose_on(models: Models, images: Sequence[Picture], keeping: Keeping) -> list[Proposals]:
+def propose_on(
+    models: Models, names: Sequence[str], images: Sequence[Picture], keeping: Keeping
+) -> list[Proposals]:
     """Proposals on a batch of images."""
     chosen, named = list[Detections](), list[tuple[Ints, Floats]]()
-    for seen in models.detector.detect(images, keeping.floor):
+    if isinstance(models.detector, Given):
+        found = models.detector.of(names, images)
+    else:
+        found = models.detector.detect(images, keeping.floor)
+    for seen in found:
         place, label, score = kept(
             seen.boxes, seen.scores, keeping.floor, keeping.overlap, keeping.most
         )
@@ -74,7 +81,7 @@ def propose_on(models: Models, images: Sequence[Picture], keeping: Keeping) -> l
         drawn = models.masker.outline(images, boxes)
         masks, outlined = [each.masks for each in drawn], [each.features for each in drawn]
     features = _features(models, images, boxes, chosen, outlined)
-    found = []
+    result = []
     for image, (label, score), box, own, row in zip(
         images, named, boxes, masks, features, strict=True
     ):
@@ -84,15 +91,17 @@ def propose_on(models: Models, images: Sequence[Picture], keeping: Keeping) -> l
             drawn_area = areas(own, image)
             area = np.where(drawn_area > 0, drawn_area, area)
         half = None if row is None else np.clip(row, -LARGEST, LARGEST).astype(np.float16)
-        found.append(Proposals(label, score, sides, area.astype(np.float32), own, half))
-    return found
+        result.append(Proposals(label, score, sides, area.astype(np.float32), own, half))
+    return result
 
 
 def areas(masks: Sequence[bytes], image: Picture) -> Floats:
-    """Pixels of each mask on an image."""
-    size = list(image.shape[:2])
-    runs = [{"size": size, "counts": counts} for counts in masks]
-    return np.asarray(coco_masks.area(runs) if runs else [], np.float32)
+    """Pixels of each mask on an image; 0 for none."""
+    size, found = list(image.shape[:2]), np.zeros(len(masks), np.float32)
+    for place, counts in enumerate(masks):
+        if counts:
+            found[place] = coco_masks.area({"size": size, "counts": counts})
+    return found
 
 
 def _features(

@@ -11,11 +11,12 @@ from typing import Any
 
 from ofds.use.proposers import parts, pictures
 from ofds.use.proposers.build import Models
+from ofds.use.proposers.given import Given
 from ofds.use.proposers.job import Job, begin, read_run
 from ofds.use.proposers.merge import Merged, merge
 from ofds.use.proposers.pipeline import Proposals, canary_pictures, propose_on
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import ensure_output_dir, sha256_file
+from repro_shared.runtime.files import ensure_output_dir, sha256_bytes, sha256_file
 from repro_shared.runtime.progress import Progress
 
 
@@ -50,7 +51,7 @@ def run(job: Job, models: Models) -> Done:
     """
     ensure_output_dir(job.out)
     about = begin(job, models)
-    entries = listing(job)
+    entries = listing(job, isinstance(models.detector, Given))
     ensure_output_dir(job.parts)
     parts.write_list(job.parts, job.shard, len(job.images), entries)
     todo = left(job, entries)
@@ -76,8 +77,8 @@ def merge_alone(out: Path, skip: bool, quantile: float) -> Merged:
     raise UserError(f"{out}: shards are missing or not finished; run them first")
 
 
-def listing(job: Job) -> list[parts.Entry]:
-    """This shard's images with the hashes of their files."""
+def listing(job: Job, by_name: bool = False) -> list[parts.Entry]:
+    """This shard's images with the hashes of their files; the name counts in a key, or not."""
 
     def entry(own: tuple[int, str, Mapping[str, Any] | None]) -> parts.Entry:
         place, name, known = own
@@ -85,7 +86,9 @@ def listing(job: Job) -> list[parts.Entry]:
         try:
             if path.stat().st_size == 0:
                 return parts.Entry(place, name, "", "empty file", known)
-            return parts.Entry(place, name, sha256_file(path), "", known)
+            sha256 = sha256_file(path)
+            key = sha256_bytes(f"{sha256} {name}".encode()) if by_name else sha256
+            return parts.Entry(place, name, sha256, "", known, key)
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             problem = getattr(error, "strerror", None) or "cannot be read"
             return parts.Entry(place, name, "", problem, known)
@@ -100,36 +103,35 @@ def listing(job: Job) -> list[parts.Entry]:
 
 
 def left(job: Job, entries: Sequence[parts.Entry]) -> list[parts.Entry]:
-    """What is still to be done of a shard: contents that no part has, each once."""
-    known = {seen.sha256 for _, some in parts.done(job.parts) for seen in some}
+    """What is still to be done of a shard: keys that no part has, each once."""
+    known = {seen.key for _, some in parts.done(job.parts) for seen in some}
     found = dict[str, parts.Entry]()
     for each in entries:
-        if each.sha256 and each.sha256 not in known:
-            found.setdefault(each.sha256, each)
+        if each.key and each.key not in known:
+            found.setdefault(each.key, each)
     return list(found.values())
 
 
 def _part(job: Job, models: Models, group: Sequence[parts.Entry], fingerprint: str) -> int:
     """Do the images of a part and write it; returns how many objects were proposed."""
     seen, found = list[parts.Seen](), list[Proposals | None]()
-    hashes = {each.name: each.sha256 for each in group}
-    for batch in pictures.read_ahead(job.folder, list(hashes), job.batch, job.threads):
+    keys = {each.name: each.key for each in group}
+    for batch in pictures.read_ahead(job.folder, list(keys), job.batch, job.threads):
         good = [each for each in batch if each.pixels is not None]
-        made = _careful(good, lambda some: propose_on(models, _pixels(some), job.keeping))
+        made = _careful(good, lambda some: propose_on(models, *_named(some), job.keeping))
         for each in batch:
             own = made.get(each.name)
             problem = each.problem or (own if isinstance(own, str) else "")
             height, width = (0, 0) if each.pixels is None else each.pixels.shape[:2]
-            sha256 = hashes[each.name]
-            seen.append(parts.Seen(sha256, width, height, each.orientation, problem))
+            seen.append(parts.Seen(keys[each.name], width, height, each.orientation, problem))
             found.append(own if isinstance(own, Proposals) else None)
-    name = parts.name_of(fingerprint, list(hashes.values()))
+    name = parts.name_of(fingerprint, list(keys.values()))
     parts.write_part(job.parts, name, seen, found)
     return sum(len(each) for each in found if each is not None)
 
 
-def _pixels(some: Sequence[pictures.Loaded]) -> list[Any]:
-    return [each.pixels for each in some]
+def _named(some: Sequence[pictures.Loaded]) -> tuple[list[str], list[Any]]:
+    return [each.name for each in some], [each.pixels for each in some]
 
 
 def _careful(
