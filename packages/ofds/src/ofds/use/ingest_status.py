@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ofds.use.ingest_account import Floats, Ratio, judged, prefix, share
+from ofds.use.ingest_account import Floats, Judged, Ratio, judged, prefix, share
 from ofds.use.ingest_results import Results
 from ofds.use.repairs import Repairs
 from ofds.use.select_command import number
@@ -46,28 +46,9 @@ def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) ->
     high = own.value if own.high is None else own.high
     safe = prefix(costs.predicted[open_] * high, rest)
     objects, proposals = made.dataset.objects, selected.proposals
-    classes = selected.selection.header["classes"]
-    looked_at = selected.shown & labelled[proposals.image]
-    seen = judged(objects, proposals, made.partner, looked_at, len(classes))
-    coming = selected.shown & np.isin(proposals.image, open_[:safe])
-    to_come = np.bincount(proposals.label[coming], minlength=len(classes))
     target = selected.targets
-    rows = [
-        {
-            "id": each["id"],
-            "name": each["name"],
-            "minimum": each["minimum"],
-            "found": int(seen.true[c]),
-            "met": bool(seen.true[c] >= each["minimum"]),
-            "proposed_next": int(to_come[c]),
-            "proposals": int(seen.proposed[c]),
-            "precision": share(int(seen.right[c]), int(seen.proposed[c])),
-            "recall": share(int(seen.right[c]), int(seen.true[c])),
-            "found_as_any_class": share(int(seen.found[c]), int(seen.true[c])),
-        }
-        for c, each in enumerate(classes)
-        if target[c]
-    ]
+    looked_at = selected.shown & labelled[proposals.image]
+    seen = judged(objects, proposals, made.partner, looked_at, len(target))
     return {
         "budget": {
             "amount": head["amount"],
@@ -89,7 +70,7 @@ def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) ->
             "cost": number((costs.predicted[open_[:safe]] * own.value).sum()),
             "likely": likely,
         },
-        "classes": rows,
+        "classes": _classes(selected, seen, open_[:safe]),
         "precision": share(int(seen.right.sum()), int(seen.proposed.sum())),
         "recall": share(int(seen.right.sum()), int(seen.true[target].sum())),
         "other_classes": int(seen.true[~target].sum()),
@@ -100,9 +81,32 @@ def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) ->
             "as_proposed": list(made.as_proposed),
             "unlabelled": [images[place] for place in open_],
         },
-        "measured_seconds": made.seconds and number(sum(made.seconds.values())),
+        "measured_seconds": number(sum(made.seconds.values())) if made.seconds else None,
         "repairs": repairs.rows(),
     }
+
+
+def _classes(selected: Selected, seen: Judged, coming: list[int]) -> list[dict[str, Any]]:
+    """Coverage on true objects so far, and what is proposed on the images that come next."""
+    proposals, classes = selected.proposals, selected.selection.header["classes"]
+    on_next = selected.shown & np.isin(proposals.image, coming)
+    to_come = np.bincount(proposals.label[on_next], minlength=len(classes))
+    return [
+        {
+            "id": each["id"],
+            "name": each["name"],
+            "minimum": each["minimum"],
+            "found": int(seen.true[c]),
+            "met": bool(seen.true[c] >= each["minimum"]),
+            "proposed_next": int(to_come[c]),
+            "proposals": int(seen.proposed[c]),
+            "precision": share(int(seen.right[c]), int(seen.proposed[c])),
+            "recall": share(int(seen.right[c]), int(seen.true[c])),
+            "found_as_any_class": share(int(seen.found[c]), int(seen.true[c])),
+        }
+        for c, each in enumerate(classes)
+        if selected.targets[c]
+    ]
 
 
 def report(out: str, state: dict[str, Any], repairs: Repairs) -> str:
