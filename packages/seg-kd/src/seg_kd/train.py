@@ -20,12 +20,7 @@ from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.memory import PeakMemory, pin_allocator
 from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
-from seg_kd.method.losses import (
-    FeatureProjector,
-    feature_distillation,
-    logit_distillation,
-    valid_mask,
-)
+from seg_kd.method.distilled import losses_of, modules_of
 from seg_kd.method.objectives import Objective
 from seg_kd.use import adapter
 from seg_kd.use.data import Samples, View, Views
@@ -190,17 +185,8 @@ class Distiller(BaseModel):
         self._teacher = [teacher] if teacher is not None else []
         if teacher is not None:
             teacher.eval().requires_grad_(False)
-        if objective.feature_weight:
-            self.projector = FeatureProjector(
-                feature_channels(student, objective.layer),
-                feature_channels(self._teacher[0], objective.layer),
-                batch_norm=objective.batch_norm,
-            )
-        if objective.terms:
-            models = Models(student, self._teacher[0])
-            self.terms = nn.ModuleDict(
-                {str(index): term.build(models) for index, term in enumerate(objective.terms)}
-            )
+            for name, module in modules_of(objective, Models(student, teacher)).items():
+                self.add_module(name, module)
         if objective.own is not None:
             self.own = objective.own.function
             if isinstance(self.own, type):
@@ -250,22 +236,10 @@ class Distiller(BaseModel):
         with watched(self.student) as seen:
             losses = self.student(inputs, data_samples, mode="loss")
         taught = self.teach(inputs if teacher_inputs is None else teacher_inputs)
-        if objective.logit_weight:
-            losses["distill.loss_logit"] = objective.logit_weight * self._logit_loss(
-                seen.logits(), taught.logits(), data_samples
-            )
-        if objective.feature_weight:
-            losses["distill.loss_feature"] = objective.feature_weight * feature_distillation(
-                self.projector(seen.layer(objective.layer)),
-                taught.layer(objective.layer),
-                normalise=objective.normalise,
-                distance=objective.distance,
-                reduction=objective.feature_reduction,
-            )
-        if objective.terms:
-            losses |= self._losses_of_terms(seen, taught, _labels(data_samples))
+        labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
+        losses |= losses_of(objective, self, seen, taught, labels)
         if objective.own is not None:
-            found = self.own(seen, taught, _labels(data_samples))
+            found = self.own(seen, taught, labels)
             if not isinstance(found, Tensor) or found.ndim:
                 raise UserError(f"objective {objective.name}: its term must return one number")
             losses["distill.loss_own"] = objective.own.weight * found
@@ -278,43 +252,10 @@ class Distiller(BaseModel):
             self._teacher[0](inputs, mode="tensor")
         return taught
 
-    def _losses_of_terms(self, seen: Seen, taught: Seen, labels: Tensor) -> dict[str, Tensor]:
-        found = {}
-        for term, module in zip(self.objective.terms, self.terms.values(), strict=True):
-            for part, loss in module(seen, taught, labels).items():
-                if weight := term.weights[part]:
-                    found[f"distill.loss_{part}"] = weight * loss
-        return found
-
-    def _logit_loss(self, student: Tensor, teacher: Tensor, data_samples: list[Any]) -> Tensor:
-        objective = self.objective
-        valid = None
-        if objective.resolution == "label" or objective.mask_ignored:
-            label = _labels(data_samples)
-            size = tuple(label.shape[-2:])
-            if objective.resolution == "label":
-                student, teacher = (
-                    nn.functional.interpolate(z, size, mode="bilinear") for z in (student, teacher)
-                )
-            if objective.mask_ignored:
-                valid = valid_mask(label, (student.shape[-2], student.shape[-1]))
-        return logit_distillation(
-            student,
-            teacher,
-            temperature=objective.temperature,
-            valid=valid,
-            reduction=objective.reduction,
-        )
-
 
 def _finite(loss: Tensor) -> bool:
     """Of a number on the CPU, which no other device has to be waited for."""
     return math.isfinite(loss.detach().float().numpy())
-
-
-def _labels(data_samples: list[Any]) -> Tensor:
-    """Label maps of a batch, (B, H, W), 255 where unlabelled."""
-    return torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
 
 
 def make_model(job: Job) -> Distiller:
