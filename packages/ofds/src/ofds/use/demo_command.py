@@ -67,7 +67,7 @@ def steps(folder: Path) -> list[tuple[str, list[str] | Callable[[], None]]]:
         return str(folder / name)
 
     pool, chosen, drawn = ("--pool", at("pool")), at("chosen"), at("sample")
-    labels = at(f"sample-labels/{LABELS}")
+    labels = ("--labels", at(f"sample-labels/{LABELS}"), at(f"labels/{LABELS}"))
     to_label_studio = ("export", *pool, "--format", "label-studio", "--selection")
     from_label_studio = ("ingest", *pool, "--format", "label-studio", "--selection")
     return [
@@ -87,14 +87,14 @@ def steps(folder: Path) -> list[tuple[str, list[str] | Callable[[], None]]]:
         ("Their results come back: the sample first.",
          [*from_label_studio, drawn, "--labels", at("sample-tasks/export.json"),
           "--out", at("sample-labels")]),
-        ('From "on proposals" to what is true.',
-         ["estimate", *pool, "--sample", drawn, "--labels", labels, "--selection", chosen,
-          "--out", at("estimate.json")]),
         ("Then the chosen images: what they cost, what they cover, and what comes next.",
          [*from_label_studio, chosen, "--labels", at("tasks/export.json"), "--out", at("labels")]),
+        ('From "on proposals" to what is true.',
+         ["estimate", *pool, "--sample", drawn, *labels, "--selection", chosen,
+          "--out", at("estimate.json")]),
         ("One page that shows all of it.",
          ["audit", *pool, "--selection", chosen, "--folder", at(PHOTOS),
-          "--labels", at(f"labels/{LABELS}"), "--estimate", at("estimate.json"),
+          *labels, "--estimate", at("estimate.json"),
           "--out", at("audit.html")]),
     ]  # fmt: skip
 

@@ -33,8 +33,8 @@ class Request:
     Attributes:
         files: of the pool; features are not read.
         sample: folder that `ofds sample` wrote.
-        labels: COCO file with the annotations; the sample's images are judged by them, and chosen
-            images that it holds count as they are.
+        labels: COCO files with annotations, such as labels.json of `ofds ingest`; the sample's
+            images are judged by them, and chosen images that they hold count as they are.
         selection: a selection, whose cost and coverage are corrected.
         threshold: proposals of a lower score are left out; that of the selection if there is one.
         iou: intersection over union that a right proposal needs with an object of its class.
@@ -44,7 +44,7 @@ class Request:
 
     files: Annotated[PoolFiles, tyro.conf.OmitArgPrefixes] = field(default_factory=PoolFiles)
     sample: str = ""
-    labels: str = ""
+    labels: tuple[str, ...] = ()
     selection: str | None = None
     threshold: float | None = None
     iou: float = IOU
@@ -123,7 +123,7 @@ def read(request: Request) -> Inputs:
     asked = _flags(names, sample.names, request.sample)
     drawn = asked & truth.labelled
     if not drawn.any():
-        raise UserError(f"{request.labels}: no image of {request.sample} is annotated")
+        raise UserError(f"{', '.join(request.labels)}: no image of {request.sample} is annotated")
     _check_order(sample, names, drawn, repairs)
     proposed, right, true, pixels = _count(dataset, proposals, truth, threshold, request.iou)
     chosen = _flags(names, selection.names if selection else (), request.selection or "")

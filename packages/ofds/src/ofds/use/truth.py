@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofds.use.coco import dataset_of
-from ofds.use.dataset import Dataset, Objects
+from ofds.use.dataset import Dataset, Entry, Objects, key_of
 from ofds.use.formats.reading import on_pool, read_content
 from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
@@ -28,18 +29,36 @@ class Truth:
     labelled: NDArray[np.bool_]
 
 
-def read_truth(path: str | Path, dataset: Dataset, repairs: Repairs) -> Truth:
+def read_truth(paths: Sequence[str | Path], dataset: Dataset, repairs: Repairs) -> Truth:
     """Read annotations of some images of a data set.
 
     Args:
-        path: COCO file, such as labels.json of `ofds ingest`; its classes are the data set's by
-            name, under any ids.
+        paths: COCO files, such as labels.json of `ofds ingest`; their classes are the data set's by
+            name, under any ids. An image that is annotated in several counts as in the first.
         dataset: of the pool.
         repairs: books what is put right, and images that the pool has not.
 
     Raises:
         UserError: classes or sizes of images that disagree, each named; no image annotated.
     """
+    whole, *others = (_content(path, dataset, repairs) for path in paths)
+    for other in others:
+        done = {key_of(image["id"]) for image in whole["images"] if image["labelled"]}
+        for mine, theirs in zip(whole["images"], other["images"], strict=True):
+            if mine["labelled"] and theirs["labelled"]:
+                name = repr(mine["file_name"])
+                repairs.add("image annotated in two files: the first counts", name)
+            mine["labelled"] |= theirs["labelled"]
+        whole["annotations"] += [
+            note for note in other["annotations"] if key_of(note["image_id"]) not in done
+        ]
+    own = dataset_of(whole, ", ".join(map(str, paths)), repairs)
+    labelled = np.array([image.name in own.labelled for image in own.images], bool)
+    return Truth(own.objects.take(np.flatnonzero(labelled[own.objects.image])), labelled)
+
+
+def _content(path: str | Path, dataset: Dataset, repairs: Repairs) -> Entry:
+    """One file, with the pool's images and ids; each image says whether it is labelled."""
     content = read_content(path, "coco", repairs)
     if not isinstance(content.get("categories"), list):
         raise UserError(f"{path}: no COCO file with `categories`")
@@ -49,8 +68,10 @@ def read_truth(path: str | Path, dataset: Dataset, repairs: Repairs) -> Truth:
         raise UserError(
             f"{dataset.path} and {path} list different classes: {differ[0]!r} is in {owner} alone"
         )
-    own = dataset_of(on_pool(content, path, dataset, repairs), path, repairs)
-    labelled = np.array([image.name in own.labelled for image in own.images], bool)
-    if not labelled.any():
+    found = on_pool(content, path, dataset, repairs)
+    own = dataset_of(found, path, Repairs()).labelled
+    if not own:
         raise UserError(f"{path}: no image of the pool is annotated")
-    return Truth(own.objects.take(np.flatnonzero(labelled[own.objects.image])), labelled)
+    for image in found["images"]:
+        image["labelled"] = image["file_name"] in own
+    return found

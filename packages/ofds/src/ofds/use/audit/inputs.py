@@ -31,7 +31,8 @@ class Request:
         files: of the pool; features are not read.
         selection: folder that `ofds select` or `ofds sample` wrote.
         folder: of the photographs; without it the sheet shows boxes alone.
-        labels: COCO file with annotations of chosen images: true costs are shown beside predicted.
+        labels: COCO files with annotations of chosen images: true costs are shown beside
+            predicted.
         estimate: what `ofds estimate --out` wrote: corrected costs and coverage are shown.
         out: the page, an .html file.
         limit: how many chosen images the sheet shows, from the first.
@@ -41,7 +42,7 @@ class Request:
     files: Annotated[PoolFiles, tyro.conf.OmitArgPrefixes] = field(default_factory=PoolFiles)
     selection: str = ""
     folder: str | None = None
-    labels: str | None = None
+    labels: tuple[str, ...] = ()
     estimate: str | None = None
     out: str = "audit.html"
     limit: int = 1000

@@ -1,0 +1,66 @@
+"""Annotations in the places of a pool, from one file or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofds.use.coco import read_dataset
+from ofds.use.dataset import Dataset
+from ofds.use.repairs import Repairs
+from ofds.use.truth import read_truth
+from repro_shared.runtime.errors import UserError
+
+
+def pool(files: Any) -> Dataset:
+    return read_dataset(files.folder / "images.json", Repairs(), annotations=False)
+
+
+def part(files: Any, truth: dict[str, Any], name: str, start: int, stop: int) -> Path:
+    ids = {image["id"] for image in truth["images"][start:stop]}
+    path: Path = files.json(name, {
+        "images": truth["images"][start:stop],
+        "categories": truth["categories"],
+        "annotations": [a for a in truth["annotations"] if a["image_id"] in ids],
+    })  # fmt: skip
+    return path
+
+
+def test_several_files(files: Any, true_objects: Callable[..., dict[str, Any]]) -> None:
+    truth = true_objects(files)
+    whole = read_truth([part(files, truth, "whole.json", 0, 30)], pool(files), Repairs())
+    first, second = part(files, truth, "a.json", 0, 20), part(files, truth, "b.json", 20, 30)
+    found = read_truth([first, second], pool(files), Repairs())
+    assert found.labelled.tolist() == whole.labelled.tolist() == [True] * 30 + [False] * 10
+    kinds = [
+        sorted(zip(t.objects.image.tolist(), t.objects.label.tolist(), strict=True))
+        for t in (found, whole)
+    ]
+    assert kinds[0] == kinds[1]
+
+
+def test_an_image_in_two_files_counts_as_in_the_first(
+    files: Any, true_objects: Callable[..., dict[str, Any]]
+) -> None:
+    truth, repairs = true_objects(files), Repairs()
+    first = part(files, truth, "a.json", 0, 20)
+    empty = {**truth, "images": truth["images"][10:30], "annotations": []}
+    for image in empty["images"]:
+        image["labelled"] = True
+    second = files.json("b.json", empty)
+    found = read_truth([first, second], pool(files), repairs)
+    alone = read_truth([first], pool(files), Repairs())
+    assert found.labelled.sum() == 30
+    assert found.objects.image.tolist() == alone.objects.image.tolist()
+    assert repairs.count("image annotated in two files: the first counts") == 10
+
+
+@pytest.mark.parametrize("categories", [None, 3, [], [{"id": 1, "name": "cat"}], ["cat"]])
+def test_classes_that_disagree(files: Any, categories: Any) -> None:
+    annotation = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]}
+    content = {"images": files.images, "annotations": [annotation], "categories": categories}
+    with pytest.raises(UserError, match="classes|categories"):
+        read_truth([files.json("a.json", content)], pool(files), Repairs())
