@@ -62,5 +62,5 @@ def test_an_image_in_two_files_counts_as_in_the_first(
 def test_classes_that_disagree(files: Any, categories: Any) -> None:
     annotation = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]}
     content = {"images": files.images, "annotations": [annotation], "categories": categories}
-    with pytest.raises(UserError, match="classes|categories"):
+    with pytest.raises(UserError, match=r"classes|categories"):
         read_truth([files.json("a.json", content)], pool(files), Repairs())
