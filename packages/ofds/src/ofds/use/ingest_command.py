@@ -44,6 +44,7 @@ class Request:
         out: a new folder for labels.json, status.json, next.txt and costs.csv.
         empty: whether images without annotations are labelled, where the format does not say.
         done: list of the images that are annotated: counts more than what the format says.
+        earlier: labels.json of an earlier round, for images that these results have not.
         costs: CSV with what the images have cost (image, file_name or name; and a column of costs);
             by default the unit of the budget is counted on the objects.
         cost_column: the column of costs in it.
@@ -57,6 +58,7 @@ class Request:
     out: str = ""
     empty: Empty = "ask"
     done: str | None = None
+    earlier: str | None = None
     costs: str | None = None
     cost_column: str = "cost"
     iou: float = IOU
@@ -85,7 +87,7 @@ def ingest(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
         done = [selected.dataset.images[place].name for place in images]
     made = results(
         request.labels, request.format, selected.dataset, selected.proposals, selected.shown,
-        selected.sha256, repairs, request.empty, done, request.iou,
+        selected.sha256, repairs, request.empty, done, request.earlier, request.iou,
     )  # fmt: skip
     costs = _costs(request, selected, made)
     state = status(selected, made, costs, repairs)

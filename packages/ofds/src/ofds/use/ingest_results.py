@@ -33,7 +33,8 @@ class Results:
         dataset: with the pool's images and classes, in their places; `labelled` are the images that
             somebody annotated.
         partner: (n,) place among the proposals that each object is, -1 for none.
-        as_proposed: names of labelled images on which nothing differs from the proposals.
+        as_proposed: names of images on which nothing differs from the proposals, where nothing
+            says that somebody looked.
         seconds: by name of an image, what its annotation took, where the format says so.
     """
 
@@ -58,6 +59,7 @@ def results(
     repairs: Repairs,
     empty: Empty = "ask",
     done: Sequence[str] | None = None,
+    earlier: str | Path | None = None,
     least: float = IOU,
 ) -> Results:
     """Read annotators' results and find the proposals in them.
@@ -72,6 +74,7 @@ def results(
         repairs: books what is put right or left out.
         empty: what an image without annotations is where the format does not say.
         done: names of the images that are annotated, whatever the format says.
+        earlier: labels.json of an earlier round: images that the results do not have are as there.
         least: intersection over union that makes an object a proposal, where it has no mark.
 
     Raises:
@@ -79,7 +82,9 @@ def results(
             not known whether they are annotated.
     """
     content = on_pool(read_content(path, format_, repairs, pool), path, pool, repairs)
-    _decide(content, path, empty, done)
+    guessed = _decide(content, path, empty, done)
+    if earlier:
+        _add(content, on_pool(read_content(earlier, "coco", repairs), earlier, pool, repairs))
     ids = {key_of(note["image_id"]) for note in content["annotations"]}
     noted = [place for place, image in enumerate(pool.images) if key_of(image.id) in ids]
     on = np.flatnonzero(np.isin(proposals.image, noted))
@@ -98,17 +103,24 @@ def results(
         )
     seconds = {i.name: float(i.entry["seconds"]) for i in made.images if "seconds" in i.entry}
     partner = partners(made.objects, proposals, rows, repairs, least)
-    return Results(made, partner, _as_proposed(made, proposals, shown, partner), seconds)
+    same = [n for n in _as_proposed(made, proposals, shown, partner) if n in guessed]
+    return Results(made, partner, tuple(same), seconds)
 
 
-def _decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] | None) -> None:
-    """Say of every image whether it is labelled; UserError if nobody knows."""
+def _decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] | None) -> set[str]:
+    """Say of every image whether it is labelled; UserError if nobody knows.
+
+    Returns:
+        Names of those that are taken for labelled because there are annotations.
+    """
     noted, open_ = {key_of(n["image_id"]) for n in content["annotations"]}, list[str]()
+    guessed = set[str]()
     for image in content["images"]:
         if done is not None:
             image["labelled"] = image["file_name"] in done
         elif key_of(image["id"]) in noted and image["labelled"] is None:
             image["labelled"] = True
+            guessed.add(image["file_name"])
         elif image["labelled"] is None:
             open_.append(image["file_name"])
             image["labelled"] = empty == "labelled"
@@ -118,6 +130,20 @@ def _decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] 
             "look and find nothing (--empty labelled), or nobody look (--empty unlabelled)? Or "
             "name those that are done with --done FILE"
         )
+    return guessed
+
+
+def _add(content: Entry, earlier: Entry) -> None:
+    """Images that are labelled in earlier results alone, and what is on them."""
+    added = set[str]()
+    for image, before in zip(content["images"], earlier["images"], strict=True):
+        if before["labelled"] and not image["labelled"]:
+            image["labelled"] = True
+            added.add(key_of(image["id"]))
+    # What tools left on images that are not done gives way.
+    now = [n for n in content["annotations"] if key_of(n["image_id"]) not in added]
+    then = [n for n in earlier["annotations"] if key_of(n["image_id"]) in added]
+    content["annotations"] = [{**note, "id": n} for n, note in enumerate([*now, *then], start=1)]
 
 
 def _whole(
@@ -208,7 +234,7 @@ def _bare(objects: Objects, places: Ints) -> Objects:
 
 def _as_proposed(
     made: Dataset, proposals: Objects, shown: NDArray[np.bool_], partner: Ints
-) -> tuple[str, ...]:
+) -> list[str]:
     """Images with objects that are the proposals that were shown, all of them, where they were."""
     objects, differs = made.objects, np.zeros(len(made.images), bool)
     for place, own in enumerate(partner):
@@ -217,4 +243,4 @@ def _as_proposed(
             differs[objects.image[place]] = True
     differs[proposals.image[shown & ~np.isin(np.arange(len(proposals)), partner)]] = True
     holds = np.bincount(objects.image, minlength=len(made.images)) > 0
-    return tuple(made.images[int(place)].name for place in np.flatnonzero(holds & ~differs))
+    return [made.images[int(place)].name for place in np.flatnonzero(holds & ~differs)]

@@ -78,6 +78,8 @@ def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) ->
             "labelled": len(done),
             "empty": int((labelled[done] & ~np.isin(done, objects.image)).sum()),
             "not_chosen": [images[place] for place in extra],
+            "annotated_before": len(selected.before),
+            "of_these_labelled": int(labelled[selected.before].sum()),
             "as_proposed": list(made.as_proposed),
             "unlabelled": [images[place] for place in open_],
         },
@@ -142,6 +144,11 @@ def report(out: str, state: dict[str, Any], repairs: Repairs) -> str:
             f"next: {next_['images']} of {open_} images (about {next_['cost']:g} {unit}) fit what "
             f"is left, {budget['rest']:g}, at the upper end of the ratio; {next_['likely']} at the "
             "ratio itself"
+        )
+    if lost := images["annotated_before"] - images["of_these_labelled"]:
+        lines.append(
+            f"annotated before and not among the results: {lost} images; with --earlier "
+            "labels.json of that round they count for coverage"
         )
     if state["other_classes"]:
         lines.append(f"objects of classes that were not selected for: {state['other_classes']}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ofds.use.coco import dataset_of, read_dataset
 from ofds.use.formats import coco, cvat, label_studio, voc, yolo
-from ofds.use.formats.reading import read_content, read_results
+from ofds.use.formats.reading import on_pool, read_content, read_results
 from ofds.use.ingest_results import results
 from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
@@ -69,6 +69,17 @@ def test_no_results(tmp_path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="no COCO file with `annotations`"):
         read_content(path, "coco", Repairs())
+
+
+def test_flags_and_times_of_images(made: Any, tmp_path: Path) -> None:
+    pool = made()
+    said = [(True, True), (1, True), (0, False), ("x", None), (None, None)]
+    for flag, known in said:
+        content = coco.content(pool)
+        content["images"][0] |= {"labelled": flag, "seconds": "x" if known is None else 3}
+        image = on_pool(content, tmp_path, pool, Repairs())["images"][0]
+        assert image["labelled"] is known
+        assert image.get("seconds") == (None if known is None else 3.0)
 
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

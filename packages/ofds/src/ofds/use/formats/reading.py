@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ofds.use.coco import dataset_of, read_json
+from ofds.use.coco_objects import is_number
 from ofds.use.dataset import Dataset, Entry, key_of
 from ofds.use.formats import cvat, label_studio_export, voc, yolo
 from ofds.use.repairs import Repairs
@@ -73,9 +74,10 @@ def on_pool(content: Entry, path: str | Path, pool: Dataset, repairs: Repairs) -
             )
         seen[place], own[key_of(entry.get("id"))] = name, place
         _same_size(entry, pool, place, path)
-        images[place]["labelled"] = entry.get("labelled")
-        if "seconds" in entry:
-            images[place]["seconds"] = entry["seconds"]
+        said = entry.get("labelled")
+        images[place]["labelled"] = bool(said) if isinstance(said, int) else None
+        if is_number(entry.get("seconds")):
+            images[place]["seconds"] = float(entry["seconds"])
     if not seen:
         first = next((repr(e.get("file_name")) for e in _dicts(content.get("images"))), "none")
         raise UserError(f"{path}: none of its images, such as {first}, is in the pool")

@@ -123,8 +123,6 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
         notes += [each for each in found if each]
         names |= dict.fromkeys(each["category_id"] for each in found if each)
         images.append({"id": number, "file_name": name, **whole})
-        if found:
-            images[-1]["labelled"] = True
     listed = _classes(path / CLASSES)
     if not listed:
         repairs.add("no labelmap.txt: the classes are those that occur", repr(path.name))

@@ -98,8 +98,8 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
     Classes are those of `data.yaml`, `classes.txt` or `obj.names`. A text file belongs to the image
     of its name that is known, else to the file below `images` (or beside it), which tells the size;
     folders of splits are left out where `data.yaml` names them. A line of five numbers is a box,
-    one of six a box with a score, others are polygons. An empty file does not say whether somebody
-    looked.
+    one of six a box with a score, others are polygons. That there is a file does not
+    say whether somebody looked.
 
     Args:
         path: the folder.
@@ -130,12 +130,9 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
             repairs.add("dropped: text file of an image that is not there", repr(str(stem)))
             continue
         images.append({"id": len(images) + 1, **entry})
-        lines = _lines(file)
-        for row, line in enumerate(lines, start=1):
+        for row, line in enumerate(_lines(file), start=1):
             note = _note(f"{file}, line {row}", line, len(classes), images[-1])
             notes.append({"id": len(notes) + 1, **note})
-        if lines:
-            images[-1]["labelled"] = True
     boxed(notes)
     categories = [{"id": place, "name": name} for place, name in enumerate(classes)]
     return {"images": images, "categories": categories, "annotations": notes}
