@@ -1,4 +1,4 @@
-"""The commands `ofds sample` and `ofds estimate`, from files to numbers."""
+"""The command `ofds estimate`, from files to numbers."""
 
 from __future__ import annotations
 
@@ -35,39 +35,6 @@ def judged(files: Any, truth: dict[str, Any], *more: str) -> dict[str, Any]:
     assert command(files, "estimate", *given, *more) == 0
     found: dict[str, Any] = json.loads(out.read_text())
     return found
-
-
-def test_a_sample_is_random_and_can_be_made_longer(files: Any) -> None:
-    drawn = []
-    for count in (5, 20, 40):
-        out = str(files.folder / f"sample-{count}")
-        assert command(files, "sample", "--count", str(count), "--seed", "3", "--out", out) == 0
-        drawn.append(read_selection(out).names)
-        assert len(set(drawn[-1])) == count
-    assert drawn[0] == drawn[1][:5] == drawn[2][:5]
-    names = {image["file_name"] for image in files.images}
-    assert set(drawn[2]) == names  # images without proposals, too
-    files.write(backwards=True)
-    again = str(files.folder / "again")
-    assert command(files, "sample", "--count", "5", "--seed", "3", "--out", again) == 0
-    assert read_selection(again).names == drawn[0]
-
-
-def test_a_sample_leaves_out_what_is_annotated(
-    files: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = [image["file_name"] for image in files.images]
-    annotated = files.json("annotated.json", names[:30])
-    out = str(files.folder / "sample")
-    some = ("--annotated", str(annotated), "--out", out)
-    assert command(files, "sample", "--count", "11", *some) == 2
-    assert "--count 11: there are 10 images to draw from" in capsys.readouterr().err
-    assert not Path(out).exists()
-    assert command(files, "sample", "--count", "10", *some) == 0
-    made = read_selection(out)
-    assert set(made.names) == set(names[30:])
-    assert made.header["sample"] == {"population": 10, "without": sorted(names[:30])}
-    assert made.header["annotated"] == names[:30]
 
 
 def test_all_annotated_gives_exact_numbers(files: Any, true_objects: Truth) -> None:
@@ -130,6 +97,19 @@ def test_cost_and_coverage_of_a_selection(
     cats = sum(t["category_id"] == 1 for t in true)
     assert whole["coverage"][0]["true"] == [cats] * 3
     assert whole["coverage"][0]["met"] == float(cats >= 4)
+
+
+def test_classes_that_are_not_selected_for_cost_nothing(files: Any, true_objects: Truth) -> None:
+    assert files.select("--budget", "12", "--classes", "dog", "--minimum", "2", out="chosen") == 0
+    assert command(files, "sample", "--count", "40", "--out", str(files.folder / "sample")) == 0
+    truth = true_objects(files)
+    found = judged(files, truth, "--selection", str(files.folder / "chosen"))
+    chosen = {image["name"] for image in files.made("chosen")["images"]}
+    ids = {image["id"] for image in files.images if image["file_name"] in chosen}
+    dogs = sum(t["image_id"] in ids and t["category_id"] == 3 for t in truth["annotations"])
+    assert [each["name"] for each in found["coverage"]] == ["dog"]
+    assert found["cost"]["objects"] == [dogs] * 3
+    assert found["coverage"][0]["proposed"] == files.made("chosen")["predicted"]["objects"]
 
 
 def test_a_crowd_makes_a_proposal_neither_right_nor_wrong(files: Any) -> None:
@@ -209,8 +189,9 @@ def test_the_interval_of_the_cost_holds_the_truth(monkeypatch: pytest.MonkeyPatc
         none, all_ = np.zeros(images, bool), np.ones(images, bool)
         dataset = Dataset(Path("a.json"), (), categories, EMPTY, frozenset())
         given = Inputs(
-            Request(seed=seed), dataset, Selection(head, []), 0.3, proposed, right, true,
-            np.zeros((images, 2)), labelled, labelled, all_, chosen, none, 0, Repairs(),
+            Request(seed=seed), dataset, Selection(head, []), 0.3, [*range(classes)], proposed,
+            right, true, np.zeros((images, 2)), labelled, labelled, all_, chosen, none, 0,
+            Repairs(),
         )  # fmt: skip
         _, low, high = estimated(given)["cost"]["objects"]
         held += low <= true[chosen].sum() <= high

@@ -38,9 +38,8 @@ def estimate(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -
 
 def estimated(given: Inputs) -> dict[str, Any]:
     """All numbers, as they are stored. An interval is [expected, low, high]; null: not known."""
-    labels = range(len(given.dataset.categories))
-    seed = given.request.seed
-    rates = [Estimate(given.counts(given.drawn, c), (seed, c)) for c in labels]
+    labels, seed = given.labels, given.request.seed
+    rates = {c: Estimate(given.counts(given.drawn, c), (seed, c)) for c in labels}
     form: dict[str, Any] = {
         "format": FORMAT,
         "sample": {
@@ -88,12 +87,12 @@ def _class(given: Inputs, label: int, found: Estimate) -> dict[str, Any]:
     }
 
 
-def _selection(given: Inputs, rates: list[Estimate]) -> dict[str, Any]:
+def _selection(given: Inputs, rates: dict[int, Estimate]) -> dict[str, Any]:
     """Cost and coverage of the selection, corrected."""
     assert given.selection
-    classes = given.selection.header["classes"]
     covered, expected = [], 0.0
-    for label, (found, each) in enumerate(zip(rates, classes, strict=True)):
+    for label, found in rates.items():
+        each = given.selection.header["classes"][label]
         expected += _drawn(given, found, label, given.chosen).true
         both = _drawn(given, found, label, given.chosen | given.before)
         unknown = bool(np.isnan(both.trues).any())

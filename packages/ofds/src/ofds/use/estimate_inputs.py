@@ -17,7 +17,7 @@ from ofds.use.lists import Names
 from ofds.use.matching import IOU, match, on_crowd
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
-from ofds.use.selection_file import Selection, read_selection, read_whole
+from ofds.use.selection_file import Selection, read_selection, read_whole, same_classes
 from ofds.use.truth import Truth, read_truth
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
@@ -59,6 +59,7 @@ class Inputs:
     Attributes:
         request, dataset, selection, repairs: as given.
         threshold: that counts.
+        labels: places of the classes that count: those of the selection, or all.
         proposed, right, true: (images, classes) numbers; the last two of annotated images alone.
         pixels: (images, 2) inside proposals and inside true objects.
         labelled: (images,) annotated.
@@ -73,6 +74,7 @@ class Inputs:
     dataset: Dataset
     selection: Selection | None
     threshold: float
+    labels: list[int]
     proposed: Ints
     right: Ints
     true: Ints
@@ -113,6 +115,8 @@ def read(request: Request) -> Inputs:
     selection = read_whole(request.selection) if request.selection else None
     if selection and selection.header["fingerprints"]["proposals"] != sha256_file(files.proposals):
         raise UserError(f"{request.selection} was made from other proposals than {files.proposals}")
+    if selection:
+        same_classes(selection, str(request.selection), dataset)
     threshold = _threshold(request, selection)
     names = [image.name for image in dataset.images]
     population = ~_flags(names, sample.header["sample"]["without"])
@@ -125,12 +129,14 @@ def read(request: Request) -> Inputs:
     if not drawn.any():
         raise UserError(f"{', '.join(request.labels)}: no image of {request.sample} is annotated")
     _check_order(sample, names, drawn, repairs)
-    proposed, right, true, pixels = _count(dataset, proposals, truth, threshold, request.iou)
+    classes = [each.name for each in dataset.categories]
+    labels = selection.targets(classes) if selection else [*range(len(classes))]
+    counts = _count(dataset, proposals, truth, np.array(labels), threshold, request.iou)
     chosen = _flags(names, selection.names if selection else (), request.selection or "")
     before = _flags(names, selection.header["annotated"] if selection else ())
     return Inputs(
-        request, dataset, selection, threshold, proposed, right, true, pixels, truth.labelled,
-        drawn, population, chosen, before & ~chosen, int((asked & ~drawn).sum()), repairs,
+        request, dataset, selection, threshold, labels, *counts, truth.labelled, drawn,
+        population, chosen, before & ~chosen, int((asked & ~drawn).sum()), repairs,
     )  # fmt: skip
 
 
@@ -168,11 +174,11 @@ def _check_order(sample: Selection, names: Sequence[str], drawn: Flags, repairs:
 
 
 def _count(
-    dataset: Dataset, proposals: Objects, truth: Truth, threshold: float, iou: float
+    dataset: Dataset, proposals: Objects, truth: Truth, labels: Ints, threshold: float, iou: float
 ) -> tuple[Ints, Ints, Ints, NDArray[np.float64]]:
     """Proposals, right ones and true objects by image and class, and pixels by image."""
     size, objects = (len(dataset.images), len(dataset.categories)), truth.objects
-    used = (proposals.score >= threshold) & ~proposals.crowd
+    used = (proposals.score >= threshold) & ~proposals.crowd & np.isin(proposals.label, labels)
     partner = np.full(len(proposals), -1, np.int64)
     shown = np.flatnonzero(used & truth.labelled[proposals.image])
     judged = proposals.take(shown)
@@ -184,7 +190,7 @@ def _count(
         np.add.at(found, (image, label), 1)
         return found
 
-    real, hit = ~objects.crowd, partner >= 0
+    real, hit = ~objects.crowd & np.isin(objects.label, labels), partner >= 0
     pixels = np.zeros((size[0], 2))
     np.add.at(pixels[:, 0], proposals.image[used], proposals.area[used])
     np.add.at(pixels[:, 1], objects.image[real], objects.area[real])

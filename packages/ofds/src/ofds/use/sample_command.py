@@ -98,11 +98,10 @@ def sample(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
 def counted(dataset: Dataset, proposals: Objects, threshold: float) -> Pool:
     """A pool without features, of the proposals that count."""
     kept = (proposals.score >= threshold) & ~proposals.crowd
-    names = [image.name for image in dataset.images]
     return make_pool(
-        names,
+        [image.name for image in dataset.images],
         [each.name for each in dataset.categories],
-        [names[place] for place in proposals.image[kept]],
+        proposals.image[kept],
         proposals.label[kept],
         proposals.score[kept],
         proposals.box[kept],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ofds.use.coco import read_json
+from ofds.use.dataset import Dataset
 from ofds.use.folders import check_empty, new_folder
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text
@@ -33,6 +34,11 @@ class Selection:
     def names(self) -> list[str]:
         """Names of the chosen images, in order."""
         return [image["name"] for image in self.images]
+
+    def targets(self, classes: Sequence[str]) -> list[int]:
+        """Places of the classes that were selected for, among all of them by name."""
+        wanted = self.header["settings"].get("classes", classes)
+        return [place for place, name in enumerate(classes) if name in wanted]
 
     @property
     def annotated(self) -> list[str]:
@@ -88,6 +94,19 @@ def read_whole(path: str | Path) -> Selection:
     if missing := [key for key in needed if key not in found.header]:
         raise UserError(f"{path}: a selection without {missing[0]!r}")
     return found
+
+
+def same_classes(selection: Selection, path: str, dataset: Dataset) -> None:
+    """UserError that names a class which a selection and a data set do not both have."""
+    before = [each["name"] for each in selection.header["classes"]]
+    now = [each.name for each in dataset.categories]
+    if differ := sorted(set(before) ^ set(now)):
+        owner = path if differ[0] in before else dataset.path
+        raise UserError(
+            f"{path} and {dataset.path} list different classes: {differ[0]!r} is in {owner} alone"
+        )
+    if before != now:
+        raise UserError(f"{path} and {dataset.path} number the same classes in different orders")
 
 
 def continued(

@@ -188,6 +188,19 @@ def test_true_cost_beside_predicted(
     assert f"cat 3 {proposed} yes {cats} {cats} to {cats} {100 * (cats >= 3)}" in page.rows
 
 
+def test_classes_that_are_not_selected_for_cost_nothing(
+    files: Any, true_objects: Callable[..., dict[str, Any]]
+) -> None:
+    assert files.select("--budget", "12", "--classes", "dog") == 0
+    truth = true_objects(files)
+    page = audited(files, "--labels", str(files.json("truth.json", truth)))
+    names = {image["name"] for image in files.made()["images"]}
+    ids = {image["id"] for image in files.images if image["file_name"] in names}
+    dogs = sum(t["image_id"] in ids and t["category_id"] == 3 for t in truth["annotations"])
+    assert f"objects 12 12 {dogs} " in page.rows
+    assert "cat 1" not in page.rows
+
+
 def test_given_costs_beside_predicted(files: Any) -> None:
     lines = ["image,cost", *(f"{image['file_name']},3" for image in files.images)]
     (files.folder / "costs.csv").write_text("\n".join(lines))

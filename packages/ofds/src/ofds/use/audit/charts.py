@@ -31,7 +31,7 @@ def key(words: str, *shapes: Element) -> Element:
 def scatter(points: Sequence[tuple[float, float]], across: str, up: str) -> Element:
     """Points, and the diagonal on which both are equal."""
     most = max((value for point in points for value in point), default=1) or 1
-    axes = _Axes(most, most, across, up)
+    axes = _Axes(1.04 * most, 1.04 * most, across, up)
     diagonal = axes.line([(0, 0), (most, most)], GREY, dashed=True)
     dots = [
         tag("circle", cx=axes.x(x), cy=axes.y(y), r=3, fill=BLUE, fill_opacity=0.45)

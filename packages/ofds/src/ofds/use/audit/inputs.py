@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ofds.use.dataset import Dataset, Objects
 from ofds.use.lists import Names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
-from ofds.use.selection_file import Selection, read_whole, text_of
+from ofds.use.selection_file import Selection, read_whole, same_classes, text_of
 from ofds.use.truth import Truth, read_truth
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
@@ -112,7 +112,7 @@ def read(request: Request) -> Inputs:
     if selection.header["fingerprints"].get("proposals") != sha256_file(files.proposals):
         raise UserError(f"{request.selection} was made from other proposals than {files.proposals}")
     dataset = files.dataset(repairs)
-    _same_classes(selection, dataset, request.selection)
+    same_classes(selection, request.selection, dataset)
     proposals, _ = files.objects(dataset, repairs)
     names = Names([image.name for image in dataset.images])
     places = [names.find(name, request.selection) for name in selection.names]
@@ -121,22 +121,18 @@ def read(request: Request) -> Inputs:
         raise UserError(f"{request.selection}: its image {lost!r} is not in {dataset.path}")
     used = (proposals.score >= selection.header["settings"]["threshold"]) & ~proposals.crowd
     used &= np.isin(proposals.image, places)
+    # Who selects for some classes has those alone annotated.
+    labels = selection.targets([each.name for each in dataset.categories])
+    used &= np.isin(proposals.label, labels)
     truth = read_truth(request.labels, dataset, repairs) if request.labels else None
+    if truth:
+        own = np.flatnonzero(np.isin(truth.objects.label, labels))
+        truth = replace(truth, objects=truth.objects.take(own))
     estimate = _estimate(request.estimate, selection) if request.estimate else None
     return Inputs(
         request, dataset, proposals.take(np.flatnonzero(used)), selection,
         np.array(places, np.int64), truth, estimate, repairs,
     )  # fmt: skip
-
-
-def _same_classes(selection: Selection, dataset: Dataset, path: str) -> None:
-    before = [each["name"] for each in selection.header["classes"]]
-    now = [each.name for each in dataset.categories]
-    if differ := sorted(set(before) ^ set(now)):
-        owner = path if differ[0] in before else dataset.path
-        raise UserError(
-            f"{path} and {dataset.path} list different classes: {differ[0]!r} is in {owner} alone"
-        )
 
 
 def _estimate(path: str, selection: Selection) -> dict[str, Any]:

@@ -106,10 +106,9 @@ def _coverage(given: Inputs) -> list[Child]:
     if given.estimate:
         columns += ["expected", "95 % interval", "met, % sure"]
     rows = []
-    wanted = head["settings"].get("classes", given.names)
-    for c, each in enumerate(head["classes"]):
-        if each["name"] not in wanted:
-            continue
+    expected = {each["name"]: each for each in (given.estimate or {}).get("coverage", ())}
+    for c in given.selection.targets(given.names):
+        each = head["classes"][c]
         met = each["found"] >= each["minimum"]
         cells: list[Child] = [
             tag("td", each["name"]), _number(each["minimum"]), _number(each["found"]),
@@ -118,7 +117,7 @@ def _coverage(given: Inputs) -> list[Child]:
         if given.truth:
             cells += [_number(there[c]), _number(truth[c])]
         if given.estimate:
-            cells += _expected(given.estimate["coverage"][c])
+            cells += _expected(expected[each["name"]])
         rows.append(tag("tr", *cells))
     notes: list[Child] = []
     if head["annotated"]:
