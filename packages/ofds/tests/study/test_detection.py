@@ -54,9 +54,8 @@ def test_the_proposer_finds_most_but_not_all(base: Any) -> None:
     scores = quality(opened.pool, found.where(found.score >= 0.35))
     assert 55 < scores["recall"] < 95
     assert 45 < scores["precision"] < 95
-    perfect = Detections(
-        opened.pool.image, opened.pool.label, np.ones(len(opened.pool.image)), opened.pool.box
-    )  # type: ignore[arg-type]
+    ones = np.ones(len(opened.pool.image), np.float32)
+    perfect = Detections(opened.pool.image, opened.pool.label, ones, opened.pool.box)
     assert quality(opened.pool, perfect)["precision"] == 100
 
 

@@ -39,7 +39,7 @@ def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ..
     for name in ("image k-centre", "TypiClust", "image prototypes"):
         claim(name, "random", small, "image-level")
         claim("OFDS", name, small, "rivals")
-    for name in ("OFDS, nearest object", "OFDS, no credit", "OFDS, classes as listed"):
+    for name in dict.fromkeys(name for name, _ in by_config if name.startswith("OFDS, ")):
         claim("OFDS", name, small, "ablations")
     return tuple(found)
 

@@ -23,7 +23,9 @@ RATE = 3e-3
 
 MAIN = ("random", "class-balanced random", "OFDS")
 IMAGE_LEVEL = ("image k-centre", "TypiClust", "image prototypes")
-ABLATIONS = ("OFDS, nearest object", "OFDS, no credit", "OFDS, classes as listed")
+ABLATIONS = (
+    "OFDS, nearest object", "OFDS, full credit", "OFDS, no credit", "OFDS, classes as listed",
+)  # fmt: skip
 
 STYLE = SceneConfig(
     min_digits=1, max_digits=8, min_scale=16, max_scale=30, brighter=True, backdrop=0.8,

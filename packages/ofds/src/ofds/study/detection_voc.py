@@ -52,7 +52,7 @@ def describe_images(config: DescribeImages, ctx: Context) -> Outcome:
     with Progress(len(found), ctx.label) as progress, torch.inference_mode():
         for place in range(len(found)):
             picture = Image.fromarray(opened.read(opened.train, place)).resize((SIDE, SIDE))
-            x = torch.from_numpy(np.asarray(picture)).permute(2, 0, 1)[None].float() / 255
+            x = torch.tensor(np.asarray(picture)).permute(2, 0, 1)[None].float() / 255
             found[place] = network(x.to(ctx.device))[0].cpu().numpy()
             progress.update(place + 1)
     np.save(ctx.folder / WHOLE, found)
@@ -135,7 +135,7 @@ def photographs(
             target = made[own]
             if generator.random() < 0.5:
                 image, target = image[:, ::-1], mirrored(target, image.shape[1])
-            images.append(torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255)
+            images.append(torch.tensor(image.copy()).permute(2, 0, 1).float() / 255)
             found.append(target)
         return images, found
 
@@ -183,7 +183,7 @@ def _scored(opened: OpenedVoc, model: Any, ctx: Context) -> dict[str, float]:
     model.to(ctx.device).eval()
     with Progress(len(test), f"{ctx.label}: scoring") as progress:
         for place in range(len(test)):
-            x = torch.from_numpy(opened.read(test, place)).permute(2, 0, 1).float() / 255
+            x = torch.tensor(opened.read(test, place)).permute(2, 0, 1).float() / 255
             found += model.detect([x.to(ctx.device)])
             progress.update(place + 1)
     counts = np.bincount(opened.train.label, minlength=len(test.classes))
