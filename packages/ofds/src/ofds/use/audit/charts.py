@@ -87,10 +87,10 @@ class _Axes:
         ]
         texts = [
             tag("text", f"{value:,g}", x=self.x(value), y=low + 14, text_anchor="middle")
-            for value in _ticks(self.right)
+            for value in ticks(self.right)
         ] + [
             tag("text", f"{value:,g}", x=side - 5, y=self.y(value) + 4, text_anchor="end")
-            for value in _ticks(self.top)
+            for value in ticks(self.top)
         ]
         middle = (HEIGHT - BOTTOM + TOP) / 2
         names = [
@@ -104,7 +104,7 @@ class _Axes:
         )  # fmt: skip
 
 
-def _ticks(most: float) -> list[float]:
+def ticks(most: float) -> list[float]:
     """Three to six round numbers from 0 up to `most`."""
     power = 10 ** math.floor(math.log10(most))
     step = next(size * power for size in (0.2, 0.25, 0.5, 1, 2) if most / (size * power) < 6)
