@@ -15,7 +15,7 @@ from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
-from seg_kd.study import bench, recipes
+from seg_kd.study import bench, cost, recipes
 from seg_kd.study import compare as comparing
 from seg_kd.study.own import Own
 from seg_kd.study.own_arms import HOW_MANY, Images
@@ -111,6 +111,7 @@ PAPER = replace(
         "calibrate": _OWN.calibrate,
         "compare": comparing.verb(PAPER),
         "bench": bench.command,
+        "cost": cost.command,
         "data check": data_check,
     },
 )

@@ -10,7 +10,8 @@ not deterministic.
 Half-precision inputs are computed in float32, so the functions may be called under autocast.
 """
 
-from typing import Literal, get_args
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -194,6 +195,13 @@ def matched(
     student = student.float() if student.dtype in (torch.float16, torch.bfloat16) else student
     teacher = teacher.detach().to(student.dtype)
     return student, resize_bilinear(teacher, (student.shape[2], student.shape[3]))
+
+
+def full_precision(maps: Tensor) -> AbstractContextManager[Any]:
+    """Products inside have the maps' own precision, whatever autocast says outside."""
+    if maps.is_meta:  # has no autocast
+        return nullcontext()
+    return torch.autocast(maps.device.type, enabled=False)
 
 
 def valid_mask(label: Tensor, size: tuple[int, int], *, ignore_index: int = 255) -> Tensor:

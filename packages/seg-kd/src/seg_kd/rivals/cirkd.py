@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.method.losses import check_temperature, matched, resize_labels, unit_vectors
+from seg_kd.method.losses import (
+    check_temperature,
+    full_precision,
+    matched,
+    resize_labels,
+    unit_vectors,
+)
 from seg_kd.method.terms import Maps, Module, Pair, Term
 from seg_kd.rivals.relation import relation_divergence
 
@@ -167,7 +173,7 @@ def class_regions(feature: Tensor, labels: Tensor, classes: int) -> tuple[Tensor
     """Mean of each class's pixels in each image, as unit vectors: (K, B, C), and whether any."""
     places = labels.flatten(1)
     member = places[:, None] == torch.arange(classes, device=labels.device)[:, None]
-    with torch.autocast(feature.device.type, enabled=False):
+    with full_precision(feature):
         means = F.normalize(member.to(feature.dtype) @ feature.flatten(2).mT, dim=2)
     return means.transpose(0, 1), member.any(2).T
 

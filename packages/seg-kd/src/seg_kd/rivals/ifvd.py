@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from seg_kd.method.losses import SMALLEST_NORM, matched, resize_labels
+from seg_kd.method.losses import SMALLEST_NORM, full_precision, matched, resize_labels
 from seg_kd.method.terms import Maps, Module, Pair, Term
 
 
@@ -39,7 +39,7 @@ def class_variation(student: Tensor, teacher: Tensor, labels: Tensor, *, classes
     members = labels[:, None] == torch.arange(classes, device=labels.device)[:, None]  # B, K, N
     shares = members / members.sum(2, keepdim=True).clamp(min=1)
     place = labels.clamp(max=classes - 1)[:, None].long()
-    with torch.autocast(student.device.type, enabled=False):
+    with full_precision(student):
         own, other = (
             _nearness(f.flatten(2), shares.to(f.dtype), place) for f in (student, teacher)
         )

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seg_kd.method.losses import matched, unit_vectors
+from seg_kd.method.losses import full_precision, matched, unit_vectors
 from seg_kd.method.terms import Maps, Module, Pair, Term
 
 
@@ -41,7 +40,7 @@ def pair_wise(student: Tensor, teacher: Tensor, *, pool: int = 2) -> Tensor:
     own, other = (unit_vectors(F.max_pool2d(f, pool, ceil_mode=True)).flatten(2)
                   for f in (student, teacher))  # fmt: skip
     places = own.shape[2]
-    with torch.autocast(own.device.type, enabled=False):  # differences of large numbers
+    with full_precision(own):  # differences of large numbers
         if places <= own.shape[1] + other.shape[1]:
             return F.mse_loss(own.mT @ own, other.mT @ other)
         squares = ((a @ b.mT).square().sum() for a, b in ((own, own), (own, other), (other, other)))
