@@ -260,6 +260,9 @@ def test_images_that_were_not_chosen_are_paid_for_too(
     assert found["images"]["not_chosen"] == [other["file_name"]]
     assert found["images"]["labelled"] == 2
     assert found["budget"]["true"] == sum(i["cost"] for i in chosen(selected)[:2]) + 1
+    proposed = sum(r["image_id"] == other["id"] and r["score"] >= 0.3 for r in selected.results)
+    assert found["budget"]["predicted"] == found["budget"]["true"] - 1 + proposed
+    assert found["ratio"]["images"] == 3
     assert "annotated though not chosen, and paid for: 1" in capsys.readouterr().out
 
 

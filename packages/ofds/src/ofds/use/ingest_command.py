@@ -118,8 +118,10 @@ def _costs(request: Request, selected: Selected, made: Results) -> Costs:
     true = np.where(labelled, true, 0.0)
     mine = labelled.copy()
     mine[selected.before] = False
-    seen = [place for place in selected.chosen if mine[place]]
-    return Costs(predicted, true, ratio(true[seen], predicted[seen]), float(true[mine].sum()))
+    known = np.isin(np.arange(len(mine)), selected.chosen) | (not given)
+    seen = mine & known  # where costs are given, those of other images are not in the selection
+    own = ratio(true[seen], predicted[seen])
+    return Costs(predicted, true, own, float(true[mine].sum()), float(predicted[seen].sum()))
 
 
 def _paid(request: Request, names: Names, made: Results) -> Floats:

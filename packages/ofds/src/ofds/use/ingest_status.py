@@ -23,14 +23,16 @@ class Costs:
     Attributes:
         predicted: of the proposals that count.
         true: of annotated images, 0 elsewhere.
-        ratio: between the two, on chosen images.
-        spent: true cost of what this selection pays for.
+        ratio: between the two, on annotated images that this selection pays for.
+        spent: true cost of these.
+        expected: predicted cost of these.
     """
 
     predicted: Floats
     true: Floats
     ratio: Ratio
     spent: float
+    expected: float
 
 
 def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) ->
             "unit": head["unit"],
             "costs": head["costs"],
             "true": number(costs.spent),
-            "predicted": number(costs.predicted[done].sum()),
+            "predicted": number(costs.expected),
             "rest": number(rest),
             "exceeded": bool(rest < -1e-9),
         },
