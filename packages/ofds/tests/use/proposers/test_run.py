@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -426,6 +427,36 @@ def test_the_detector_that_comes_along(
     (photos.root / "names.txt").write_text("digit 7\n")
     assert photos.propose(*given, out="other") == 2
     assert "--detector digits has no class 'digit 7'" in capsys.readouterr().err
+
+
+def test_what_was_trained_here_finds_digits_on_photographs(photos: Photos) -> None:
+    from ofds.use.matching import match
+    from repro_shared.datasets.scene_config import SceneConfig
+    from repro_shared.datasets.scenes import DigitScenes
+
+    for path in photos.folder.rglob("*.png"):
+        path.unlink()
+    style = SceneConfig(min_scale=20, max_scale=36, brighter=True, backdrop=0.6, min_contrast=0.4)
+    truth = list(DigitScenes(style, "test", 12))
+    for place, scene in enumerate(truth):
+        Image.fromarray(scene.image).save(photos.folder / f"{place:02d}.png")
+    (photos.root / "names.txt").write_text("".join(f"digit {digit}\n" for digit in range(10)))
+    photos.detector = Path("digits")
+    assert photos.propose("--features", "lite0", "--side", "32") == 0
+    _, found, features = photos.pool()
+    assert len(features) == len(found)
+    edges = np.concatenate([scene.boxes for scene in truth]).astype(float)
+    box = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1)
+    n = len(box)
+    true = dataclasses.replace(
+        found, box=box, area=box[:, 2] * box[:, 3], score=np.ones(n), crowd=np.zeros(n, bool),
+        image=np.repeat(np.arange(12), [len(scene.classes) for scene in truth]),
+        label=np.concatenate([scene.classes for scene in truth]) - 1, row=np.arange(n), entries=(),
+    )  # fmt: skip
+    hit = match(true, found)[0] >= 0
+    right = match(found, true)[0] >= 0
+    assert hit.mean() > 0.6
+    assert right.mean() > 0.35  # many are found at this low threshold, some wrongly
 
 
 def test_results_that_are_there_get_outlines_and_features(
