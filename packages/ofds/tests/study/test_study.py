@@ -22,7 +22,8 @@ def test_hops_and_claims(recipe) -> None:  # type: ignore[no-untyped-def]
     for scale in recipe.scales:
         study = recipe.make(scale)
         assert not [line for arm in study.arms for line in broken(recipe, arm)]
-        assert len({recipe_key(PAPER, arm) for arm in study.arms}) == len(study.arms)
+        runs = {(recipe_key(PAPER, arm), study.source(arm)) for arm in study.arms}
+        assert len(runs) == len(study.arms)
         known = {arm.id for arm in study.arms}
         assert all({claim.arm, claim.rival} <= known for claim in study.claims)
     claims = recipe.make("cpu").claims

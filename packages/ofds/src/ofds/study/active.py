@@ -22,7 +22,7 @@ from ofds.study.proposed import THRESHOLD, WEIGHTS, drawn, new_detector, trained
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of, paid
-from ofds.train import Training, fit
+from ofds.train import Training
 from ofds.use.nets.detector import as_tensor
 from repro_shared.runtime.files import atomic_write_text
 from repro_shared.runtime.rng import derive_seed
@@ -69,7 +69,7 @@ class Round:
         return (ACQUISITIONS[self.acquisition],)
 
 
-@steps_through(fit)
+@steps_through(chosen)
 def learn(config: Round, ctx: Context) -> Outcome:
     """One round; its record has the area under the curve so far."""
     opened: OpenedScenes = ctx.data

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from ofds.study.active import ACQUISITIONS, Round, learn
 from ofds.study.detection_claims import FEWER, claim_of
-from ofds.study.detection_recipes import QUICK, pools, shared, training
+from ofds.study.detection_recipes import QUICK, pools, training
 from ofds.study.detection_tables import HOURS, SCORES, cost_cells, score_cells, tag, verdicts
+from ofds.study.proposed import Describe, Propose, describe, propose
 from ofds.study.scenes import TAIL
 from repro_shared.evidence.claims import Claim
 from repro_shared.evidence.statistics import interval
@@ -27,13 +28,10 @@ def active_learning(scale: Scale) -> Study:
     learning. Cost: 14 trainings of 20 s a seed, and six minutes of features once. Deviations:
     small scenes and a small detector; which acquisitions the paper used is not known.
     """
-    return _study(scale)
-
-
-def _study(scale: Scale, retrain: bool = False) -> Study:
     smoke = scale == "smoke"
-    base = shared(scale, retrain)
-    arms = [*base, *_rounds(scale, tuple(base[-2:]))]
+    found = Arm("proposals", Propose(), propose, seed=0)
+    features = Arm("features", Describe(), describe, (found,), seed=0)
+    arms = [found, features, *_rounds(scale, (found, features))]
     return Study(
         name="active_learning_smoke" if smoke else "active_learning",
         scale=scale,
@@ -42,7 +40,6 @@ def _study(scale: Scale, retrain: bool = False) -> Study:
         seeds=(0, 1) if smoke else QUICK,
         tables=(by_round, *(() if smoke else (verdicts,))),
         claims=() if smoke else claims(arms),
-        retrain=lambda study: _study(scale, retrain=True),
     )
 
 

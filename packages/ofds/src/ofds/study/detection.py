@@ -19,7 +19,7 @@ from ofds.study.proposed import THRESHOLD, WEIGHTS, drawn, new_detector, proposa
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of, paid
-from ofds.train import Training, fit
+from ofds.train import Training
 from ofds.use.mean_ap import mean_ap
 from ofds.use.nets.detector import detect_all
 from repro_shared.runtime.rng import derive_seed
@@ -65,7 +65,7 @@ class Detect:
         return equations_of(self.selector)
 
 
-@steps_through(fit)
+@steps_through(chosen)
 def detect(config: Detect, ctx: Context) -> Outcome:
     """Choose, pay, train and score; from a trained detector, where the arm starts from one."""
     scenes, places = ctx.data.pool, ctx.data.places(ctx.seed)

@@ -86,7 +86,7 @@ class DetectVoc:
         return equations_of(self.selector)
 
 
-@steps_through(fit)
+@steps_through(chosen)
 def detect_voc(config: DetectVoc, ctx: Context) -> Outcome:
     """Choose, pay, train and score."""
     from ofds.use.nets.torchvision_detectors import FasterRcnn
