@@ -105,7 +105,8 @@ def true_objects() -> Callable[..., dict[str, Any]]:
         ]  # fmt: skip
         for place, each in enumerate(true):
             each["id"] = place + 1
-        return {"images": files.images, "categories": files.categories, "annotations": true}
+        images = [{**image, "labelled": True} for image in files.images]
+        return {"images": images, "categories": files.categories, "annotations": true}
 
     return draw
 

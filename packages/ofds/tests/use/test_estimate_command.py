@@ -126,7 +126,8 @@ def test_a_crowd_makes_a_proposal_neither_right_nor_wrong(files: Any) -> None:
         {"id": 2, "image_id": 0, "category_id": 1, "bbox": [50, 50, 40, 40], "iscrowd": 1},
     ]
     truth = {"images": files.images, "categories": files.categories, "annotations": annotations}
-    assert judged(files, truth)["classes"][0]["sample"] == {"proposed": 1, "right": 1, "true": 1}
+    found = judged(files, truth, "--empty", "labelled")
+    assert found["classes"][0]["sample"] == {"proposed": 1, "right": 1, "true": 1}
 
 
 def test_refusals(files: Any, true_objects: Truth, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +145,11 @@ def test_refusals(files: Any, true_objects: Truth, capsys: pytest.CaptureFixture
         (("--sample", chosen, "--labels", labels), "chosen, not drawn at random"),
         ((*given, str(files.json("a.json", {**truth, "categories": renamed}))), "'cat' is in"),
         ((*given, str(files.json("b.json", {**truth, "images": other_size}))), "is 50 x 100"),
-        ((*given, str(files.json("c.json", nothing))), "no image of the pool is annotated"),
+        ((*given, str(files.json("c.json", nothing))), "40 images have no annotation"),
+        (
+            (*given, str(files.json("d.json", nothing)), "--empty", "unlabelled"),
+            "no image of the pool is annotated",
+        ),
         ((*given, labels, "--iou", "0"), "--iou must be above 0"),
         ((*given, labels, "--selection", chosen, "--threshold", "0.5"), "was made with 0.3"),
     ):

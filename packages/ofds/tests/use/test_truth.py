@@ -48,8 +48,6 @@ def test_an_image_in_two_files_counts_as_in_the_first(
     truth, repairs = true_objects(files), Repairs()
     first = part(files, truth, "a.json", 0, 20)
     empty = {**truth, "images": truth["images"][10:30], "annotations": []}
-    for image in empty["images"]:
-        image["labelled"] = True
     second = files.json("b.json", empty)
     found = read_truth([first, second], pool(files), repairs)
     alone = read_truth([first], pool(files), Repairs())
@@ -64,3 +62,17 @@ def test_classes_that_disagree(files: Any, categories: Any) -> None:
     content = {"images": files.images, "annotations": [annotation], "categories": categories}
     with pytest.raises(UserError, match=r"classes|categories"):
         read_truth([files.json("a.json", content)], pool(files), Repairs())
+
+
+def test_an_image_without_annotations_is_asked_about(
+    files: Any, true_objects: Callable[..., dict[str, Any]]
+) -> None:
+    truth = true_objects(files)
+    truth["images"] = files.images  # that say nothing
+    path = files.json("a.json", truth)
+    with pytest.raises(UserError, match=r"images have no annotation.*--empty"):
+        read_truth([path], pool(files), Repairs())
+    noted = {each["image_id"] for each in truth["annotations"]}
+    found = read_truth([path], pool(files), Repairs(), "unlabelled")
+    assert found.labelled.tolist() == [image["id"] in noted for image in files.images]
+    assert read_truth([path], pool(files), Repairs(), "labelled").labelled.all()

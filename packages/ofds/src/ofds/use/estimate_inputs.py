@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ofds.method.objects import Ints
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.estimate import Counts
+from ofds.use.ingest_results import Empty
 from ofds.use.lists import Names
 from ofds.use.matching import IOU, match, on_crowd
 from ofds.use.pool_files import PoolFiles
@@ -35,6 +36,8 @@ class Request:
         sample: folder that `ofds sample` wrote.
         labels: COCO files with annotations, such as labels.json of `ofds ingest`; the sample's
             images are judged by them, and chosen images that they hold count as they are.
+        empty: what an image without annotations is where its file does not say: labelled (nothing
+            is on it) or unlabelled.
         selection: a selection, whose cost and coverage are corrected.
         threshold: proposals of a lower score are left out; that of the selection if there is one.
         iou: intersection over union that a right proposal needs with an object of its class.
@@ -45,6 +48,7 @@ class Request:
     files: Annotated[PoolFiles, tyro.conf.OmitArgPrefixes] = field(default_factory=PoolFiles)
     sample: str = ""
     labels: tuple[str, ...] = ()
+    empty: Empty = "ask"
     selection: str | None = None
     threshold: float | None = None
     iou: float = IOU
@@ -123,7 +127,7 @@ def read(request: Request) -> Inputs:
     size, now = sample.header["sample"]["population"], int(population.sum())
     if size != now:
         raise UserError(f"{request.sample} was drawn from {size} images; this pool has {now}")
-    truth = read_truth(request.labels, dataset, repairs)
+    truth = read_truth(request.labels, dataset, repairs, request.empty)
     asked = _flags(names, sample.names, request.sample)
     drawn = asked & truth.labelled
     if not drawn.any():

@@ -82,7 +82,7 @@ def results(
             not known whether they are annotated.
     """
     content = on_pool(read_content(path, format_, repairs, pool), path, pool, repairs)
-    guessed = _decide(content, path, empty, done)
+    guessed = decide(content, path, empty, done)
     if earlier:
         _add(content, on_pool(read_content(earlier, "coco", repairs), earlier, pool, repairs))
     ids = {key_of(note["image_id"]) for note in content["annotations"]}
@@ -107,7 +107,7 @@ def results(
     return Results(made, partner, tuple(same), seconds)
 
 
-def _decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] | None) -> set[str]:
+def decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] | None) -> set[str]:
     """Say of every image whether it is labelled; UserError if nobody knows.
 
     Returns:
@@ -128,7 +128,7 @@ def _decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] 
         raise UserError(
             f"{path}: {len(open_)} images have no annotation, such as {open_[0]!r}: did somebody "
             "look and find nothing (--empty labelled), or nobody look (--empty unlabelled)? Or "
-            "name those that are done with --done FILE"
+            "name those that are done, with --done FILE of `ofds ingest`"
         )
     return guessed
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ofds.use.coco import dataset_of
 from ofds.use.dataset import Dataset, Entry, Objects, key_of
 from ofds.use.formats.reading import on_pool, read_content
+from ofds.use.ingest_results import Empty, decide
 from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
 
@@ -29,7 +30,9 @@ class Truth:
     labelled: NDArray[np.bool_]
 
 
-def read_truth(paths: Sequence[str | Path], dataset: Dataset, repairs: Repairs) -> Truth:
+def read_truth(
+    paths: Sequence[str | Path], dataset: Dataset, repairs: Repairs, empty: Empty = "ask"
+) -> Truth:
     """Read annotations of some images of a data set.
 
     Args:
@@ -37,11 +40,13 @@ def read_truth(paths: Sequence[str | Path], dataset: Dataset, repairs: Repairs) 
             name, under any ids. An image that is annotated in several counts as in the first.
         dataset: of the pool.
         repairs: books what is put right, and images that the pool has not.
+        empty: what an image without annotations is where its file does not say.
 
     Raises:
-        UserError: classes or sizes of images that disagree, each named; no image annotated.
+        UserError: classes or sizes of images that disagree, each named; no image annotated; images
+            of which it is not known whether they are.
     """
-    whole, *others = (_content(path, dataset, repairs) for path in paths)
+    whole, *others = (_content(path, dataset, repairs, empty) for path in paths)
     for other in others:
         done = {key_of(image["id"]) for image in whole["images"] if image["labelled"]}
         for mine, theirs in zip(whole["images"], other["images"], strict=True):
@@ -57,7 +62,7 @@ def read_truth(paths: Sequence[str | Path], dataset: Dataset, repairs: Repairs) 
     return Truth(own.objects.take(np.flatnonzero(labelled[own.objects.image])), labelled)
 
 
-def _content(path: str | Path, dataset: Dataset, repairs: Repairs) -> Entry:
+def _content(path: str | Path, dataset: Dataset, repairs: Repairs, empty: Empty) -> Entry:
     """One file, with the pool's images and ids; each image says whether it is labelled."""
     content = read_content(path, "coco", repairs)
     if not isinstance(content.get("categories"), list):
@@ -69,9 +74,9 @@ def _content(path: str | Path, dataset: Dataset, repairs: Repairs) -> Entry:
             f"{dataset.path} and {path} list different classes: {differ[0]!r} is in {owner} alone"
         )
     found = on_pool(content, path, dataset, repairs)
-    own = dataset_of(found, path, Repairs()).labelled
-    if not own:
-        raise UserError(f"{path}: no image of the pool is annotated")
+    decide(found, path, empty, None)
     for image in found["images"]:
-        image["labelled"] = image["file_name"] in own
+        image["labelled"] = bool(image["labelled"])
+    if not any(image["labelled"] for image in found["images"]):
+        raise UserError(f"{path}: no image of the pool is annotated")
     return found

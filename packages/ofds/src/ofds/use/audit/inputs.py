@@ -13,6 +13,7 @@ from ofds.method.budget import SECONDS_AN_OBJECT
 from ofds.method.objects import Ints
 from ofds.use.coco import read_json
 from ofds.use.dataset import Dataset, Objects
+from ofds.use.ingest_results import Empty
 from ofds.use.lists import Names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
@@ -33,6 +34,8 @@ class Request:
         folder: of the photographs; without it the sheet shows boxes alone.
         labels: COCO files with annotations of chosen images: true costs are shown beside
             predicted.
+        empty: what an image without annotations is where its file does not say: labelled (nothing
+            is on it) or unlabelled.
         estimate: what `ofds estimate --out` wrote: corrected costs and coverage are shown.
         out: the page, an .html file.
         limit: how many chosen images the sheet shows, from the first.
@@ -43,6 +46,7 @@ class Request:
     selection: str = ""
     folder: str | None = None
     labels: tuple[str, ...] = ()
+    empty: Empty = "ask"
     estimate: str | None = None
     out: str = "audit.html"
     limit: int = 1000
@@ -124,7 +128,7 @@ def read(request: Request) -> Inputs:
     # Who selects for some classes has those alone annotated.
     labels = selection.targets([each.name for each in dataset.categories])
     used &= np.isin(proposals.label, labels)
-    truth = read_truth(request.labels, dataset, repairs) if request.labels else None
+    truth = read_truth(request.labels, dataset, repairs, request.empty) if request.labels else None
     if truth:
         own = np.flatnonzero(np.isin(truth.objects.label, labels))
         truth = replace(truth, objects=truth.objects.take(own))
