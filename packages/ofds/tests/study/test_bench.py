@@ -18,7 +18,7 @@ from repro_shared.study.publish import table_of
 from repro_shared.timing.bench import Bench, read_benches
 
 TINY = Sizes(
-    width=16, classes=3, objects=900, k=5, tiles=1, many=1500, budget=12, growth=(600,),
+    width=16, classes=3, groups=3, objects=900, k=5, tiles=1, many=1500, budget=12, growth=(600,),
     rounds=2, slow_rounds=2,
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 TILE = 4096  # rows a product: with 256 features and 1,000 clusters it fits a second-level cache
 SAMPLE = 256  # rows a cluster that seeds are chosen from
 KEEP = 1 << 29  # bytes of rows that are kept in memory, as float32
-BATCH = 64  # tiles whose results may wait
+BATCH = 64  # tiles whose sums may wait
 
 Rows = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -178,33 +178,41 @@ class Lloyd:
 
     def assign(self, centres: Rows) -> int:
         """Take every row to its nearest centre; how many changed theirs."""
-        if not self.sums.shape[1]:
-            self.sums = np.zeros(centres.shape)
         bias = np.einsum("kd,kd->k", centres, centres)
-        twice, moved = np.ascontiguousarray(-2 * centres.T), 0
+        twice = np.ascontiguousarray(-2 * centres.T)
 
-        def tile(part: slice) -> tuple[Labels, NDArray[np.float64], Labels, int]:
+        def tile(part: slice) -> tuple[Labels, Labels]:
             x = self.x[part]
-            buffer = self._buffer(len(bias))
-            scores = np.matmul(x, twice, out=buffer[: len(x)])
+            scores = np.matmul(x, twice, out=self._buffer(len(bias))[: len(x)])
             scores += bias
             nearest = scores.argmin(axis=1)
             self.score[part] = np.take_along_axis(scores, nearest[:, None], axis=1)[:, 0]
             if np.isnan(self.square[part.start]):
                 self.square[part] = np.einsum("nd,nd->n", x, x)
-            before = self.label[part]
-            changed = np.flatnonzero(before != nearest)
-            to, gone = nearest[changed], before[changed]
+            changed = np.flatnonzero(self.label[part] != nearest) + part.start
+            gone = self.label[changed]
             self.label[part] = nearest
-            return *_moved(x, changed, to, gone), len(changed)
+            return changed, gone
 
-        parts = list(tiles(len(self.x)))
+        found = list(self.each(tile, tiles(len(self.x))))
+        changed, gone = (np.concatenate(each) for each in zip(*found, strict=True))
+        self._follow(changed, gone, centres.shape)
+        return len(changed)
+
+    def _follow(self, changed: Labels, gone: Labels, shape: tuple[int, ...]) -> None:
+        """Book rows that left a centre for another."""
+        if not self.sums.shape[1]:
+            self.sums = np.zeros(shape)
+
+        def part_of(part: slice) -> tuple[Labels, NDArray[np.float64], Labels]:
+            rows = changed[part]
+            return _moved(self.x[rows], self.label[rows], gone[part])
+
+        parts = list(tiles(len(changed)))
         for first in range(0, len(parts), BATCH):  # so that few results wait for their turn
-            for present, more, number, count in self.each(tile, parts[first : first + BATCH]):
-                self.sums[present] += more
-                self.counts[present] += number
-                moved += count
-        return moved
+            for place, more, number in self.each(part_of, parts[first : first + BATCH]):
+                self.sums[place] += more
+                self.counts[place] += number
 
     def means(self) -> tuple[Rows, bool]:
         """New centres, and whether each has a row; else it takes the one farthest from its own."""
@@ -226,22 +234,18 @@ class Lloyd:
         return found
 
 
-def _moved(
-    x: Rows, changed: Labels, to: Labels, gone: Labels
-) -> tuple[Labels, NDArray[np.float64], Labels]:
+def _moved(x: Rows, to: Labels, gone: Labels) -> tuple[Labels, NDArray[np.float64], Labels]:
     """Centres whose rows changed, and by how much their sums and numbers did."""
-    left = gone >= 0
+    left = np.flatnonzero(gone >= 0)
     place = np.concatenate([to, gone[left]])
-    row = np.concatenate([changed, changed[left]])
-    sign = np.ones(len(place))
-    sign[len(to) :] = -1
     order = np.argsort(place, kind="stable")
-    present, first = np.unique(place[order], return_index=True)
-    ends = np.append(first, len(place))
-    used, column = np.unique(row[order], return_inverse=True)
-    matrix = csr_array((sign[order], column, ends), shape=(len(present), len(used)))
-    sums: NDArray[np.float64] = matrix @ x[used].astype(np.float64)
-    return present, sums, np.add.reduceat(np.append(sign[order], 0), first).astype(np.int64)
+    place, row = place[order], np.concatenate([np.arange(len(to)), left])[order]
+    sign = np.where(order < len(to), 1.0, -1.0)
+    first = np.append(0, np.flatnonzero(np.diff(place)) + 1)
+    shape = len(first), len(to)
+    matrix = csr_array((sign, row, np.append(first, len(place))), shape=shape)
+    sums: NDArray[np.float64] = matrix @ x.astype(np.float64)
+    return place[first], sums, np.add.reduceat(sign, first).astype(np.int64)
 
 
 def tiles(count: int) -> Iterator[slice]:
