@@ -24,8 +24,8 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs) -> None:
 
     `cvat-labels.json` goes into the raw editor of labels when the task is made: without the text
     attribute `ofds_id` there, CVAT drops it. CVAT finds frames by name with sub-folders, without
-    the suffix. It reads polygons and run lengths, takes whole numbers from 1 up as ids alone, and
-    writes `iscrowd: 1` on every mask, so a crowd comes back as an object.
+    the suffix, reads polygons and run lengths, and takes whole numbers from 1 up as ids alone. Masks
+    are marked `iscrowd: 1`, as CVAT marks them, so a crowd comes back as an object.
 
     Raises:
         UserError: names that only their suffix tells apart, an image of unknown size.
@@ -48,6 +48,7 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs) -> None:
             "image_id": images[entry["image_id"]],
             "category_id": classes[entry["category_id"]],
             "segmentation": mask if isinstance(mask, dict) else outlines(mask),
+            # As CVAT itself does; with 0, Datumaro below it makes polygons of a mask.
             "iscrowd": int(isinstance(mask, dict)),
             "attributes": {"ofds_id": ofds_id(entry)} if ofds_id(entry) else {},
         }

@@ -30,7 +30,7 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs, split: str) -> None:
     corners of its polygon, as shares of width and height to nine digits. Ultralytics refuses a file
     that mixes the two, so beside a polygon a box is written as its four corners. Several polygons
     of an object are joined into one by lines without area. Run lengths are left out, which is
-    counted; so are ids, scores, sources, crowds as such, and the areas of boxes.
+    counted; so are crowds; ids, scores, sources and areas are not kept.
 
     Raises:
         UserError: names that only their suffix tells apart, an image of unknown size.
@@ -38,6 +38,10 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs, split: str) -> None:
     dataset = sized(dataset, None)
     names = stems(dataset.images, "YOLO")
     for image, stem, own in zip(dataset.images, names, by_image(dataset), strict=True):
+        if crowds := sum(entry["iscrowd"] for _, entry in own):
+            repairs.add("left out: a crowd, which YOLO would learn as an object", repr(image.name),
+                        crowds)  # fmt: skip
+        own = [(label, entry) for label, entry in own if not entry["iscrowd"]]
         polygons = any(outlines(entry.get("segmentation")) for _, entry in own)
         path = folder / "labels" / split / f"{stem}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +62,6 @@ def _line(label: int, entry: Entry, image: Image, polygons: bool, repairs: Repai
     x, y, w, h = entry["bbox"]
     if isinstance(mask, dict) and mask:
         repairs.add("mask left out: YOLO holds no run lengths, only polygons", repr(image.name))
-    if entry["iscrowd"]:
-        repairs.add("crowd written as an object: YOLO has no crowds", repr(image.name))
     parts = outlines(mask)
     if len(parts) > 1:
         repairs.add("several polygons of an object joined to one", repr(image.name))
