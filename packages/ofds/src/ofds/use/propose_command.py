@@ -26,7 +26,7 @@ class Request:
     """Where to look, for what, and with which models.
 
     Attributes:
-        folder: of the images, with the folders below it.
+        folder: of the images, with the folders below it; a .tar file in it counts as a folder.
         classes: a text with a class a line (prompts after a tab), or a COCO file whose categories
             keep their ids.
         detector: Grounding DINO, MM-Grounding-DINO, OWLv2 or SAM 3, as a folder or a cached name of

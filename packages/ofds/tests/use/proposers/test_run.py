@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,6 +327,33 @@ def test_a_picture_that_a_model_cannot_take_does_not_stop_the_others(
     dataset, _, _ = photos.pool()
     assert len(dataset.images) == 7
     assert "b/2.png\tthe model cannot take it" in (photos.root / "pool/unreadable.txt").read_text()
+
+
+def test_images_in_tar_files(photos: Photos, seen: list[int]) -> None:
+    assert photos.propose() == 0
+    with tarfile.open(photos.folder / "shard-000.tar", "w") as tar:
+        for name in ("a/1.png", "b/0.png"):
+            tar.add(photos.folder / name, name)
+        tar.add(photos.add("new.png", seed=20), "000042.png")
+        tar.add(photos.root / "names.txt", "000042.cls")
+        half = photos.root / "half.png"
+        half.write_bytes((photos.folder / "a/3.png").read_bytes()[:200])
+        tar.add(half, "half.png")
+    (photos.folder / "new.png").unlink()
+    seen.clear()
+    assert photos.propose("--missing", "skip") == 0
+    assert seen == [1]  # the others are known by their content
+    dataset, objects, features = photos.pool()
+    names = [image.name for image in dataset.images]
+    assert names[-3:] == ["shard-000.tar/000042.png", "shard-000.tar/a/1.png",
+                          "shard-000.tar/b/0.png"]  # fmt: skip
+    rows = [np.flatnonzero(objects.image == names.index(name))
+            for name in ("a/1.png", "shard-000.tar/a/1.png")]  # fmt: skip
+    assert np.array_equal(features[rows[0]], features[rows[1]])
+    text = (photos.root / "pool" / "unreadable.txt").read_text()
+    assert text.startswith("shard-000.tar/half.png\ttruncated or damaged image")
+    (photos.folder / "broken.tar").write_bytes(b"no tar" * 200)
+    assert photos.propose() == 2
 
 
 def test_nothing_found_is_a_pool_without_objects(photos: Photos) -> None:

@@ -168,8 +168,9 @@ def read_lists(folder: Path, shards: int) -> list[Entry] | None:
 
 
 def counts_of_shards(folder: Path) -> list[int]:
-    """Into how many shards the work was split, each count that occurs."""
-    return sorted({int(path.stem.rpartition("-")[2]) for path in folder.glob("list-*-of-*.json")})
+    """Into how many shards the work was split, each count that occurs, the latest first."""
+    lists = sorted(folder.glob("list-*-of-*.json"), key=lambda path: -path.stat().st_mtime_ns)
+    return list(dict.fromkeys(int(path.stem.rpartition("-")[2]) for path in lists))
 
 
 def _list(folder: Path, shard: int, shards: int) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from ofds.use.proposers import tars
 from ofds.use.proposers.interface import Picture
 from repro_shared.runtime.errors import UserError, one_line
 from repro_shared.runtime.images import FORMATS, SUFFIXES, read_rgb
@@ -39,7 +40,7 @@ class Loaded:
 def listed(folder: str | Path) -> tuple[list[str], list[str]]:
     """Names of the images below a folder, with slashes, sorted; and those of other files.
 
-    Hidden files and folders are passed over.
+    Tar files count as folders. Hidden files and folders are passed over.
 
     Raises:
         UserError: no such folder, or no image in it.
@@ -58,31 +59,34 @@ def listed(folder: str | Path) -> tuple[list[str], list[str]]:
                 path.encode()
             except UnicodeEncodeError:
                 raise UserError(f"--folder {folder}: rename {path!a}: it is no UTF-8") from None
-            (images if Path(name).suffix.lower() in SUFFIXES else others).append(path)
+            if Path(name).suffix.lower() == tars.SUFFIX:
+                inside = [f"{path}/{each}" for each in tars.members(Path(place) / name)]
+                images += [each for each in inside if _is_image(each)]
+            else:
+                (images if _is_image(name) else others).append(path)
     if not images:
         raise UserError(f"--folder {folder}: no images in it ({', '.join(SUFFIXES)})")
     return sorted(images), sorted(others)
 
 
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
 def load(folder: str | Path, name: str) -> Loaded:
     """Read an image: gray, 16-bit, transparent and CMYK ones become RGB, turned ones upright."""
-    path = find(folder, name)
     try:
-        pixels = read_rgb(path)
-    except UserError as error:
-        reason = str(error).removeprefix(one_line(f"{path}:")).lstrip()
-        return Loaded(name, None, problem=reason)
+        with tars.file_of(folder, name) as path:
+            try:
+                pixels = read_rgb(path)
+            except UserError as error:
+                reason = str(error).removeprefix(one_line(f"{path}:")).lstrip()
+                return Loaded(name, None, problem=reason)
+            if min(pixels.shape[:2]) < LEAST:
+                return Loaded(name, None, problem=f"a side of less than {LEAST} pixels")
+            return Loaded(name, pixels, orientation(path))
     except (OSError, ValueError, MemoryError) as error:  # colours that Pillow cannot turn into RGB
         return Loaded(name, None, problem=f"not to be read as RGB ({error})")
-    if min(pixels.shape[:2]) < LEAST:
-        return Loaded(name, None, problem=f"a side of less than {LEAST} pixels")
-    return Loaded(name, pixels, orientation(path))
-
-
-def find(folder: str | Path, name: str) -> Path:
-    """The file of an image; a backslash in its name is a slash if need be."""
-    path = Path(folder) / name
-    return path if path.is_file() else Path(folder) / name.replace("\\", "/")
 
 
 def orientation(path: Path) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ofds.use.proposers import parts, pictures
+from ofds.use.proposers import parts, pictures, tars
 from ofds.use.proposers.build import Models
 from ofds.use.proposers.given import Given
 from ofds.use.proposers.job import Job, begin, read_run
@@ -82,11 +82,11 @@ def listing(job: Job, by_name: bool = False) -> list[parts.Entry]:
 
     def entry(own: tuple[int, str, Mapping[str, Any] | None]) -> parts.Entry:
         place, name, known = own
-        path = pictures.find(job.folder, name)
         try:
-            if path.stat().st_size == 0:
-                return parts.Entry(place, name, "", "empty file", known)
-            sha256 = sha256_file(path)
+            with tars.file_of(job.folder, name) as path:
+                if path.stat().st_size == 0:
+                    return parts.Entry(place, name, "", "empty file", known)
+                sha256 = sha256_file(path)
             key = sha256_bytes(f"{sha256} {name}".encode()) if by_name else sha256
             return parts.Entry(place, name, sha256, "", known, key)
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
