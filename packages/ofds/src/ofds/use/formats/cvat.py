@@ -23,9 +23,10 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs) -> None:
     """Write `instances_default.json` to upload as COCO 1.0, and the task's labels.
 
     `cvat-labels.json` goes into the raw editor of labels when the task is made: without the text
-    attribute `ofds_id` there, CVAT drops it. CVAT finds frames by name with sub-folders, without
-    the suffix, reads polygons and run lengths, and takes whole numbers from 1 up as ids alone. Masks
-    are marked `iscrowd: 1`, as CVAT marks them, so a crowd comes back as an object.
+    attribute `ofds_id` there, CVAT drops it. CVAT finds frames by name with sub-folders (upload the
+    images as an archive, which keeps these), without the suffix. It takes whole numbers from 1 up
+    as ids alone. Masks are marked `iscrowd: 1`, as CVAT marks them, so a crowd comes back as an
+    object.
 
     Raises:
         UserError: names that only their suffix tells apart, an image of unknown size.
@@ -42,7 +43,7 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs) -> None:
     for each in made["categories"]:
         each |= {"id": classes[each["id"]], "supercategory": str(each.get("supercategory", ""))}
     for number, entry in enumerate(made["annotations"], start=1):
-        mask = entry.get("segmentation")
+        mask = entry.get("segmentation") or []
         entry |= {
             "id": number,
             "image_id": images[entry["image_id"]],
