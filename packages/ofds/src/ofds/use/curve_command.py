@@ -182,7 +182,7 @@ def figure(curves: Curves, metrics: Sequence[str], settings: Settings) -> Figure
     try:
         styles = line_styles(names)
     except ValueError as error:
-        raise UserError(f"{error}: leave some out by --where method=NAME") from None
+        raise UserError(f"{error}: choose some by --where method=NAME method=NAME") from None
     wide = min(ACROSS, len(metrics))
     high = math.ceil(len(metrics) / wide)
     drawing = new_figure(2.2 + 2.6 * wide, 0.9 + 2.3 * high)

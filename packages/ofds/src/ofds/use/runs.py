@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from repro_shared.runtime.errors import UserError
 METHODS, SEEDS = ("method", "arm", "selector"), ("seed", "repeat")
 Unit = Literal["images", "objects", "pixels", "seconds"]
 COSTS: tuple[Unit, ...] = get_args(Unit)
+AT_BUDGET = re.compile(rf"(.+)/([0-9.]+) ({'|'.join(COSTS)})")
 
 
 @dataclass(frozen=True)
@@ -34,23 +36,26 @@ def read_runs(paths: Sequence[str], where: Sequence[str] = ()) -> dict[str, list
     """Runs by method, in the order in which they come.
 
     Args:
-        paths: CSV with a header, JSON (a list of objects), or JSON lines. The method stands in a
-            column `method`, `arm` or `selector`, else it is the file's name; the seed in `seed` or
-            `repeat`. What lies in an object `metrics` counts as columns.
-        where: COLUMN=VALUE: other rows are left out.
+        paths: CSV with a header, JSON (a list of objects), or JSON lines, such as the records of
+            `ofds reproduce`. The method stands in a column `method`, `arm` or `selector`, else it
+            is the file's name; the seed in `seed` or `repeat`. What lies in an object `metrics`
+            counts as columns; `NAME/150 objects` there is NAME at budget 150 with unit objects.
+        where: COLUMN=VALUE: other rows are left out; several values of a column may be given.
 
     Raises:
         UserError: no such file, no seed, nothing left.
     """
-    wanted = [_condition(text) for text in where]
+    wanted = dict[str, list[str]]()
+    for column, value in map(_condition, where):
+        wanted.setdefault(column, []).append(value)
     found = dict[str, list[Run]]()
     for path in paths:
         rows = _rows(Path(path))
-        for column, _ in wanted:
+        for column in wanted:
             if rows and not any(column in row for row in rows):
                 raise UserError(f"{path}: no column {column!r} (--where); it has {_names(rows)}")
         for line, row in enumerate(rows, start=1):
-            if all(_same(row.get(column), value) for column, value in wanted):
+            if all(any(_same(row.get(c), v) for v in values) for c, values in wanted.items()):
                 run = _run(row, f"{path}, row {line}", Path(path).stem)
                 found.setdefault(run.method, []).append(run)
     if not found:
@@ -133,10 +138,29 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: a list of objects is needed, one for each run")
-    nested = [row.get("metrics") for row in rows]
+    return [each for row in rows for each in _flat(row)]
+
+
+def _flat(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row with its metrics as columns; a row for each budget that they name."""
+    metrics = row.get("metrics")
+    if not isinstance(metrics, dict):
+        return [row]
+    # In a record of ours these are of the training, and no cost of annotation.
+    training = ("seconds", "samples") if {"key", "samples"} <= row.keys() else ()
+    base = {name: value for name, value in row.items() if name not in ("metrics", *training)}
+    budgets = dict[tuple[str, ...], dict[str, Any]]()
+    for name, value in metrics.items():
+        named = AT_BUDGET.fullmatch(name)
+        budgets.setdefault(named.groups()[1:] if named else (), {})[named[1] if named else name] = (
+            value
+        )
+    whole = budgets.pop((), {})
+    if not budgets:
+        return [{**base, **whole}]
     return [
-        {**row, **(own if isinstance(own, dict) else {})}
-        for row, own in zip(rows, nested, strict=True)
+        {**base, **whole, **own, "budget": amount, "unit": unit}
+        for (amount, unit), own in budgets.items()
     ]
 
 
