@@ -27,6 +27,7 @@ from repro_shared.study.trip import broken, trip
 from repro_shared.timing.calibrate import Calibration
 from seg_kd.cli import PAPER
 from seg_kd.method.objectives import LOGIT
+from seg_kd.rivals.presets import RIVALS
 from seg_kd.study import stages
 from seg_kd.study.arms import budgets, objectives, place, students, teacher
 from seg_kd.study.calibration import EqualTime, compact, drifted, settled
@@ -437,6 +438,9 @@ def test_every_hop_imports_the_next() -> None:
         "equal_time_digits", "student", "Distiller.forward", "logit_distillation",
         "feature_distillation",
     ]  # fmt: skip
+    for each in RIVALS.values():
+        taught = replace(both, config=replace(both.config, objective=each))
+        assert broken(recipe, taught) == []
 
 
 def test_scales_differ_in_numbers_only() -> None:

@@ -5,6 +5,7 @@ Every hop imports the next one; `broken` finds those that do not, and a test ask
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from collections.abc import Callable
@@ -72,8 +73,18 @@ def broken(recipe: Recipe, arm: Arm) -> list[str]:
         if hop.what == "stage":
             carriers = [own]
         elif hop.what == "step":  # an equation is called by the step, or chosen by the config
-            carriers = [own, sys.modules[type(arm.config).__module__], *carriers]
+            carriers = [own, *_modules(arm.config), *carriers]
     return found
+
+
+def _modules(config: Any) -> list[Any]:
+    """Those of a config's class and of the dataclasses that it holds."""
+    if isinstance(config, tuple):
+        return [module for each in config for module in _modules(each)]
+    if not dataclasses.is_dataclass(config):
+        return []
+    held = (getattr(config, field.name) for field in dataclasses.fields(config))
+    return [sys.modules[type(config).__module__], *(m for each in held for m in _modules(each))]
 
 
 def _knows(module: Any, target: Callable[..., Any]) -> bool:
