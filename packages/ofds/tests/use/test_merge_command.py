@@ -162,6 +162,19 @@ def test_what_is_refused(
     assert not (labelled.folder / "merged.json").exists()
 
 
+def test_images_of_which_nobody_knows(labelled: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    human = content(labelled, "human.json")
+    for image in human["images"]:
+        del image["labelled"]
+    labelled.json("human.json", human)
+    assert merged(labelled) == 2
+    assert "1 images have no annotation, such as 'a/005.jpg'" in capsys.readouterr().err
+    for empty, count in (("labelled", 3), ("unlabelled", 2)):
+        assert merged(labelled, "--empty", empty, out=f"{empty}.json") == 0
+        made = content(labelled, f"{empty}.json")
+        assert sum(image["labelled"] for image in made["images"]) == count
+
+
 def test_other_files(labelled: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert undone(labelled, "human.json") == 2
     assert "2 annotations have no `source` human or auto" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from ofds.use.dataset import Dataset, Entry
 from ofds.use.export_command import model_of, predictions
 from ofds.use.formats.coco import content
 from ofds.use.formats.common import by_image
+from ofds.use.ingest_results import Empty
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
 from ofds.use.truth import Truth, read_truth
@@ -38,7 +39,8 @@ class Request:
 
     Attributes:
         files: the pool with the proposals; features are not read.
-        human: COCO file with annotations on some of its images.
+        human: COCO file with annotations on some of its images: labels.json of `ofds ingest`, say.
+        empty: whether images without annotations are labelled there, where it does not say.
         threshold: proposals of a lower score are left out.
         ignore_below: of the others, those of a lower score are regions to ignore (`iscrowd` and
             `ignore`), neither objects nor background.
@@ -48,6 +50,7 @@ class Request:
 
     files: Annotated[PoolFiles, tyro.conf.OmitArgPrefixes] = field(default_factory=PoolFiles)
     human: str = ""
+    empty: Empty = "ask"
     threshold: float = 0.3
     ignore_below: float = 0.5
     undo: str | None = None
@@ -81,7 +84,7 @@ def _merge(request: Request) -> list[str]:
     repairs = Repairs()
     files = request.files.found("images", "proposals")
     dataset = files.dataset(repairs)
-    truth = read_truth(request.human, dataset, repairs)
+    truth = read_truth([request.human], dataset, repairs, request.empty)
     proposals, _ = files.objects(dataset, repairs)
     kept = (proposals.score >= request.threshold) & ~proposals.crowd
     kept &= ~truth.labelled[proposals.image]
