@@ -59,6 +59,14 @@ def test_the_name_of_the_file_is_the_method(tmp_path: Path) -> None:
         metrics_of(found, ())
 
 
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "runs.csv" for name in ("one", "two")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("seed,ap\n0,0.5\n")
+    assert list(read_runs([*map(str, paths)])) == [str(p.with_suffix("")) for p in paths]
+
+
 def test_costs_that_forbid_a_comparison(tmp_path: Path) -> None:
     def runs(name: str, *objects: float) -> Any:
         rows = [{"seed": s, "ap": 1, "objects": n} for s, n in enumerate(objects)]

@@ -48,15 +48,16 @@ def read_runs(paths: Sequence[str], where: Sequence[str] = ()) -> dict[str, list
     wanted = dict[str, list[str]]()
     for column, value in map(_condition, where):
         wanted.setdefault(column, []).append(value)
-    found = dict[str, list[Run]]()
-    for path in paths:
+    found, stems = dict[str, list[Run]](), [Path(path).stem for path in paths]
+    for path, stem in zip(paths, stems, strict=True):
+        name = stem if stems.count(stem) == 1 else str(Path(path).with_suffix(""))
         rows = _rows(Path(path))
         for column in wanted:
             if rows and not any(column in row for row in rows):
                 raise UserError(f"{path}: no column {column!r} (--where); it has {_names(rows)}")
         for line, row in enumerate(rows, start=1):
             if all(any(_same(row.get(c), v) for v in values) for c, values in wanted.items()):
-                run = _run(row, f"{path}, row {line}", Path(path).stem)
+                run = _run(row, f"{path}, row {line}", name)
                 found.setdefault(run.method, []).append(run)
     if not found:
         raise UserError(f"{', '.join(paths)}: no run" + (" is left by --where" if where else ""))
