@@ -124,14 +124,15 @@ def _study(
     base = shared(scale, retrain)
     arms = [*base, *_selections(scale, complexity, zipf, tuple(base[-2:]))]
     label = f"{name}_smoke" if smoke else name
+    pictured = (tables.by_images,) if zipf and complexity == "simple" else ()
     return Study(
         name=label,
         scale=scale,
         data=pools(scale, complexity, zipf),
         arms=tuple(arms),
         seeds=(0, 1) if smoke else QUICK,
-        tables=(tables.by_objects, *((tables.by_images,) if _amounts(scale, complexity).images
-                else ()), tables.of_proposals, *(() if smoke else (tables.verdicts,))),
+        tables=(tables.by_objects, *pictured, tables.of_proposals,
+                *(() if smoke else (tables.verdicts,))),
         figures=() if smoke else (figures.gains,),
         claims=() if smoke else claims.of_selection(name, arms, bool(zipf)),
         retrain=lambda study: _study(name, scale, complexity, zipf, retrain=True),

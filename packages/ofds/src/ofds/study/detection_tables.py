@@ -124,7 +124,7 @@ def selectors(
         arms.append(arm)
         rows.append((
             arm.name.rpartition(", ")[0] or arm.name,
-            f"{budget.amount:g} {budget.unit}" if budget else "all images",
+            f"{budget.amount:,.0f} {budget.unit}" if budget else "all images",
             *score_cells(results, arm, measures),
             over,
             None if covered is None else classes - covered,
@@ -213,7 +213,7 @@ def rate(results: Results, complexity: str) -> Rate:
             continue
         value = run.metrics["ap50"]
         curve = np.maximum.accumulate([each[run.seed] for each in by_seed])
-        below, above = below + (value < curve[0]), above + (value > curve[-1])
+        below, above = below + int(value < curve[0]), above + int(value > curve[-1])
         shares.append(interpolated(value, curve, [arm.config.share for arm in arms]))
     return Rate(complexity, tuple(shares), below, above)
 
@@ -246,8 +246,14 @@ def exchange(results: Results) -> Table:
     )
     return Table(
         f"{tag(results)}-exchange", f"{results.study.name}: what autolabels are worth", columns,
-        tuple(rows), (note, *results.notes),
+        tuple(rows), (note, *sources(results), *results.notes),
     )  # fmt: skip
+
+
+def sources(results: Results) -> tuple[str, ...]:
+    """What the pictures of arms with data of their own are."""
+    found = dict.fromkeys(arm.data for arm in results.study.arms if arm.data is not None)
+    return tuple(f"{each.name}: {each.sentence}." for each in found)
 
 
 def of_autolabels(results: Results) -> Table:
@@ -263,5 +269,5 @@ def of_autolabels(results: Results) -> Table:
     )
     return Table(
         f"{tag(results)}-labels", f"{results.study.name}: people's and autolabels", columns,
-        tuple(rows), (note, HOURS, *results.notes), ids(arms),
+        tuple(rows), (note, HOURS, *sources(results), *results.notes), ids(arms),
     )  # fmt: skip
