@@ -36,8 +36,9 @@ class Request:
         out: the pool's folder; what is there already is not done again.
         images: COCO file that lists the images to take, by name below the folder; ids are kept.
         detector_weights: file with weights of torchvision's detector.
-        labels: what its outputs mean, a name a line, where these are not COCO's.
-        query: CLASS=FILE, a picture of a class, for OWLv2; may be given several times.
+        labels: list of what the outputs of torchvision's detector mean, in order, a name a line;
+            COCO's categories if not given.
+        query: CLASS=FILE, each a picture of a class, for OWLv2.
         masker: a folder or a cached hub name of SAM 2, for outlines and features.
         features: masker, detector, lite0, none, or timm:MODEL, open_clip:MODEL, torchvision:MODEL;
             masker if there is one, else lite0 (EfficientNet-Lite0 on crops).
@@ -48,7 +49,7 @@ class Request:
         shard: I/N, the I-th of N shares of the images, from 1; under torchrun each process has its
             own.
         threshold: lowest score; the detector's own default if not given.
-        quantile: of each class's scores, below which its proposals go; 0: none go.
+        quantile: of each class's scores in the pool, below which its proposals go; 0: none go.
         nms: overlap above which the lesser of two boxes of a class goes.
         most: proposals an image.
         batch: images at a time.

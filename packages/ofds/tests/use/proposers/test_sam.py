@@ -188,3 +188,25 @@ def test_the_detector_of_sam3_for_videos_is_taken(
     theirs = model.detector_model.state_dict()
     assert all(torch.equal(theirs[name], own) for name, own in found.model.state_dict().items())
     assert len(found.detect([draw(50, 80)], 0.0)[0]) == 10
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_sees_nearly_the_same(
+    dtype: str, pretrained: Callable[[str], Path], machine: Machine, draw: Any
+) -> None:
+    image, own, half = draw(50, 80), boxes(4), Machine("cpu", dtype)
+    found = [
+        (
+            Sam2(pretrained("sam2"), each).outline([image], [own])[0].features,
+            Sam3(pretrained("sam3"), {"cat": ("cat",)}, each).detect([image], 0.0)[0].features,
+        )
+        for each in (machine, half)
+    ]
+    for exact, near in zip(*found, strict=True):
+        assert exact is not None
+        assert near is not None
+        cosine = (
+            (exact * near).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
+        )
+        assert cosine.min() > 0.99
+        assert near.dtype == np.float32
