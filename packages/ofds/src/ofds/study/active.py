@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ofds.method.budget import Budget
+from ofds.rivals.proposals import at_random
 from ofds.rivals.uncertainty import entropy, margin
 from ofds.study.annotations import by_people
 from ofds.study.detection import costs, scored
@@ -80,6 +81,7 @@ def learn(config: Round, ctx: Context) -> Outcome:
         view = drawn(ctx, config.threshold)
         seed = derive_seed(ctx.seed, "selector") % 2**31
         order = chosen(config.start, view, Budget(config.amount), seed)
+        order += at_random(view.proposals, seed)  # so that all spend the same
         own, history = list[int](), list[list[float]]()
     else:
         kept = json.loads((before.folder / LABELLED).read_text())

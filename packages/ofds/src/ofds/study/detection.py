@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofds.method.budget import Budget
+from ofds.rivals.proposals import at_random
 from ofds.study.annotations import by_detector, by_people, merged
 from ofds.study.proposed import THRESHOLD, WEIGHTS, drawn, new_detector, proposals, trained
 from ofds.study.scenes import OpenedScenes, Scenes
@@ -99,6 +100,8 @@ def bought_by(config: Detect, ctx: Context) -> NDArray[np.int64]:
         return places
     view = drawn(ctx, config.threshold)
     order = chosen(config.selector, view, config.budget, seed)
+    # What a selector has no order for follows at random, so that all spend the same.
+    order += at_random(view.proposals, seed)
     return places[paid(view.truth, order, config.budget)]
 
 

@@ -230,6 +230,22 @@ def interpolated(value: float, curve: Any, shares: Sequence[float]) -> float:
     return 100 * float(np.exp(low + part * (high - low)))
 
 
+def worth(results: Results) -> list[str]:
+    """The finding in words; every number comes from the records."""
+    found, said = {kind: rate(results, kind) for kind in ("simple", "complex")}, list[str]()
+    for kind, each in found.items():
+        if each.interval is None:
+            said.append(f"What autolabels are worth on {kind} scenes has not been tried yet.")
+            continue
+        outside = each.below + each.above
+        also = f" {outside} of {len(each.shares)} seeds lie outside the curve." if outside else ""
+        said.append(
+            f"**On {kind} scenes, autolabels alone are worth {each.interval.mean:.0f} % of people's "
+            f"labels.** That is the share of the pool that people would have to annotate.{also}"
+        )
+    return said
+
+
 def exchange(results: Results) -> Table:
     """What autolabels are worth."""
     rows = list[tuple[Cell, ...]]()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ofds.method.budget import Budget
 from ofds.method.objects import Pool, make_pool
+from ofds.rivals.proposals import at_random
 from ofds.study.annotations import Annotations, by_detector, by_people, merged, targets
 from ofds.study.detection import costs
 from ofds.study.proposed import WEIGHTS
@@ -173,7 +174,8 @@ def _bought(config: DetectVoc, ctx: Context) -> list[int]:
         pool(found, found.score, found.area, opened.features, found.row), truth, whole, whole[:0],
         np.zeros(0, np.int64),
     )  # fmt: skip
-    order = chosen(config.selector, view, config.budget, derive_seed(ctx.seed, "selector") % 2**31)
+    seed = derive_seed(ctx.seed, "selector") % 2**31
+    order = chosen(config.selector, view, config.budget, seed) + at_random(view.proposals, seed)
     return paid(truth, order, config.budget)
 
 

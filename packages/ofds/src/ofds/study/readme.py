@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ofds.study.detection_tables import worth
 from ofds.study.stages import Pick
 from ofds.study.tables import gain
 from repro_shared.evidence.statistics import interval
@@ -42,6 +43,8 @@ def findings(results: Results) -> list[str]:
     """The answer first; every number comes from the records."""
     if results.study.name == "coverage":
         return [covered(results)]
+    if results.study.name == "autolabels":
+        return worth(results)
     if results.study.name not in POOLS:
         return []
     pool = POOLS[results.study.name]
