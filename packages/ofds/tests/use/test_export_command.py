@@ -133,6 +133,7 @@ def test_files_of_images_and_their_sizes(selected: Any, tmp_path: Path) -> None:
         ("--selection none", "none: cannot be read"),
         ("--format pascal", "format"),
         ("--threshold 2", "--threshold must be 0 to 1, got 2"),
+        ("--split ../up", "--split must be a word, got '../up'"),
         ("--only none.txt", "none.txt: cannot be read"),
         ("--image-files copy", "--image-files copy needs --folder of the images"),
         ("--proposals images.json", "was not made from the proposals"),

@@ -158,6 +158,26 @@ def test_images_that_are_as_they_were_proposed(tmp_path: Path) -> None:
     assert read(tmp_path, whole[:1], shown=shown)[0].as_proposed == ("a/1.jpg",)
 
 
+def test_sizes_that_the_pool_does_not_know(tmp_path: Path) -> None:
+    (tmp_path / "images.json").write_text(json.dumps({
+        "images": [{key: image[key] for key in ("id", "file_name")} for image in IMAGES],
+        "categories": CLASSES,
+    }))  # fmt: skip
+    pool = read_dataset(tmp_path / "images.json", Repairs())
+    (tmp_path / "p.json").write_text(json.dumps(PROPOSED))
+    proposals, total = read_proposals(tmp_path / "p.json", pool, Repairs())
+    path = tmp_path / "results.json"
+    content = {
+        "images": IMAGES,
+        "categories": CLASSES,
+        "annotations": [note(10, 1, (190, 0, 90, 9))],
+    }
+    path.write_text(json.dumps(content))
+    shown = np.ones(total, bool)
+    found = results(path, "coco", pool, proposals, shown, SHA, Repairs(), "labelled")
+    assert found.dataset.objects.box.tolist() == [[190, 0, 10, 9]]  # clipped
+
+
 def test_odd_annotations(tmp_path: Path) -> None:
     mask = {"size": [100, 200], "counts": [5, 3, 19992]}
     notes = [

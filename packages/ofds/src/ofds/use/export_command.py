@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from ofds.use.lists import places, read_names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
 from ofds.use.selected import proposal_id, read_selected
+from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json, atomic_write_text
 
@@ -73,6 +75,8 @@ def export(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
         if not getattr(request, flag):
             raise UserError(f"--{flag} is missing; see `ofds export --help`")
     check_empty(request.out)
+    word = re.fullmatch(r"\w[\w.-]*", request.split) is not None
+    require(word, "--split", "a word", repr(request.split))
     repairs = Repairs()
     made = gathered(request, repairs)
     with new_folder(request.out) as folder:

@@ -50,7 +50,8 @@ def on_pool(content: Entry, path: str | Path, pool: Dataset, repairs: Repairs) -
     """The same with the images, the classes and the ids of a pool.
 
     Tools number both anew, so images are found by name (see `ResultNames`), classes by name alone.
-    All images of the pool are listed; one that the results have not is not labelled.
+    All images of the pool are listed; one that the results have not is not labelled. A size that
+    the pool does not know is as the results have it.
 
     Raises:
         UserError: two images that are the same one of the pool, an image of another size, a class
@@ -74,6 +75,8 @@ def on_pool(content: Entry, path: str | Path, pool: Dataset, repairs: Repairs) -
             )
         seen[place], own[key_of(entry.get("id"))] = name, place
         _same_size(entry, pool, place, path)
+        if not pool.images[place].width:
+            images[place] |= {side: entry.get(side) for side in ("width", "height")}
         said = entry.get("labelled")
         images[place]["labelled"] = bool(said) if isinstance(said, int) else None
         if is_number(entry.get("seconds")):
