@@ -240,8 +240,8 @@ def worth(results: Results) -> list[str]:
         outside = each.below + each.above
         also = f" {outside} of {len(each.shares)} seeds lie outside the curve." if outside else ""
         said.append(
-            f"**On {kind} scenes, autolabels alone are worth {each.interval.mean:.0f} % of people's "
-            f"labels.** That is the share of the pool that people would have to annotate.{also}"
+            f"**On {kind} scenes, autolabels alone are worth {each.interval.mean:.0f} % of "
+            f"people's labels.** That is the share of the pool that people would have to annotate.{also}"
         )
     return said
 
