@@ -6,7 +6,12 @@ import sys
 
 import clip_distill
 from clip_distill.study import recipes
+from clip_distill.study.distill_command import distill
 from clip_distill.study.readme import blocks
+from clip_distill.use.cache_command import cache
+from clip_distill.use.classify_command import classify
+from clip_distill.use.evaluate_command import evaluate
+from clip_distill.use.export_command import export
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -36,6 +41,13 @@ PAPER = Paper(
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
     blocks=blocks,
+    verbs={
+        "cache": cache,
+        "distill": distill,
+        "evaluate": evaluate,
+        "classify": classify,
+        "export": export,
+    },
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,14 @@ def _lost(tokenizer: Any, text: str, context: int) -> str:
     if len(tokens) <= context:
         return ""
     return str(inner.decode(tokens[context - 1 :], skip_special_tokens=True)).strip()
+
+
+def config_of(specification: str) -> dict[str, Any]:
+    """open_clip's configuration of a teacher by its name on the command line."""
+    rest = specification.removeprefix("open_clip:")
+    if Path(rest).is_dir():
+        form = json.loads((Path(rest) / "open_clip_config.json").read_text(encoding="utf-8"))
+        return dict(form["model_cfg"])
+    config = open_clip.get_model_config(rest.partition(":")[0])
+    assert config is not None  # it was loaded
+    return dict(config)

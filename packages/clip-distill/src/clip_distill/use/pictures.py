@@ -64,6 +64,7 @@ class Folder:
 
     def __init__(self, root: str | Path, classes: bool = True) -> None:
         self.where = str(root)
+        self.ids: Sequence[str] = ()
         self.classes: tuple[str, ...] = ()
         self.targets: Sequence[int] = ()
         self._sorted: ClassFolder | None = None

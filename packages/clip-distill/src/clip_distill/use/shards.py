@@ -14,6 +14,7 @@ import os
 import re
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,12 @@ class Shards:
         if not self.samples:
             raise UserError(f"{source}: no samples with a picture in {len(self.paths)} shards")
         names = [path.name for path in self.paths]
-        self.ids = tuple(f"{names[each.shard]}/{each.key}" for each in self.samples)
+        self.ids: Sequence[str] = tuple(f"{names[each.shard]}/{each.key}" for each in self.samples)
         if len(set(self.ids)) < len(self.ids):
             twice = next(name for name, count in Counter(self.ids).items() if count > 1)
             raise UserError(f"{source}: two samples are called {twice}")
-        self.classes, self.targets = classes, self._targets(classes)
+        self.classes = classes
+        self.targets: Sequence[int] = self._targets(classes)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -1,0 +1,287 @@
+"""`clip-distill distill`: train a student on the user's own pictures, in either stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from clip_distill.method.objective import PRESETS, Name, Objective
+from clip_distill.train import STAGES, Training, fit
+from clip_distill.use.cache import CAPTIONS, CLASSES, Cache, open_cache
+from clip_distill.use.feature_file import read_features
+from clip_distill.use.lessons import Lessons
+from clip_distill.use.pictures import Pictures, overlap
+from clip_distill.use.preprocessing import Preprocessing
+from clip_distill.use.prompts import ClassTexts, load_class_texts, save_class_texts
+from clip_distill.use.sources import pictures_of
+from clip_distill.use.students import (
+    CONFIG,
+    Student,
+    StudentConfig,
+    load_student,
+    ratios,
+    save_student,
+    warm_start,
+)
+from clip_distill.use.views import Views
+from repro_shared.evidence.hashing import recipe_hash, resolved_config
+from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.distributed import from_first, processes
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_file
+from repro_shared.runtime.progress import say
+from repro_shared.runtime.rng import derive_seed, isolated_rng
+from repro_shared.study.alone import flat, occupied
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What there is to learn from.
+
+    Attributes:
+        features: (samples, views, width).
+        views: that they belong to.
+        cache: where they come from; None for a feature file.
+        texts: text vectors of the classes.
+        captions: (samples, width) text vectors of the captions.
+        digest: of where they come from.
+    """
+
+    features: NDArray[Any]
+    views: Views
+    cache: Cache | None
+    texts: ClassTexts | None
+    captions: NDArray[Any] | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides the result, besides pictures, features and seed."""
+
+    student: StudentConfig
+    objective: Objective
+    training: Training
+
+
+def distill(
+    data: str,
+    out: str,
+    *,
+    cache: str | None = None,
+    teacher_features: str | None = None,
+    backbone: str = "tiny_vit_11m_224",
+    objective: str = "feature",
+    temperature: float | None = None,
+    stage: Literal[1, 2] = 2,
+    init: str | None = None,
+    image_size: int | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    schedule: Literal["constant", "cosine"] | None = None,
+    amp: bool = False,
+    test: str | None = None,
+    allow_overlap: bool = False,
+    skip_bad: bool = False,
+    seed: int = 0,
+    device: Literal["cpu", "cuda"] = "cpu",
+    workers: int = 0,
+) -> None:
+    """Train a student from a cache of its teacher; interrupted runs go on, torchrun is understood.
+
+    Args:
+        data: the pictures that the cache was made of: class folders, a folder, or shards.
+        out: folder of the student.
+        cache: folder that `cache` wrote.
+        teacher_features: .npy file (pictures, width) or (pictures, views, width) instead.
+        backbone: timm's name.
+        objective: feature, vision-language, clip-kd-fd, tinyclip-affinity, authors-2025-02, ..., or
+            a loss: l2, cosine, mse, image-to-image, class, teacher-logits, affinity, ...
+        temperature: of the loss; needed for losses that have one.
+        stage: 1 (one pass over web images) or 2 (96 passes over images of the classes).
+        init: a student's folder to start from, or timm's weights of the backbone.
+        image_size: of the student; by default the cache's.
+        epochs: instead of the stage's.
+        batch_size: instead of 256, of all processes together.
+        learning_rate: instead of 5e-4.
+        schedule: instead of a constant rate.
+        amp: bfloat16 autocast.
+        test: test images: refused if one of them is among the pictures.
+        allow_overlap: go on all the same; it is kept in the student's file.
+        skip_bad: leave out what truncated shards have lost.
+        seed: of weights and order.
+        device: cpu or cuda.
+        workers: decoding processes.
+    """
+    check_device(device)
+    pictures = pictures_of(data, skip_bad)
+    taught = _taught(pictures, cache, teacher_features)
+    usual = STAGES[stage]
+    training = replace(
+        usual,
+        epochs=usual.epochs if epochs is None else epochs,
+        batch_size=usual.batch_size if batch_size is None else batch_size,
+        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+        schedule=schedule or usual.schedule,
+        amp=amp,
+    )
+    chosen = objective_of(objective, temperature)
+    student = _student(taught, backbone, init, image_size, seed)
+    run = Run(student.config, chosen, training)
+    found = _check_overlap(pictures, test, allow_overlap)
+    lessons = _lessons(pictures, taught, student.config.preprocessing)
+    lessons.check(chosen)
+    began = "" if init is None else _digest_of(init)
+    identity = f"{recipe_hash(run)} {taught.digest} {lessons.data} {began} {seed}"
+    settings = {**flat(resolved_config(run)), "features": taught.digest, "data": lessons.data,
+                "start": began, "seed": seed}  # fmt: skip
+    rank, _ = processes(device)
+    folder = Path(out)
+
+    def train() -> None:
+        made = fit(
+            student, lessons, chosen, training, seed, device, folder / "checkpoints", identity,
+            f"{backbone}, {objective}", workers,
+        )  # fmt: skip
+        if rank == 0:
+            _save(folder, made.student, taught, run, found, made.losses, made.temperature)
+
+    there = from_first((folder / CONFIG).is_file, device)
+    if rank == 0:
+        with occupied(folder, identity, settings, lambda: _begun(folder)):
+            if there:
+                say(f"{folder} holds this student already")
+            else:
+                train()
+        card = taught.cache.manifest["teacher"]["parameters"] if taught.cache else None
+        said = ratios(student, card["whole"], card["image_tower"]) if card else ""
+        print(f"student: {folder}" + (f"; {said}" if said else ""))
+    elif not there:
+        train()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def objective_of(name: str, temperature: float | None) -> Objective:
+    """A preset (with another temperature, if given) or a loss by name.
+
+    Raises:
+        UserError: unknown, or a temperature that does not fit.
+    """
+    try:
+        if name in PRESETS:
+            preset = PRESETS[name]
+            return preset if temperature is None else replace(preset, temperature=temperature)
+        if name in get_args(Name):
+            return Objective(name, temperature)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"--objective {name}: {error}") from None
+    known = ", ".join((*PRESETS, *(each for each in get_args(Name) if each not in PRESETS)))
+    raise UserError(f"--objective {name}: unknown; known are {known}")
+
+
+def _taught(pictures: Pictures, cache: str | None, features: str | None) -> Taught:
+    if (cache is None) == (features is None):
+        raise UserError("give --cache FOLDER or --teacher-features FILE.npy")
+    if features is not None:
+        rows = read_features(features, len(pictures), tuple(pictures.ids))
+        views = Views() if rows.shape[1] == 1 else Views(rows.shape[1], "random-crop")
+        return Taught(rows, views, None, None, None, sha256_file(features))
+    made = open_cache(cache or "", pictures)
+    texts, captions = None, None
+    if made.manifest["classes"] is not None:
+        texts = load_class_texts(made.folder / CLASSES)
+    if made.manifest["captions"]:
+        captions = np.load(made.folder / CAPTIONS, mmap_mode="r", allow_pickle=False)
+    digest = sha256_file(made.folder / "manifest.json")
+    return Taught(made.features, made.views, made, texts, captions, digest)
+
+
+def _student(
+    taught: Taught, backbone: str, init: str | None, size: int | None, seed: int
+) -> Student:
+    width = int(taught.features.shape[2])
+    if init is not None and Path(init).is_dir():
+        student, _ = load_student(init)
+        if student.config.width != width:
+            widths = f"{student.config.width} and {width}"
+            raise UserError(f"{init}: student and teacher have spaces of other widths: {widths}")
+        return student
+    prepared = taught.cache.preprocessing if taught.cache else Preprocessing()
+    prepared = replace(prepared, size=size or prepared.size)
+    with isolated_rng(derive_seed(seed, "weights")):
+        student = Student(StudentConfig(backbone, width, prepared))
+    return student if init is None else warm_start(student, init)
+
+
+def _lessons(pictures: Pictures, taught: Taught, prepared: Preprocessing) -> Lessons:
+    pixels = taught.cache.pixels if taught.cache else None
+    if pixels is not None and taught.cache is not None:
+        kept = taught.cache.preprocessing
+        same = [getattr(kept, n) == getattr(prepared, n) for n in ("size", "interpolation")]
+        if not all(same):
+            say("decoded views are of another size than the student's images: decoding anew")
+            pixels = None
+    vectors = None if taught.texts is None else taught.texts.vectors
+    return Lessons(
+        pictures, taught.views, prepared, taught.features, pixels, vectors, taught.captions
+    )
+
+
+def _check_overlap(
+    pictures: Pictures, test: str | None, allowed: bool
+) -> list[tuple[str, str]] | None:
+    """Test images among the pictures; None where nobody looked."""
+    if test is None:
+        return None
+    found = overlap(pictures, pictures_of(test))
+    if found:
+        one, two = found[0]
+        said = f"{len(found)} test images are among the training images, such as {two} = {one}"
+        if not allowed:
+            raise UserError(f"{said}; remove them, or take --allow-overlap")
+        say(f"{said}: recorded")
+    return found
+
+
+def _digest_of(init: str) -> str:
+    path = Path(init)
+    return sha256_file(path / "student.safetensors" if path.is_dir() else path)
+
+
+def _save(
+    folder: Path,
+    student: Student,
+    taught: Taught,
+    run: Run,
+    found: list[tuple[str, str]] | None,
+    losses: Sequence[float],
+    temperature: float | None,
+) -> None:
+    teacher = taught.cache.manifest["teacher"] if taught.cache else {}
+    if taught.texts is not None:
+        save_class_texts(folder / CLASSES, taught.texts)
+    save_student(
+        student.cpu(), folder,
+        teacher=teacher.get("name", "a file of features"),
+        teacher_sha256=teacher.get("sha256"),
+        teacher_parameters=teacher.get("parameters"),
+        features=taught.digest,
+        run=resolved_config(run),
+        losses=[round(value, 6) for value in losses],
+        temperature=temperature,
+        overlap=None if found is None else [list(pair) for pair in found],
+        versions={"torch": torch.__version__},
+    )  # fmt: skip
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or any(folder.glob("checkpoints/*.pt"))

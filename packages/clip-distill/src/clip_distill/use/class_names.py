@@ -1,0 +1,36 @@
+"""From the names of class folders to what is said in a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_distill.use.pictures import check_same_names
+from clip_distill.use.prompts import read_names
+from repro_shared.runtime.errors import UserError
+
+
+def names_of(folders: Sequence[str], file: str | Path | None, where: str) -> tuple[list[str], str]:
+    """A name for each class folder, and where the names come from, in words.
+
+    Args:
+        folders: names of the class folders, in the order of their numbers.
+        file: a name a line, the folder's own, or the folder's, a tab, and the name for prompts;
+            None takes the folders' names, `_` as a space.
+        where: the data, for messages.
+
+    Raises:
+        UserError: the file has other classes than the folder.
+    """
+    if file is None:
+        return [folder.replace("_", " ") for folder in folders], "the folders' names"
+    pairs = dict[str, str]()
+    for line in read_names(file):
+        folder, tab, name = line.partition("\t")
+        if folder.strip() in pairs:
+            raise UserError(f"{file}: {folder.strip()!r} twice")
+        pairs[folder.strip()] = name.strip() if tab else folder.strip().replace("_", " ")
+    known = {folder.replace("_", " "): folder for folder in folders}
+    pairs = {known.get(folder, folder): name for folder, name in pairs.items()}
+    check_same_names(list(folders), list(pairs), where, str(file))
+    return [pairs[folder] for folder in folders], Path(file).name

@@ -1,0 +1,269 @@
+"""The command line from a folder of pictures to an ONNX file, as a user goes through it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import open_clip
+import pytest
+import webdataset
+from safetensors.torch import save_file
+
+from clip_distill.cli import PAPER
+from repro_shared.study.command import main
+
+
+@dataclass(frozen=True)
+class World:
+    """Files that the tests share; nothing in it is changed."""
+
+    root: Path
+    teacher: str
+
+    def run(self, *words: object) -> int:
+        return main(PAPER, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory,
+    pictures: Callable[..., Path],
+    clip_config: dict[str, Any],
+    model_of: Callable[..., Any],
+) -> World:
+    root = tmp_path_factory.mktemp("world")
+    pictures(root / "train")
+    pictures(root / "test", seed=1)
+    folder = root / "teacher"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps(
+        {"model_cfg": clip_config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    ))  # fmt: skip
+    save_file(dict(model_of().state_dict()), folder / "open_clip_model.safetensors")
+    made = World(root, f"open_clip:{folder}")
+    assert made.run(
+        "cache", root / "train", root / "cache", "--teacher", made.teacher, "--views", 2,
+        "--batch", 4, "--no-teacher-check", "--pixels",
+    ) == 0  # fmt: skip
+    assert made.run(*_distill(made, root / "student")) == 0
+    return made
+
+
+def _distill(world: World, out: Path, *more: object) -> list[object]:
+    return ["distill", world.root / "train", out, "--cache", world.root / "cache", "--backbone",
+            "test_efficientnet", "--epochs", 2, "--batch-size", 4, *more]  # fmt: skip
+
+
+def test_what_distill_leaves(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    about = json.loads((world.root / "student" / "student.json").read_text())
+    assert about["teacher"] == "open_clip:teacher"
+    assert about["preprocessing"]["mean"] == [0.5] * 3  # C1: from the teacher to the student
+    assert about["run"]["objective"]["loss"] == "l2"
+    assert about["overlap"] is None
+    before = (world.root / "student" / "student.safetensors").stat().st_mtime_ns
+    assert world.run(*_distill(world, world.root / "student")) == 0
+    said = capsys.readouterr()
+    assert "holds this student already" in said.err
+    assert "fewer than the whole teacher" in said.out
+    assert (world.root / "student" / "student.safetensors").stat().st_mtime_ns == before
+    assert world.run(*_distill(world, world.root / "student", "--seed", 1)) == 2
+    assert "holds another run (seed is 0 there and 1 here)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--objective", "class"), "needs a temperature"),
+        (("--objective", "class", "--temperature", 0), "must be positive"),
+        (("--objective", "triplet"), "unknown; known are feature"),
+        (("--objective", "vision-language", "--batch-size", 1), "at least 2 pictures"),
+        (("--init", "nothing.pth"), "no weights at nothing.pth"),
+        (("--backbone", "resnet_18"), "timm knows no model"),
+        (("--epochs", 0), "--epochs must be above 0"),
+        (("--teacher-features", "x.npy"), "give --cache FOLDER or"),
+    ],
+)
+def test_distill_refuses(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: Any, said: str
+) -> None:
+    out = tmp_path / "out"
+    assert world.run(*_distill(world, out, *more)) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not (out / "student.json").exists()
+    assert not (out / "run.json").exists()
+
+
+def test_c10_a_test_image_among_the_training_images(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    test = tmp_path / "test"
+    shutil.copytree(world.root / "test", test)
+    shutil.copy(world.root / "train" / "class 1" / "2.png", test / "class 0" / "copy.png")
+    assert world.run(*_distill(world, tmp_path / "a", "--test", test)) == 2
+    assert "1 test images are among the training images, such as class 0/copy.png = class 1/2.png" \
+        in capsys.readouterr().err  # fmt: skip
+    assert world.run(*_distill(world, tmp_path / "a", "--test", test, "--allow-overlap")) == 0
+    about = json.loads((tmp_path / "a" / "student.json").read_text())
+    assert about["overlap"] == [["class 1/2.png", "class 0/copy.png"]]
+
+
+def test_c14_from_a_feature_file_without_any_teacher(world: World, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    np.save(tmp_path / "f.npy", rows)
+    command = ["distill", world.root / "train", tmp_path / "s", "--teacher-features",
+               tmp_path / "f.npy", "--backbone", "test_vit", "--image-size", 32, "--epochs", 1,
+               "--batch-size", 4]  # fmt: skip
+    assert world.run(*command) == 0
+    assert json.loads((tmp_path / "s" / "student.json").read_text())["width"] == 5
+
+
+def test_another_stage_starts_from_a_student(world: World, tmp_path: Path) -> None:
+    more = ("--init", world.root / "student", "--objective", "vision-language", "--amp")
+    assert world.run(*_distill(world, tmp_path / "two", *more)) == 0
+    about = json.loads((tmp_path / "two" / "student.json").read_text())
+    assert about["run"]["objective"]["temperature"] == 0.01
+
+
+def test_shards_with_captions(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted((world.root / "train").rglob("*.png"))
+    with webdataset.TarWriter(str(tmp_path / "s-000.tar")) as writer:
+        for number, file in enumerate(files):
+            sample = {"__key__": f"{number:03d}", "png": file.read_bytes()}
+            writer.write({**sample, "txt": f"caption {number % 5}"})
+    cache = ["cache", tmp_path / "s-000.tar", tmp_path / "cache", "--teacher", world.teacher,
+             "--views", 2, "--batch", 4, "--no-teacher-check", "--captions"]  # fmt: skip
+    assert world.run(*cache) == 0
+    assert "caption" in capsys.readouterr().out
+    command = ["distill", tmp_path / "s-000.tar", tmp_path / "s", "--cache", tmp_path / "cache",
+               "--backbone", "test_efficientnet", "--stage", 1, "--batch-size", 4,
+               "--objective", "tinyclip-affinity"]  # fmt: skip
+    assert world.run(*command) == 0
+    assert world.run("distill", world.root / "train", tmp_path / "t", *command[3:]) == 2
+    assert "made of other pictures" in capsys.readouterr().err
+
+
+def test_the_teacher_is_checked(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["cache", world.root / "train", tmp_path / "c", "--teacher", world.teacher]
+    assert world.run(*command) == 2
+    assert "the teacher looks untrained" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_evaluate(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command = ["evaluate", world.root / "test", "--student", world.root / "student"]
+    assert world.run(*command) == 0
+    said = capsys.readouterr().out
+    assert "3 classes from the folders' names, 1 prompt a class" in said
+    assert "mean per class" in said
+    more = ["--teacher", world.teacher, "--set", "pets", "--per-class"]
+    assert world.run(*command, *more) == 0
+    said = capsys.readouterr().out
+    assert "reported: feature distillation" in said
+    assert "87.50" in said
+    assert "class 2" in said
+    (world.root / "test" / "class 2").rename(world.root / "test" / "emu")
+    try:
+        assert world.run(*command) == 2
+        assert "has no text vectors of 1 classes, such as 'emu'" in capsys.readouterr().err
+    finally:
+        (world.root / "test" / "emu").rename(world.root / "test" / "class 2")
+    assert world.run("evaluate", world.root / "test") == 2
+    assert "nothing to evaluate" in capsys.readouterr().err
+    assert world.run("evaluate", tmp_path / "none", "--student", world.root / "student") == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_text_vectors_once_a_class_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = open_clip.CLIP.encode_text
+
+    def counting(self: Any, text: Any, *more: Any) -> Any:
+        seen.append(len(text))
+        return real(self, text, *more)
+
+    monkeypatch.setattr(open_clip.CLIP, "encode_text", counting)
+    command = ["evaluate", world.root / "test", "--student", world.root / "student", "--teacher",
+               world.teacher, "--template", "a {}", "photo"]  # fmt: skip
+    assert world.run(*command) == 0
+    assert seen == [6]  # three classes, two prompts each, for student and teacher together
+
+
+def test_classify_with_names_of_ones_own(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("emu\ncassowary\nclass 1\n")
+    command = ["classify", world.root / "test", "--student", world.root / "student",
+               "--classes", names]  # fmt: skip
+    assert world.run(*command) == 2
+    assert "2 names are not kept with the student, such as 'emu'" in capsys.readouterr().err
+    more = ["--teacher", world.teacher, "--sheet", tmp_path / "sheet.png", "--top", 2]
+    assert world.run(*command, *more) == 0
+    said = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(said.out.partition("written")[0])))
+    assert len(rows) == 12
+    assert rows[0]["picture"] == "class 0/0.png"
+    assert {row["class1"] for row in rows} <= {"emu", "cassowary", "class 1"}
+    assert float(rows[0]["share1"]) >= float(rows[0]["share2"])
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert "M MACs an image" in said.err
+    assert world.run("classify", world.root / "test") == 2
+
+
+def test_export(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", world.root / "student", "--teacher", world.teacher]
+    assert world.run(*command, "--open-clip", tmp_path / "oc", "--onnx", tmp_path / "s.onnx") == 0
+    said = capsys.readouterr().out
+    assert "fewer than its image tower" in said
+    session = onnxruntime.InferenceSession(tmp_path / "s.onnx")
+    kept = session.get_modelmeta().custom_metadata_map
+    assert json.loads(kept["class_names"]) == ["class 0", "class 1", "class 2"]
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'oc'}")
+    assert model.visual.image_size == (32, 32)
+    assert world.run("export", world.root / "student") == 2
+    assert "nothing to write" in capsys.readouterr().err
+    assert world.run("export", world.root / "student", "--open-clip", tmp_path / "x") == 2
+    assert "needs the text tower" in capsys.readouterr().err
+
+
+def test_c12_export_of_a_backbone_that_open_clip_cannot_hold(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mobile"
+    command = _distill(world, out, "--epochs", 0.1)
+    command[command.index("test_efficientnet")] = "mobilenetv3_small_050"
+    assert world.run(*command) == 0
+    command = ["export", out, "--teacher", world.teacher, "--open-clip", tmp_path / "oc"]
+    assert world.run(*command) == 2
+    assert "1x1024 and 288x16" in capsys.readouterr().err
+
+
+def test_torchrun(world: World, tmp_path: Path) -> None:
+    words = [*_distill(world, tmp_path / "two", "--objective", "vision-language")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+               "--master-port", "29533", "-m", "clip_distill.cli", *map(str, words)]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, check=False,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert said.returncode == 0, said.stderr[-2000:]
+    assert said.stdout.count("student: ") == 1
+    assert (tmp_path / "two" / "student.safetensors").is_file()
