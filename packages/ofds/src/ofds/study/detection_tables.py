@@ -241,7 +241,7 @@ def worth(results: Results) -> list[str]:
         also = f" {outside} of {len(each.shares)} seeds lie outside the curve." if outside else ""
         said.append(
             f"**On {kind} scenes, autolabels alone are worth {each.interval.mean:.0f} % of "
-            f"people's labels.** That is the share of the pool that people would have to annotate.{also}"
+            f"people's labels.** So much of the pool would people have to annotate.{also}"
         )
     return said
 
