@@ -55,7 +55,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def fake(self: EqualTime, study: Any, session: Any, which: list[Any]) -> Calibration:
         found.append([each.name for each in which])
-        steps = {each.name: [COSTS[each.name]] * 3 for each in which}
+        steps = {each.name: [COSTS.get(each.name, 1.0)] * 3 for each in which}
         return Calibration(steps, steps, 3, 0, 0, 1, {})
 
     monkeypatch.setattr(EqualTime, "_calibrate", fake)
@@ -115,6 +115,20 @@ def test_arms_at_equal_time_with_seeds_tables_and_a_figure(
     capsys.readouterr()
     assert call(*command, "--learning-rate", "0.02") == 2
     assert "optimiser learning rate is 0.01 there and 0.02 here" in capsys.readouterr().err
+
+
+def test_rivals_are_compared_more_of_them_than_there_are_colours(
+    folder: Path, tmp_path: Path, models: tuple[str, ...], timed: list[list[str]], capsys: Capsys
+) -> None:
+    arms = ("plain", "at", "skd", "dist", "ifvd", "cwd-logits", "bpkd_like-equal", "fitnet")
+    command = (*settings(folder), *models, "--iterations", "1", "--out", str(tmp_path / "out"))
+    assert call(*command, "--seeds", "0", "--arms", *arms) == 0
+    assert timed[0] == [*arms, "logit"]
+    assert {"at", "bpkd-like-equal"} <= {arm for arm, _ in runs(tmp_path / "out")}
+    assert (tmp_path / "out" / "figures" / "compare.svg").is_file()
+    capsys.readouterr()
+    assert call(*command, "--arms", "plain", "cwd") == 2
+    assert "--arms cwd: choose from plain, logit, feature" in capsys.readouterr().err
 
 
 def test_a_verdict_at_unequal_time_is_suspended_though_logit_was_not_run(

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from repro_shared.evidence.claims import verdict_table
-from repro_shared.evidence.figures import caption, line_styles, new_figure
+from repro_shared.evidence.figures import MARKERS, PALETTE, caption, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, ids
@@ -74,11 +74,13 @@ def verdicts(results: Results) -> Table:
 def figure(results: Results) -> tuple[str, Figure]:
     """mIoU of each arm: the mean with its interval, every seed a point."""
     arms = [arm for arm in students(results.study) if not arm.control]
-    styles: dict[str, Any] = dict(line_styles([arm.name for arm in arms]))
     drawing = new_figure(6.4, 1.6 + 0.45 * len(arms))
     axes = drawing.add_subplot()
     for row, arm in enumerate(arms):
-        look = {k: v for k, v in styles[arm.name].items() if k in ("color", "marker")}
+        look: dict[str, Any] = {  # told apart by their rows, so that colours may come again
+            "color": PALETTE[row % len(PALETTE)],
+            "marker": MARKERS[row % len(MARKERS)],
+        }
         values = results.values(arm, "miou")
         axes.plot(values, [row] * len(values), linestyle="none", alpha=0.45, markersize=3.5, **look)
         if (found := interval(values)) is not None:
