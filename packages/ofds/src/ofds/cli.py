@@ -69,6 +69,7 @@ PAPER = Paper(
         Recipe(photographs_recipes.cells_bccd_tuning, ("smoke", "cpu")),
         Recipe(photographs_recipes.roads_camvid, ("smoke", "cpu")),
         Recipe(photographs_recipes.roads_camvid_tuning, ("smoke", "cpu")),
+        Recipe(photographs_recipes.segmentation_cityscapes, ("smoke", "paper")),
         Recipe(recipes.coverage, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
     distributions=("ofds", "numpy", "scipy"),

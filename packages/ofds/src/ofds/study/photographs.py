@@ -1,4 +1,4 @@
-"""Real photographs that users bring with `--data`, as pools: blood cells and road scenes.
+"""Real photographs that users bring with `--data`, as pools: blood cells; see also `road_scenes`.
 
 A proposer of a seed learns from a few annotated images that the seed draws; the others are its
 pool. Everything is read once and kept in memory at the size that the studies use.
@@ -18,12 +18,9 @@ from PIL import Image as Picture
 from ofds.study.scenes import Scenes
 from ofds.use.formats.reading import read_results
 from ofds.use.repairs import Repairs
-from ofds.use.stuff import SMALLEST, components
 from repro_shared.datasets.fingerprint import fingerprint_folder
-from repro_shared.datasets.label_maps import LabelMapFolder, Pair
-from repro_shared.datasets.label_values import IGNORED, LabelValues
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.images import SUFFIXES, read_rgb
+from repro_shared.runtime.images import read_rgb
 from repro_shared.runtime.progress import Progress, say
 from repro_shared.runtime.rng import derive_seed
 
@@ -103,7 +100,7 @@ class BloodCells:
 
     def missing(self, folder: Path | None) -> list[str]:
         """What is not there."""
-        return _missing(folder, self.name, "Annotations", "JPEGImages", "ImageSets/Main/train.txt")
+        return lacking(folder, self.name, "Annotations", "JPEGImages", "ImageSets/Main/train.txt")
 
     def open(self, folder: Path | None) -> Photographs:
         """Read annotations and photographs; what had to be put right is said.
@@ -145,7 +142,7 @@ class BloodCells:
         with Progress(len(places), "photographs read") as progress:
             for place in places:
                 whole = read_rgb(folder / "JPEGImages" / dataset.images[place].name)
-                images.append(_scaled(whole, self.size))
+                images.append(scaled(whole, self.size))
                 scale.append((self.size[1] / whole.shape[1], self.size[0] / whole.shape[0]))
                 progress.update(len(images))
         have = np.flatnonzero(np.isin(objects.image, places) & ~objects.crowd)
@@ -165,131 +162,17 @@ class BloodCells:
         )
 
 
-CAMVID = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
-    "bicyclist",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RoadScenes:
-    """Frames with label maps in `images/{train,val}` and `labels/{train,val}`, such as CamVid's.
-
-    An object is a connected component of the label map, see `ofds.use.stuff`.
-
-    Attributes:
-        classes: the label value of each is its place; other values are ignored.
-        minority: classes that are scored apart.
-        size: height and width to which frames are scaled.
-        first: frames that a proposer learns from.
-        hold_out: sequence, the beginning of file names, that is scored instead of `val` and then
-            in no pool: for tuning.
-        name, title, known: see `NamedSet`.
-    """
-
-    classes: tuple[str, ...] = CAMVID
-    minority: tuple[str, ...] = ("pole", "sign", "fence", "pedestrian", "bicyclist")
-    size: tuple[int, int] = (180, 240)
-    first: int = 20
-    hold_out: str = ""
-    name: str = "camvid"
-    title: str = "CamVid"
-    known: tuple[str, ...] | None = None
-
-    @property
-    def scoring(self) -> str:
-        """Which frames are scored."""
-        held = f"sequence {self.hold_out}, held out"
-        return f"; scored on: {held if self.hold_out else 'val split'}"
-
-    @property
-    def sentence(self) -> str:
-        """What the frames are."""
-        height, width = self.size
-        return (
-            f"real photographs: {self.title} road scenes, {width} x {height}; the proposer of a "
-            f"seed has learned from {self.first} frames that are not in its pool; intervals cover "
-            f"seeds, not scenes{self.scoring}"
-        )
-
-    def missing(self, folder: Path | None) -> list[str]:
-        """What is not there."""
-        parts = ("train",) if self.hold_out else ("train", "val")
-        wanted = [f"{kind}/{part}" for part in parts for kind in ("images", "labels")]
-        return _missing(folder, self.name, *wanted)
-
-    def open(self, folder: Path | None) -> Photographs:
-        """Read frames and label maps, and find the objects.
-
-        Raises:
-            UserError: files that are missing, damaged, or of wrong sizes or values.
-        """
-        assert folder is not None
-        train = self._files(folder, "train")
-        if self.hold_out:
-            test = train.subset(lambda name: name.startswith(self.hold_out))
-            train = train.subset(lambda name: not name.startswith(self.hold_out))
-        else:
-            test = self._files(folder, "val")
-        surveys = [part.survey() for part in (train, test)]
-        for survey in surveys:
-            survey.refuse()
-        return Photographs(
-            self._scenes(train),
-            self._scenes(test),
-            self.first,
-            tuple(self.classes.index(name) for name in self.minority),
-            "+".join(survey.fingerprint[:32] for survey in surveys),
-        )
-
-    def _files(self, folder: Path, split: str) -> LabelMapFolder:
-        labels = {path.stem: path for path in (folder / "labels" / split).iterdir()}
-        images = {
-            path.stem: path
-            for path in sorted((folder / "images" / split).iterdir())
-            if path.suffix.lower() in SUFFIXES
-        }
-        if not images or (lost := sorted(images.keys() - labels.keys())):
-            what = f"no label map for {lost[0]!r}" if images else "no images"
-            raise UserError(f"{folder}: split {split} has {what}")
-        values = [v for v in range(256) if v >= len(self.classes)]
-        pairs = [Pair(stem, path, labels[stem]) for stem, path in images.items()]
-        return LabelMapFolder(folder, pairs, LabelValues(len(self.classes), tuple(values)))
-
-    def _scenes(self, files: LabelMapFolder) -> Scenes:
-        height, width = self.size
-        images = np.empty((len(files), height, width, 3), np.uint8)
-        maps = np.empty((len(files), height, width), np.uint8)
-        owner, parts = list[int](), list[Any]()
-        for place, (image, labels) in enumerate(files):
-            images[place] = _scaled(image, self.size)
-            small = _scaled(labels, self.size, Picture.Resampling.NEAREST)
-            maps[place] = np.where(small < IGNORED, small + 1, IGNORED)
-            found, _ = components(small, len(self.classes), SMALLEST)
-            owner += [place] * len(found)
-            parts += found
-        return Scenes(
-            names=files.names,
-            classes=self.classes,
-            images=images,
-            label_maps=maps,
-            instances=np.zeros((len(files), 1, 1), np.uint8),
-            image=np.array(owner, np.int64),
-            label=np.array([part.label for part in parts], np.int64),
-            box=np.array([part.box for part in parts], np.float32).reshape(-1, 4),
-            area=np.array([part.area for part in parts], np.float32),
-        )
-
-
-def _scaled(
+def scaled(
     pixels: Bytes, size: tuple[int, int], how: Picture.Resampling = Picture.Resampling.BOX
 ) -> Bytes:
+    """An image or a label map at another height and width."""
     if pixels.shape[:2] == size:
         return pixels
     return np.asarray(Picture.fromarray(pixels).resize(size[::-1], how))
 
 
-def _missing(folder: Path | None, name: str, *parts: str) -> list[str]:
+def lacking(folder: Path | None, name: str, *parts: str) -> list[str]:
+    """What is not there below a folder, in words."""
     if folder is None:
         return [f"{name}: give its folder with --data DIR"]
     return [f"{name}: {folder / part}" for part in parts if not (folder / part).exists()]

@@ -139,14 +139,8 @@ def first_segmenter(config: FirstSegmenter, ctx: Context) -> Outcome:
         area=np.array([part.area for part in parts], np.float32),
     )
     side = next(s.arm.config.side for s in ctx.starts if isinstance(s.arm.config, DescribeTruth))
-    np.save(
-        ctx.folder / FOUND,
-        described(
-            [part.crop(pool.images[n]) for n, part in zip(owner, parts, strict=True)],
-            side,
-            ctx.device,
-        ),
-    )
+    crops = (part.crop(pool.images[place]) for place, part in zip(owner, parts, strict=True))
+    np.save(ctx.folder / FOUND, described(crops, len(parts), side, ctx.device))
     return Outcome(metrics, done.seconds, done.samples, peak_memory_mb=done.peak_memory_mb)
 
 
@@ -164,7 +158,7 @@ def describe_truth(config: DescribeTruth, ctx: Context) -> Outcome:
             for image, labels in zip(scenes.images, scenes.label_maps, strict=True)
             for part in components(labels.astype(np.int64) - 1, len(scenes.classes))[0]
         ]
-        true = described(crops, config.side, ctx.device)
+        true = described(crops, len(crops), config.side, ctx.device)
     else:
         true = features(network, scenes.images, scenes.image, scenes.box, ctx)
     np.save(ctx.folder / TRUE, true)

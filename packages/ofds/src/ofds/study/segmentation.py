@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ofds.method.budget import Budget
+from ofds.rivals import proposals as by_proposal
 from ofds.study.annotations import shifted
 from ofds.study.detection import costs
 from ofds.study.proposed import PROPOSALS, drawn, left_by
@@ -101,6 +102,8 @@ def segment(config: Segment, ctx: Context) -> Outcome:
         view = seen_by_selectors(config, ctx)
         seed = derive_seed(ctx.seed, "selector") % 2**31
         order = chosen(config.selector, view, config.budget, seed)
+        # What a selector has no order for follows at random, so that all spend the same.
+        order += by_proposal.at_random(view.proposals, seed)
         bought = places[paid(view.truth, order, config.budget)]
     model, done = trained(scenes.part(bought), config, ctx)
     metrics = scored(opened, model, places, ctx.device) | costs(scenes, bought)

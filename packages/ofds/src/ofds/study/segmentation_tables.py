@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from ofds.study.detection_tables import Measures, mean, of_proposals, selectors, tag, verdicts
+from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
+from repro_shared.study.paper import ids
 from repro_shared.study.results import Results
 
-__all__ = ["by_objects", "by_pixels", "of_parts", "of_proposals", "verdicts"]
+__all__ = [
+    "by_objects", "by_pixels", "of_frames", "of_parts", "of_proposals", "of_roads", "verdicts",
+]  # fmt: skip
 
 SEGMENTATION = Measures(
     (Column("mIoU", "%", 1), Column("mIoU of the rare classes", "%", 1)),
@@ -51,3 +55,20 @@ def of_parts(results: Results) -> Table:
     )  # fmt: skip
     title = f"{results.study.name}: the proposer, means over seeds"
     return Table(f"{tag(results)}-proposer", title, columns, tuple(rows), results.notes)
+
+
+def of_frames(results: Results) -> Table:
+    """Cityscapes: mIoU by selector and share of the pixels."""
+    rows, arms = list[tuple[Cell, ...]](), results.study.arms
+    for arm in arms:
+        pixels = mean(results, arm, "pixels")
+        rows.append((
+            arm.name, interval(results.values(arm, "miou")), mean(results, arm, "images"),
+            None if pixels is None else pixels / 1e6,
+        ))  # fmt: skip
+    columns = (
+        Column("arm"), Column("mIoU", "%", 1), Column("images", "", 0),
+        Column("pixels", "millions", 0),
+    )  # fmt: skip
+    title = f"{results.study.name}: selectors at equal cost in pixels"
+    return Table(tag(results), title, columns, tuple(rows), results.notes, ids(arms))

@@ -7,6 +7,7 @@ say what an object of such a class is: this definition is ours.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -113,19 +114,20 @@ def pooled(
 
 
 def described(
-    crops: Sequence[NDArray[np.uint8]], side: int, device: str = "cpu"
+    crops: Iterable[NDArray[np.uint8]], count: int, side: int, device: str = "cpu"
 ) -> NDArray[np.float16]:
-    """Features of crops (h, w, 3), stretched to squares: EfficientNet-Lite0's, (n, 1280)."""
+    """Features of crops (h, w, 3), stretched to squares: EfficientNet-Lite0's, (count, 1280)."""
     import torch  # takes seconds
 
     from ofds.use.nets.lite0 import WIDTH, lite0
 
-    network, found = lite0().to(device), np.zeros((len(crops), WIDTH), np.float16)
-    with Progress(len(crops), "parts described") as progress, torch.inference_mode():
-        for start in range(0, len(crops), AT_ONCE):
+    network, found = lite0().to(device), np.zeros((count, WIDTH), np.float16)
+    stream = iter(crops)
+    with Progress(count, "parts described") as progress, torch.inference_mode():
+        for start in range(0, count, AT_ONCE):
             squares = [
                 np.asarray(Picture.fromarray(crop).resize((side, side), Picture.Resampling.BOX))
-                for crop in crops[start : start + AT_ONCE]
+                for crop in itertools.islice(stream, AT_ONCE)
             ]
             x = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255
             found[start : start + AT_ONCE] = network(x.to(device)).cpu().numpy()
