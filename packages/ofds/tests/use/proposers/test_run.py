@@ -255,7 +255,7 @@ def test_other_settings_are_refused_by_name(
 def test_missing_and_truncated_images_are_listed_and_the_others_done(
     photos: Photos, seen: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listed = [{"id": 10 * n, "file_name": f"{n:02d}.png", "width": 64, "height": 48,
+    listed = [{"id": 10 * n, "file_name": f"{n:02d}.png", "width": 64, "height": 48 + 9 * (n == 2),
                "camera": "left"} for n in range(20)]  # fmt: skip
     for n in range(15):
         photos.add(f"{n:02d}.png", seed=n)
@@ -285,6 +285,8 @@ def test_missing_and_truncated_images_are_listed_and_the_others_done(
     assert [each.id for each in dataset.categories] == [1, 3, 90]
     manifest = json.loads((photos.root / "pool" / "manifest.json").read_text())
     assert len(manifest["pool"]["unreadable"]) == 7
+    assert manifest["pool"]["sizes_put_right"] == 1
+    assert {image.height for image in dataset.images} == {48}
 
 
 def test_pictures_of_all_kinds_are_upright_rgb(photos: Photos) -> None:
@@ -519,7 +521,14 @@ def test_results_that_are_there_get_outlines_and_features(
     assert "segmentation" in objects.entries[3]
     assert "segmentation" not in objects.entries[0]
     assert features.shape == (4, 1280)
+    images[2]["height"] = 60
+    coco.write_text(json.dumps({"images": images, "categories": categories}))
+    assert photos.propose(*given, "--images", str(coco), out="turned", classes="coco.json") == 2
+    told = capsys.readouterr().err
+    assert "results for 64 x 60 pixels, upright it has 64 x 49" in told
     sam = ("--masker", str(pretrained("sam2")), "--images", str(coco), "--features", "masker")
+    images[2]["height"] = 49
+    coco.write_text(json.dumps({"images": images, "categories": categories}))
     assert photos.propose("--threshold", "0", *sam, out="drawn", classes="coco.json") == 0
     assert photos.pool("drawn")[2].shape == (4, 32)
 

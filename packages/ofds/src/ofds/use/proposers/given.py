@@ -52,10 +52,11 @@ class Given:
             image.name: usable[cuts[place] : cuts[place + 1]]
             for place, image in enumerate(dataset.images)
         }
+        self.sizes = {image.name: (image.width, image.height) for image in dataset.images}
         self.about = {"model": "given", "sha256": sha256_file(Path(path))}
 
     def of(self, names: Sequence[str], images: Sequence[Picture]) -> list[Detections]:
-        """What was proposed on images of these names."""
+        """What was proposed on images of these names; ValueError for one of another size."""
         return [self._on(name, image) for name, image in zip(names, images, strict=True)]
 
     def detect(self, images: Sequence[Picture], least: float) -> list[Detections]:
@@ -64,6 +65,12 @@ class Given:
 
     def _on(self, name: str, image: Picture) -> Detections:
         rows = self.rows.get(name, np.zeros(0, np.int64))
+        width, height = self.sizes.get(name, (0, 0))
+        if len(rows) and width and image.shape[:2] != (height, width):
+            raise ValueError(
+                f"results for {width} x {height} pixels, upright it has "
+                f"{image.shape[1]} x {image.shape[0]}"
+            )
         box = self.found.box[rows].astype(np.float32)
         scores = np.zeros((len(rows), self.classes), np.float32)
         least = np.finfo(np.float32).tiny  # so that a score of 0 has a class, too

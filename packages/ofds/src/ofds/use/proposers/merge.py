@@ -148,6 +148,7 @@ def _write(
             "quantile": quantile,
             "thresholds": [round(float(each), 6) for each in least],
             "turned_upright": sum(row.seen.orientation != 1 for row in rows),
+            "sizes_put_right": sum(_other_size(row) for row in rows),
             "unreadable": [{"name": name, "reason": bad[name]} for name in sorted(bad)],
             "sha256": {name: sha256_file(out / name) for name in files},
         },
@@ -163,6 +164,13 @@ def _image(number: int, row: Row) -> dict[str, Any]:
     if row.seen.orientation != 1:
         entry["exif_orientation"] = row.seen.orientation
     return entry
+
+
+def _other_size(row: Row) -> bool:
+    """Does the COCO file say another size than the upright picture has?"""
+    said = row.entry.entry or {}
+    have = {"width": row.seen.width, "height": row.seen.height}
+    return any(side in said and said[side] != value for side, value in have.items())
 
 
 Sources = list[tuple[Path, NDArray[np.int64], NDArray[np.int64]]]
