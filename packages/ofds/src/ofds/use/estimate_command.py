@@ -164,7 +164,7 @@ def report(given: Inputs, found: dict[str, Any]) -> str:
     size = found["sample"]
     tables = [_classes_table(found)]
     lines = [
-        "Brackets: 95 % intervals; what is annotated is known, the rest is drawn from the rates of "
+        "Brackets: 95 % intervals; what is annotated is known, the rest is drawn from the rates on "
         "the sample.",
     ]
     if size["missing"]:
@@ -174,9 +174,9 @@ def report(given: Inputs, found: dict[str, Any]) -> str:
         tables.append(_coverage_table(found))
         lines += _costs(given, found)
         lines.append(
-            "chosen images are taken to be like the pool's: of images chosen for their many "
-            "proposals, more than usual are wrong; annotations of chosen images in --labels count "
-            "as they are"
+            "Assumed: proposals on chosen images are as good as elsewhere. They may be worse, since "
+            "wrong ones help an image to be chosen; annotations of chosen images, given with "
+            "--labels, count as they are."
         )
     if given.request.out:
         lines.append(f"written: {given.request.out}")
