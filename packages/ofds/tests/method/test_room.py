@@ -34,6 +34,28 @@ def test_a_cap_is_never_exceeded(columns: Any, seed: int, cap: int, groups: int)
     assert [c.image for c in longer][: len(shared)] == shared
 
 
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 500), share=st.floats(0.02, 1.0))
+def test_given_costs_are_never_exceeded(columns: Any, seed: int, share: float) -> None:
+    pool = make_pool(**columns(seed))
+    g = np.random.default_rng(seed)
+    costs = g.uniform(0, 9, 60) * (g.random(60) < 0.9)  # some cost nothing
+    amount = share * costs.sum()
+    must = g.choice(60, 3, replace=False)
+    must = must[np.cumsum(costs[must]) <= amount].tolist()
+    group = g.integers(0, 12, 60)
+    limits = Limits(group, 4, g.integers(0, 2, 60), (0.4, 0.6), image_vectors(pool), 0.9)
+    for made in (
+        select(pool, costs, amount, required=must, limits=limits),
+        select_covering(pool, costs, amount, np.ones(4, int), required=must, limits=limits)[0],
+    ):
+        chosen = [choice.image for choice in made]
+        assert costs[chosen].sum() <= amount + 1e-6
+        assert set(must) <= set(chosen)
+        assert len(set(chosen)) == len(chosen)
+        assert np.bincount(group[chosen]).max(initial=0) <= 4
+
+
 def test_required_images_have_a_place_in_their_group(columns: Any) -> None:
     pool = make_pool(**columns())
     costs, group = Budget(60).costs(pool), np.arange(60) % 3

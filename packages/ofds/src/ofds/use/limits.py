@@ -236,7 +236,7 @@ def lines(made: dict[str, Any]) -> list[str]:
         )
     for each in made.get("quotas", ()):
         off = each["off_at"]
-        why = "no image of the class whose turn it was had the value"
+        why = "no image with it was left, or fitted, for the class whose turn it was"
         found.append(
             f"{each['column']} {each['value']}: {100 * each['spent']:.1f} % of the cost, "
             f"{100 * each['share']:.1f} % wanted"
