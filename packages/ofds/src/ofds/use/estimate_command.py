@@ -174,7 +174,7 @@ def report(given: Inputs, found: dict[str, Any]) -> str:
         tables.append(_coverage_table(found))
         lines += _costs(given, found)
         lines.append(
-            "Assumed: proposals on chosen images are as good as elsewhere. They may be worse, since "
+            "Assumed: proposals on chosen images are as good as elsewhere. They may be worse, as "
             "wrong ones help an image to be chosen; annotations of chosen images, given with "
             "--labels, count as they are."
         )

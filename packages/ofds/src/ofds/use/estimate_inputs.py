@@ -93,8 +93,10 @@ class Inputs:
 
     def counts(self, images: Flags, label: int) -> Counts:
         """Of a class on images that are annotated."""
-        each = (table[images, label] for table in (self.proposed, self.right, self.true))
-        return Counts(*each, self.room[images])
+        return Counts(
+            self.proposed[images, label], self.right[images, label], self.true[images, label],
+            self.room[images],
+        )  # fmt: skip
 
     @property
     def room(self) -> Ints:

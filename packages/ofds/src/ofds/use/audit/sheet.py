@@ -91,7 +91,8 @@ def _key(given: Inputs) -> Element:
 def _entry(
     given: Inputs, image: Image, entry: Mapping[str, Any], own: list[Box], true: list[Box]
 ) -> Element:
-    notes, uri, size = list[str](), None, (image.width, image.height)
+    notes, uri = list[str](), None
+    size: tuple[float, float] = (image.width, image.height)
     if given.request.folder:
         try:
             uri, real = data_uri(given.request.folder, image.name, given.request.side)
