@@ -8,7 +8,8 @@ from dataclasses import replace
 from ofds.method.budget import Budget
 from ofds.study import segmentation_claims as claims
 from ofds.study import segmentation_tables as tables
-from ofds.study.detection_recipes import QUICK, shared
+from ofds.study.detection_recipes import QUICK
+from ofds.study.proposed import Describe, Propose, describe, propose
 from ofds.study.scenes import TAIL, ScenePools
 from ofds.study.segmentation import Seen, Segment, segment
 from ofds.train import Training
@@ -54,10 +55,11 @@ def budgets(scale: Scale, zipf: float) -> tuple[Budget, ...]:
     return (objects, pixels) if zipf else (objects,)
 
 
-def _study(name: str, scale: Scale, zipf: float, retrain: bool = False) -> Study:
+def _study(name: str, scale: Scale, zipf: float) -> Study:
     smoke = scale == "smoke"
-    base = shared(scale, retrain)
-    arms = (*base, *_selections(scale, zipf, tuple(base[-2:])))
+    found = Arm("proposals", Propose(), propose, seed=0)
+    features = Arm("features", Describe(), describe, (found,), seed=0)
+    arms = (found, features, *_selections(scale, zipf, (found, features)))
     by_pixels = (tables.by_pixels,) if zipf else ()
     return Study(
         name=f"{name}_smoke" if smoke else name,
@@ -68,7 +70,6 @@ def _study(name: str, scale: Scale, zipf: float, retrain: bool = False) -> Study
         tables=(tables.by_objects, *by_pixels, tables.of_proposals,
                 *(() if smoke else (tables.verdicts,))),
         claims=() if smoke else claims.of_selection(name, arms, bool(zipf)),
-        retrain=lambda study: _study(name, scale, zipf, retrain=True),
     )  # fmt: skip
 
 
