@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ofds.method.clustering import Clusters, kmeans
+from ofds.method.clustering import kmeans
 from ofds.method.objects import Ints, Pool
 from ofds.method.quotas import Turns, quotas
 from ofds.method.room import NO_LIMITS, Limits, Room
@@ -80,7 +80,6 @@ class _Class:
     objects: Ints
     images: Ints  # that they are on, each once
     level: int = 0
-    clusters: Clusters | None = None
     closed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))  # no turn is left
     have: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # objects on chosen images
     order: list[Ints] = field(default_factory=list)  # objects of each cluster, nearest first
@@ -138,7 +137,7 @@ class Selector:
         self.by_image = np.append(
             np.searchsorted(pool.image, np.arange(len(pool.images))), len(pool)
         )
-        self.number = np.full(len(pool), -1, np.int64)  # cluster of each object, within its class
+        self.number = np.full(len(pool), -1, np.int32)  # cluster of each object, within its class
         sizes = np.array([len(each.objects) for each in self.classes])
         rarity = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
         available = np.array([room.available(each.images) for each in self.classes])
@@ -168,6 +167,8 @@ class Selector:
             order = np.argsort(-claim, kind="stable")
             open_ = order[~each.closed[order] & (claim[order] > 0)]
             for value in self.room.wanted(self.typical) if len(open_) else ():
+                if value is not None and not self.room.allowed(each.images, value).any():
+                    continue
                 # For the sake of a value's share a cluster has another turn.
                 again = order[each.closed[order]] if value is not None else order[:0]
                 for cluster in np.concatenate([open_, again]):
@@ -184,12 +185,12 @@ class Selector:
         if not self.room.allowed(each.images).any() or len(each.sizes) == len(each.objects):
             return False
         k = math.ceil(len(each.sizes) * FINER)
-        if each.clusters is None:
+        if not each.level:
             typical = float(self.costs[each.images].mean())
             k = max(1, math.ceil(self.quota[label] / typical)) if typical else 1
         k, seed = min(k, len(each.objects)), [self.settings.seed, label, each.level]
         # Objects are in canonical order; their rows of features need not be.
-        each.clusters = kmeans(
+        found = kmeans(
             _Ordered(pool.features, pool.row[each.objects]),
             np.arange(len(each.objects)),
             k,
@@ -198,13 +199,13 @@ class Selector:
             self.settings.threads,
         )
         each.level += 1
-        k = len(each.clusters.centres)
-        self.number[each.objects] = each.clusters.label
-        each.sizes = np.bincount(each.clusters.label, minlength=k)
-        near = np.lexsort((each.clusters.distance, each.clusters.label))
+        k = len(found.centres)
+        self.number[each.objects] = found.label
+        each.sizes = np.bincount(found.label, minlength=k)
+        near = np.lexsort((found.distance, found.label))
         each.order = np.split(each.objects[near], np.cumsum(each.sizes)[:-1])
         each.closed = each.sizes == 0
-        have = each.clusters.label[self.room.taken[pool.image[each.objects]]]
+        have = found.label[self.room.taken[pool.image[each.objects]]]
         each.have = np.bincount(have, minlength=k)
         return True
 
