@@ -105,5 +105,6 @@ def test_pixels_are_as_pycocotools_draws_them() -> None:
 
 def test_bytes_become_text_and_all_else_stays() -> None:
     assert plain({"size": [4, 4], "counts": b"52203"}) == {"size": [4, 4], "counts": "52203"}
-    for same in (None, SQUARES, {"size": [4, 4], "counts": [5, 3, 8]}):
-        assert plain(same) is same
+    for same in (None, SQUARES, SQUARES[0], {"size": [4, 4], "counts": [5, 3, 8]}):
+        assert plain(same) == same
+    assert plain([*SQUARES, [1, 2, 3, 4], [float("nan")]]) == SQUARES

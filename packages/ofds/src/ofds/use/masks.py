@@ -116,9 +116,15 @@ def _of_polygons(polygons: list[Any]) -> Extent | None:
 
 
 def plain(segmentation: Any) -> Any:
-    """A segmentation as JSON can hold it: run lengths in bytes become text, all else stays."""
+    """A sound segmentation as JSON and other readers take it, else as it came.
+
+    Run lengths in bytes become text; polygons of fewer than three corners, which are none, are
+    left out.
+    """
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), bytes):
         return {**segmentation, "counts": segmentation["counts"].decode("ascii")}
+    if isinstance(segmentation, list) and all(isinstance(each, list) for each in segmentation):
+        return [each for each in segmentation if len(each) >= 6]
     return segmentation
 
 

@@ -50,3 +50,14 @@ def test_polygons_scores_and_sources_as_they_came(made: Any) -> None:
     (found,) = content(made([{**note, "id": "own", "iscrowd": False}]))["annotations"]
     assert {key: found[key] for key in note} == note
     assert (found["id"], found["iscrowd"], found["bbox"]) == ("own", 0, [10, 20, 30, 40])
+
+
+def test_numbers_that_json_has_not(made: Any) -> None:
+    nan, inf = float("nan"), float("inf")
+    images = [{"id": 1, "file_name": "a.jpg", "height": inf, "gps": [1.5, nan]}]
+    parts = [[1, 1, 9, 1, 9, 9], [nan]]  # the second is too short to count
+    found = content(made([{"depth": {"z": -inf, "y": 2}, "segmentation": parts}], images))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["images"][0]["height"], found["images"][0]["gps"]) == (None, [1.5, None])
+    assert found["annotations"][0]["segmentation"] == parts[:1]
+    assert found["annotations"][0]["depth"] == {"z": None, "y": 2}

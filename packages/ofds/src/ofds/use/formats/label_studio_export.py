@@ -135,9 +135,9 @@ def _notes(results: list[Any], image: Entry, path: str | Path, repairs: Repairs)
         if isinstance(meta.get("source"), str):
             note["source"] = meta["source"]
         # Where a version of Label Studio has lost `meta`, the region's id still is ours.
-        mark = meta.get("ofds_id") or MARK.match(str(result.get("id")))
-        if mark:
-            note["attributes"] = {"ofds_id": mark if isinstance(mark, str) else mark[1]}
+        own = MARK.match(str(result.get("id")))
+        if mark := str(meta.get("ofds_id") or (own and own[1]) or ""):
+            note["attributes"] = {"ofds_id": mark}
         whole = str(meta.get("ofds_object", "")) if meta.get("ofds_parts") else ""
         first = joined.get(whole)
         if whole and first and first["category_id"] == label and "points" in value:
