@@ -38,6 +38,7 @@ PAPER = Paper(
     ),
     recipes=(
         Recipe(recipes.parameter_counts, ("cpu",), default=("smoke", "cpu")),
+        Recipe(recipes.confounded_objects_smoke, ("smoke",), default=("smoke",)),
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
     blocks=blocks,

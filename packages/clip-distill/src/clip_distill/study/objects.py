@@ -1,0 +1,159 @@
+"""Rendered objects of similar kinds, with a background, a palette and a finish (ours).
+
+The shape, its stripes and its tail come from a content vector that scatters around a prototype of
+its class. In the synthetic domain the three cues go with the class, with a probability that is the
+world's confounding; in the real domain they are independent of it. The synthetic domain is also
+cleaner: flat grounds and sharp edges against texture, shading, blur and noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Domain = Literal["generic", "synthetic", "real"]
+Floats = NDArray[np.float64]
+CONTENT = 8  # length of a content vector
+CUES = ("background", "palette", "finish")
+
+
+@dataclass(frozen=True)
+class World:
+    """How objects are drawn.
+
+    Attributes:
+        confounding: probability that a cue of a synthetic image is its class's own.
+        classes: of the target domain.
+        held_out: classes, the last ones, that have no synthetic images.
+        size: of the images, in pixels.
+        apart: deviation of the prototypes.
+        within: deviation of the content around its prototype.
+        width: of the teacher's space.
+        generic, synthetic, test: images of stage 1, stage 2 and of each test set.
+        seed: of prototypes, cues and teacher, the same for all runs.
+    """
+
+    confounding: float = 1.0
+    classes: int = 18
+    held_out: int = 6
+    size: int = 48
+    apart: float = 0.7
+    within: float = 0.5
+    width: int = 64
+    generic: int = 10000
+    synthetic: int = 4000
+    test: int = 1800
+    seed: int = 0
+
+    @property
+    def prototypes(self) -> Floats:
+        """(classes, CONTENT)."""
+        g = np.random.default_rng([self.seed, 1])
+        return self.apart * g.normal(size=(self.classes, CONTENT))
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Parameters of images.
+
+    Attributes:
+        content: (n, CONTENT).
+        label: (n,) classes; -1 for generic objects.
+        cues: (n, 3) kinds of background, palette and finish, 0 to classes - 1.
+        pose: (n, 5) angle, size, right, down, light, each about -1 to 1.
+        real: whether they are rendered as the real domain is, (n,).
+        noise: (n,) seeds of texture and noise.
+    """
+
+    content: Floats
+    label: NDArray[np.int64]
+    cues: NDArray[np.int64]
+    pose: Floats
+    real: NDArray[np.bool_]
+    noise: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def draw(world: World, domain: Domain, count: int, seed: int, seen_only: bool = False) -> Scenes:
+    """Scenes of a domain.
+
+    Args:
+        world: how.
+        domain: generic objects of no class in both styles; synthetic or real ones of the classes.
+        count: how many.
+        seed: of the drawing.
+        seen_only: without the held-out classes.
+    """
+    g = np.random.default_rng([seed, ("generic", "synthetic", "real").index(domain)])
+    classes = world.classes - world.held_out if seen_only else world.classes
+    label = np.arange(count) % classes
+    cues = g.integers(world.classes, size=(count, len(CUES)))
+    if domain == "generic":
+        content, label = g.normal(size=(count, CONTENT)), np.full(count, -1)
+    else:
+        spread = world.within * g.normal(size=(count, CONTENT))
+        content = world.prototypes[label] + spread
+    if domain == "synthetic":
+        own = g.random((count, len(CUES))) < world.confounding
+        cues = np.where(own, label[:, None], cues)
+    pose = g.uniform(-1, 1, (count, 5))
+    real = g.random(count) < 0.5 if domain == "generic" else np.full(count, domain == "real")
+    return Scenes(content, label.astype(np.int64), cues, pose, real, g.integers(2**31, size=count))
+
+
+def swapped(world: World, scenes: Scenes) -> Scenes:
+    """The same objects with the cues of the next class."""
+    other = (scenes.label + 1) % world.classes
+    cues = np.repeat(other[:, None], len(CUES), axis=1)
+    return Scenes(scenes.content, scenes.label, cues, scenes.pose, scenes.real, scenes.noise)
+
+
+def render(world: World, scenes: Scenes) -> NDArray[np.uint8]:
+    """Images uint8 (n, size, size, 3)."""
+    return np.stack([_image(world, scenes, index) for index in range(len(scenes))])
+
+
+def _image(world: World, scenes: Scenes, index: int) -> NDArray[np.uint8]:
+    size, real = world.size, bool(scenes.real[index])
+    content = np.tanh(scenes.content[index])
+    background, palette, finish = (2 * np.pi * scenes.cues[index] / world.classes).tolist()
+    angle, scale, right, down, light = scenes.pose[index].tolist()
+    g = np.random.default_rng(scenes.noise[index])
+    y, x = (np.mgrid[0:size, 0:size] + 0.5) / size * 2 - 1
+    # Position on the object: moved, turned, stretched.
+    u, v = x - 0.25 * right, y - 0.25 * down
+    turn = 0.5 * angle
+    u, v = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
+    stretch = np.exp(0.35 * content[4])
+    u, v = u * stretch, v / stretch
+    radius, polar = np.hypot(u, v), np.arctan2(v, u)
+    outline = 0.5 * (1 + 0.2 * scale)
+    edge = outline * (1 + 0.22 * sum(content[k - 2] * np.cos(k * polar + k) for k in (2, 3, 4, 5)))
+    tail = np.exp(-(((polar + 2.5) / 0.25) ** 2)) * 0.35 * outline * (1 + content[7])
+    inside = 1 / (1 + np.exp(-(edge + tail - radius) * size * (0.35 if real else 0.8)))
+
+    ground = _colour(background, 0.5) + 0.1 * np.sin(
+        (6 + 3 * np.cos(background)) * np.pi * (x * np.cos(background) + y * np.sin(background))
+    )[..., None]  # fmt: skip
+    stripes = np.sin((4 + 2.5 * content[5]) * np.pi * u / outline + 3 * content[6])
+    body = _colour(palette, 0.65) * (0.75 + 0.25 * np.sign(stripes))[..., None]
+    body = body + 0.12 * np.sin(9 * (u * np.cos(finish) + v * np.sin(finish)))[..., None]
+    if real:
+        coarse = g.normal(size=(size // 8 + 1, size // 8 + 1, 1))
+        ground = ground + 0.12 * np.kron(coarse, np.ones((8, 8, 1)))[:size, :size]
+        body = body * (1 + 0.3 * light * v / outline)[..., None]
+    picture = ground * (1 - inside[..., None]) + body * inside[..., None]
+    if real:
+        picture = (picture + np.roll(picture, 1, 0) + np.roll(picture, 1, 1)) / 3
+        picture = 0.9 * picture + 0.06 * g.normal(size=picture.shape) + 0.04 * light
+    return (255 * picture.clip(0, 1)).round().astype(np.uint8)
+
+
+def _colour(hue: float, value: float) -> Floats:
+    """An RGB colour of a hue from 0 to 2 pi."""
+    return value + 0.25 * np.cos(hue - np.array([0, 2, 4]) * np.pi / 3)

@@ -1,0 +1,56 @@
+"""The studies: every hop is an import, keys differ, and a run goes from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clip_distill.cli import PAPER
+from clip_distill.study.parameters import parameters
+from clip_distill.use.evaluate_command import SETS, reported
+from repro_shared.evidence.cells import read_cells
+from repro_shared.study.command import main
+from repro_shared.study.keys import recipe_key
+from repro_shared.study.results import Results
+from repro_shared.study.trip import broken
+
+
+@pytest.mark.parametrize("recipe", PAPER.recipes, ids=lambda recipe: recipe.name)
+def test_hops_and_keys(recipe) -> None:  # type: ignore[no-untyped-def]
+    for scale in recipe.scales:
+        study = recipe.make(scale)
+        assert not [line for arm in study.arms for line in broken(recipe, arm)]
+        assert len({recipe_key(PAPER, arm) for arm in study.arms}) == len(study.arms)
+
+
+def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["reproduce", "--scale", "smoke", "--out", str(tmp_path)]
+    assert main(PAPER, command) == 0
+    said = capsys.readouterr().out
+    assert "zero-shot accuracy by loss" in said
+    assert "fewer than its image tower" in said
+    assert main(PAPER, [*command, "--plan"]) == 0
+    assert "together 0 runs to make" in capsys.readouterr().out
+    assert sorted(path.stem for path in (tmp_path / "tables").iterdir()) == [
+        "confounded-objects-smoke",
+        "parameters",
+    ]
+
+
+def test_the_abstracts_share_counts_the_whole_teacher() -> None:
+    study = next(r.make("cpu") for r in PAPER.recipes if r.name == "parameter_counts")
+    rows = {row[0]: row for row in parameters(Results(PAPER, study, [], Path())).rows}
+    _, own, whole, tower = rows["tiny_vit_11m_224"]
+    assert (round(own, 2), round(whole, 1), round(tower, 1)) == (10.78, 92.9, 87.7)  # type: ignore[arg-type]
+
+
+def test_reported_cells_are_those_that_were_read() -> None:
+    cells = read_cells(PAPER.source / "tables" / "reported.csv")
+    by_set = {cell.dataset: [c.value for c in cells if c.dataset == cell.dataset] for cell in cells}
+    assert by_set == {
+        "Oxford Pets": [87.5, 66.7], "Flowers-102": [68.3, 39.1], "Stanford Cars": [81.9, 64.2],
+        "Food-101": [71.9, 28.0], "FGVC Aircraft": [24.3, 17.1], "DTD": [47.4, 38.8], "": [92.0],
+    }  # fmt: skip
+    assert {cell.status for cell in cells} == {"authors-repository", "abstract"}
+    assert [reported(name)[0][1] for name in SETS.values()] == [87.5, 68.3, 81.9, 71.9, 24.3, 47.4]
