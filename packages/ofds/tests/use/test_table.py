@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from ofds.use import mask_column
 from ofds.use.coco import read_dataset, read_proposals
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.repairs import Repairs
@@ -137,7 +138,11 @@ def test_damaged_masks_cost_the_mask_and_not_the_box(tmp_path: Path) -> None:
     assert repairs.count("mask left out: the size of its image is not known") == 1
 
 
-def test_areas_of_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 20])
+def test_areas_of_masks_are_those_of_pycocotools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(mask_column, "CHUNK", chunk)
     g = np.random.default_rng(0)
     drawn = [np.asfortranarray(g.random((10, 20)) < p, np.uint8) for p in (0, 0.1, 0.5, 0.9, 1)]
     codes = [coco_mask.encode(each)["counts"] for each in drawn]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ofds.method.objects import Ints
 
 LONGEST = 9  # characters of a run length: 45 bits, more than any image needs
-CHUNK = 1 << 22  # characters that are looked at together
+CHUNK = 1 << 20  # characters that are looked at together
 
 
 @dataclass(frozen=True)
