@@ -13,6 +13,7 @@ from pycocotools import mask as coco_masks
 
 from ofds.use.coco import dataset_of
 from ofds.use.dataset import Dataset
+from ofds.use.masks import pixels
 from ofds.use.repairs import Repairs
 from ofds.use.stuff import components, pooled, proposals_from_label_maps
 from repro_shared.runtime.errors import UserError
@@ -66,7 +67,7 @@ def test_parts_make_the_map_again(seed: int) -> None:
     again = np.full(labels.shape, 3)
     for part in found:
         counts = part.counts(*labels.shape)
-        own = coco_masks.decode({"size": list(labels.shape), "counts": counts}).astype(bool)
+        own = pixels({"size": list(labels.shape), "counts": counts}, labels.shape) > 0
         assert own.sum() == part.area
         assert (again[own] == 3).all()  # no pixel twice
         again[own] = part.label

@@ -71,7 +71,7 @@ class SegmentFrames:
         return equations_of(self.selector)
 
 
-@steps_through(fit)
+@steps_through(chosen)
 def segment_frames(config: SegmentFrames, ctx: Context) -> Outcome:
     """Choose, pay by true pixels, train and score."""
     opened: OpenedFrames = ctx.data
@@ -112,7 +112,8 @@ def _image_features(pool: Pool) -> NDArray[np.float32]:
     rows = np.asarray(pool.features[pool.row], np.float32)
     found = np.zeros((len(pool.images), rows.shape[1]), np.float32)
     np.add.at(found, pool.image, rows)
-    return found / np.maximum(np.bincount(pool.image, minlength=len(found)), 1)[:, None]
+    count = np.maximum(np.bincount(pool.image, minlength=len(found)), 1)
+    return found / count.astype(np.float32)[:, None]
 
 
 def network(config: SegmentFrames, weights: Path | None, seed: int) -> nn.Module:

@@ -20,6 +20,7 @@ from ofds.study.photographs_stages import (
     first_detector,
     first_segmenter,
 )
+from ofds.study.proposed import THRESHOLD
 from ofds.study.road_scenes import RoadScenes
 from ofds.study.segmentation import Seen, Segment, segment
 from ofds.train import Training
@@ -53,7 +54,7 @@ def cells_bccd(scale: Scale, held_out: bool = False) -> Study:
     smoke = scale == "smoke"
     training = Training(4 if smoke else 300, 4 if smoke else 12, learning_rate=3e-3)
     truth = Arm("true objects", DescribeTruth(), describe_truth, seed=0)
-    least = 0.05 if smoke else 0.3  # after four steps nothing scores higher
+    least = 0.05 if smoke else THRESHOLD  # after four steps nothing scores higher
     first = Arm("proposer", FirstDetector(training, least), first_detector, (truth,))
     budget = Budget(20.0 if smoke else 250.0)
     arms = [truth, first]

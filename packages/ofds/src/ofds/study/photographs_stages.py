@@ -14,6 +14,7 @@ from ofds.study import detection, proposed, segmentation
 from ofds.study.annotations import by_people
 from ofds.study.proposed import (
     PROPOSALS,
+    THRESHOLD,
     TRUE,
     WHOLE,
     features,
@@ -45,7 +46,7 @@ class FirstDetector:
     """
 
     training: Training
-    threshold: float = 0.3
+    threshold: float = THRESHOLD
     width: int = 32
 
     @property

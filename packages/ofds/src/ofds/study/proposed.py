@@ -125,11 +125,11 @@ def quality(scenes: Scenes, found: Detections) -> dict[str, float]:
     """Recall and precision in percent, of all classes and of each, at an overlap of 0.5."""
     true, seen = _objects(scenes), _objects(found)
     hit, right = match(true, seen)[0] >= 0, match(seen, true)[0] >= 0
-    metrics = {"recall": 100 * float(hit.mean()), "precision": 100 * float(right.mean())}
+    kinds = {"recall": (hit, scenes.label), "precision": (right, found.label)}
+    parts = {kind: flags for kind, (flags, _) in kinds.items()}
     for label, name in enumerate(scenes.classes):
-        metrics[f"recall/{name}"] = 100 * float(hit[scenes.label == label].mean())
-        metrics[f"precision/{name}"] = 100 * float(right[found.label == label].mean())
-    return {name: value for name, value in metrics.items() if value == value}
+        parts |= {f"{kind}/{name}": flags[of == label] for kind, (flags, of) in kinds.items()}
+    return {name: 100 * float(flags.mean()) for name, flags in parts.items() if len(flags)}
 
 
 def _objects(columns: Any) -> Objects:

@@ -19,7 +19,7 @@ from ofds.method.budget import Budget
 from ofds.rivals import proposals as by_proposal
 from ofds.study.annotations import shifted
 from ofds.study.detection import costs
-from ofds.study.proposed import PROPOSALS, drawn, left_by
+from ofds.study.proposed import PROPOSALS, THRESHOLD, drawn, left_by
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of, paid
@@ -76,7 +76,7 @@ class Segment:
     training: Training
     selector: str = "random"
     budget: Budget | None = None
-    threshold: float = 0.3
+    threshold: float = THRESHOLD
     fill: float = 1.0
     seen: Seen = PLAIN
     rare: float = 0.0
@@ -92,7 +92,7 @@ class Segment:
         return equations_of(self.selector)
 
 
-@steps_through(fit)
+@steps_through(chosen)
 def segment(config: Segment, ctx: Context) -> Outcome:
     """Choose, pay, train and score."""
     opened: OpenedScenes = ctx.data

@@ -16,6 +16,7 @@ from ofds.train import Training
 from repro_shared.study.paper import Arm, Scale, Study
 
 STEPS, RATE = 400, 3e-3  # of every segmenter, whatever it is trained on
+VIEWS = 8  # of each image
 RARE = 0.5  # exponent of the loss's weights: without them the digits are all taken for one
 FILL = 0.35  # share of its box that a digit of the proposer's own scenes fills
 MAIN = ("random", "class-balanced random", "OFDS")
@@ -76,7 +77,9 @@ def _study(name: str, scale: Scale, zipf: float) -> Study:
 def _selections(scale: Scale, zipf: float, base: tuple[Arm, ...]) -> Iterator[Arm]:
     """Every selector under every budget; people's labels on all images, for comparison."""
     training = Training(4 if scale == "smoke" else STEPS, learning_rate=RATE)
-    plain = Segment(training, fill=FILL, seen=Seen(shift=12), rare=RARE)
+    plain = Segment(
+        training, fill=FILL, seen=Seen(1 if scale == "smoke" else VIEWS, shift=12), rare=RARE
+    )
     for budget in budgets(scale, zipf):
         for name in (*MAIN, *OTHERS):
             config = replace(plain, selector=name, budget=budget)
