@@ -12,6 +12,12 @@ import torch
 from repro_shared.study.paper import Context, Study
 from seg_kd.method.losses import feature_distillation, logit_distillation
 from seg_kd.method.objectives import FEATURE_LOGIT, PLAIN, Objective
+from seg_kd.rivals.adversarial import Adversarial
+from seg_kd.rivals.boundary import Boundary
+from seg_kd.rivals.cirkd import Memory, MiniBatch
+from seg_kd.rivals.generation import OmniContrast
+from seg_kd.rivals.ifvd import ClassVariation
+from seg_kd.rivals.skd import PairWise
 from seg_kd.study import stages
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.stages import untrained
@@ -44,8 +50,23 @@ def losses(outcome: Trained) -> list[float]:
     return [point["loss"] for point in outcome.curve]
 
 
+# Terms with a discriminator, queues, a generator, and the others that take products or edges.
+RIVALS = Objective(
+    "rivals",
+    terms=(
+        Adversarial(),
+        Memory(pixel_queue=64, region_queue=16, pixels=70, regions=14),
+        MiniBatch(),
+        OmniContrast(),
+        PairWise(),
+        ClassVariation(),
+        Boundary(edge_weight=1.0, body_weight=1.0),
+    ),
+)
+
+
 @pytest.mark.parametrize("amp", [False, pytest.param(True, marks=pytest.mark.cuda)])
-@pytest.mark.parametrize("objective", [PLAIN, FEATURE_LOGIT], ids=lambda each: str(each.name))
+@pytest.mark.parametrize("objective", [PLAIN, FEATURE_LOGIT, RIVALS], ids=lambda o: str(o.name))
 def test_trains_and_scores(
     tiny: Study, device: str, tmp_path: Path, objective: Objective, amp: bool
 ) -> None:

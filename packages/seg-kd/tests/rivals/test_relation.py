@@ -58,8 +58,27 @@ def test_no_key_in_use_gives_zero_and_zero_gradient(four: list[Tensor]) -> None:
     assert not torch.autograd.grad(loss, rows)[0].any()
 
 
-def test_the_similarities_are_never_held() -> None:
-    rows, keys = torch.randn(4000, 4, requires_grad=True), torch.randn(1000, 4)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_small_weights_keep_the_gradient_in_half_precision(
+    four: list[Tensor], dtype: torch.dtype
+) -> None:
+    rows, keys, taught, others = (F.normalize(each.float(), dim=1) for each in four)
+    rows.requires_grad_()
+    keys.requires_grad_()
+    weights = torch.full((7,), 1e-7)  # a millionth of what float16 holds with three digits
+    slopes = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=dtype, enabled=enabled):
+            loss = relation_divergence(rows, keys, taught, others, weights=weights)
+        assert loss.dtype == torch.float32
+        slopes.append(torch.autograd.grad(loss, (rows, keys)))
+    for exact, half in zip(*slopes, strict=True):
+        assert (half - exact).norm() < 0.05 * exact.norm()
+
+
+def test_the_similarities_are_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(relation._BLOCK, "cpu", 1000)
+    rows, keys = torch.randn(200, 4, requires_grad=True), torch.randn(100, 4)
     sizes = []
 
     class Sizes(torch.utils._python_dispatch.TorchDispatchMode):
@@ -71,4 +90,4 @@ def test_the_similarities_are_never_held() -> None:
 
     with Sizes():
         relation_divergence(rows, keys, rows, keys).backward()
-    assert max(sizes) <= relation._BLOCK["cpu"] < 4000 * 1000
+    assert max(sizes) <= 1000 < 200 * 100

@@ -65,6 +65,9 @@ class _RelationDivergence(torch.autograd.Function):
         of_rows = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
         of_keys = torch.zeros_like(keys) if ctx.needs_input_grad[1] else None
         total = rows.new_zeros(())
+        # Products of half precision take differences of shares, not their millionth parts.
+        scale = weights.amax().clamp(min=torch.finfo(weights.dtype).tiny)
+        relative = (weights / scale)[:, None]
         step = max(1, _BLOCK.get(rows.device.type, _BLOCK_ELSEWHERE) // len(keys))
         for begin in range(0, len(rows), step):
             part = slice(begin, begin + step)
@@ -76,11 +79,14 @@ class _RelationDivergence(torch.autograd.Function):
             normalisers = (own.amax(1) - other.amax(1)) + (target.amax(1) / share.amax(1)).log()
             divergence = normalisers + (target * other.sub_(own)).sum(1)
             total += divergence @ weights[part]
-            slope = share.sub_(target).mul_((weights[part] / temperature)[:, None])
+            slope = share.sub_(target).mul_(relative[part])
             if of_rows is not None:
                 of_rows[part] = slope @ keys
             if of_keys is not None:
                 of_keys += slope.T @ rows[part]
+        for gradient in (of_rows, of_keys):
+            if gradient is not None:
+                gradient.mul_(scale / temperature)
         ctx.save_for_backward(of_rows, of_keys)
         return total
 
