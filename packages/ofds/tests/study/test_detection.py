@@ -108,7 +108,7 @@ def test_shares_are_nested_and_of_objects(base: Any) -> None:
 
 
 def test_a_run_from_end_to_end(base: Any, tmp_path: Path) -> None:
-    config = Detect(FEW, "OFDS", Budget(20.0), autolabels=0.5)
+    config = Detect(FEW, "OFDS", Budget(20.0), autolabels=0.5, kept=True)
     found = detection.detect(config, context(base, tmp_path))
     assert {"ap", "ap50", "rare_ap50", "images", "objects", "pixels", "covered"} <= set(
         found.metrics

@@ -43,6 +43,7 @@ class Detect:
         sure, unsure: proposals of this score and more are objects, others down to `unsure` are
             regions in which nothing is learned.
         width: of the network.
+        kept: leave the weights, for arms that start from this one.
     """
 
     training: Training
@@ -54,6 +55,7 @@ class Detect:
     sure: float = 0.4
     unsure: float = 0.15
     width: int = 32
+    kept: bool = False
 
     @property
     def steps(self) -> int:
@@ -80,7 +82,8 @@ def detect(config: Detect, ctx: Context) -> Outcome:
             path = start.folder / WEIGHTS
             load_strictly(model, read_weights(path), str(path))
     done = trained(model, scenes, labels, config.training, ctx, config.sure, config.autolabels)
-    save_weights(done.model, ctx.folder / WEIGHTS)
+    if config.kept:
+        save_weights(done.model, ctx.folder / WEIGHTS)
     metrics = scored(ctx.data, done.model, places, ctx.device) | costs(scenes, bought)
     return Outcome(metrics, done.seconds, done.samples, peak_memory_mb=done.peak_memory_mb)
 

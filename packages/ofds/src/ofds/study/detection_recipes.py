@@ -201,7 +201,7 @@ def _autolabel_arms(scale: Scale, complexity: Complexity) -> Iterator[Arm]:
 
     found = Arm(f"{complexity}: proposals", Propose(), propose, data=data, seed=0)
     yield found
-    alone = arm("autolabels only", Detect(make, share=0.0, autolabels=1.0), found)
+    alone = arm("autolabels only", Detect(make, share=0.0, autolabels=1.0, kept=True), found)
     yield alone
     for share in shares:
         people = f"{100 * share:g} % people"

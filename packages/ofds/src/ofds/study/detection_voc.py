@@ -75,6 +75,7 @@ class DetectVoc:
     backbone: str = "resnet50"
     min_size: int = 600
     max_size: int = 1000
+    kept: bool = False
 
     @property
     def steps(self) -> int:
@@ -113,7 +114,8 @@ def detect_voc(config: DetectVoc, ctx: Context) -> Outcome:
         config.training, derive_seed(ctx.seed, "training"), ctx.device,
         ctx.folder / "checkpoints", ctx.key, ctx.label,
     )  # fmt: skip
-    save_weights(done.model, ctx.folder / WEIGHTS)
+    if config.kept:
+        save_weights(done.model, ctx.folder / WEIGHTS)
     metrics = _scored(opened, done.model, ctx) | costs(train, bought)
     return Outcome(metrics, done.seconds, done.samples, peak_memory_mb=done.peak_memory_mb)
 

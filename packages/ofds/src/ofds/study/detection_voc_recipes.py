@@ -39,7 +39,9 @@ def detection_voc(scale: Scale) -> Study:
             config = replace(plain, selector=name, budget=Budget(float(amount)))
             arms.append(Arm(f"{name}, {amount} objects", config, detect_voc, (images,)))
     arms.append(Arm("all images", plain, detect_voc))
-    alone = Arm("autolabels only", replace(plain, people=False, autolabels=1.0), detect_voc)
+    alone = Arm(
+        "autolabels only", replace(plain, people=False, autolabels=1.0, kept=True), detect_voc
+    )
     arms.append(alone)
     after = replace(training, steps=training.steps // 2)
     for name in ("random", "OFDS"):

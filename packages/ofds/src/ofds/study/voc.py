@@ -49,7 +49,7 @@ class Voc:
                   "VOC2012/ImageSets/Main/val.txt", "pool/images.json", "pool/proposals.npz",
                   "pool/features.npy", BACKBONE]  # fmt: skip
         if folder is None:
-            return [f"--data DIR with {', '.join(needed)}"]
+            return [f"--data DIR with VOC2012, pool (of `ofds propose`) and {BACKBONE}"]
         return [str(folder / name) for name in needed if not (folder / name).exists()]
 
     def open(self, folder: Path | None) -> OpenedVoc:
