@@ -25,7 +25,7 @@ from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_json, sha256_file
 from repro_shared.runtime.images import open_image, read_label_map, read_rgb
-from repro_shared.runtime.progress import Progress, say
+from repro_shared.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,6 @@ def parts(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> N
     crops = _crops(request, dataset, found)
     features = described(crops, len(found.objects), request.side, request.device)
     write(request, dataset, found, features)
-    for line in repairs.lines():
-        say(line)
     print(report(request, dataset, found, repairs), end="")
 
 
@@ -118,8 +116,8 @@ def _labels(
             values = np.unique(labels)
             wrong = values[(values >= len(dataset.categories)) & (values != IGNORED)]
             if len(wrong):
-                most = len(dataset.categories) - 1
-                raise UserError(f"{path}: value {wrong[0]} is no class; they are 0 to {most}, 255 is none")
+                known = f"they are 0 to {len(dataset.categories) - 1}, and 255 is none"
+                raise UserError(f"{path}: value {wrong[0]} is no class; {known}")
             yield place, labels, None
             progress.update(place + 1)
 
