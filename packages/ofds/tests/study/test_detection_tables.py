@@ -1,0 +1,131 @@
+"""Tables, figures and verdicts of the studies with detectors, from records made up here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ofds.cli import PAPER
+from ofds.study import detection_figures as figures
+from ofds.study import detection_tables as tables
+from ofds.study.active_recipes import active_learning, by_round
+from ofds.study.detection import Detect
+from ofds.study.detection_claims import FEWER, SEEDS
+from ofds.study.detection_recipes import autolabels, detection_balanced, detection_long_tail
+from repro_shared.evidence.figures import house_style, save_figure
+from repro_shared.evidence.records import Origin, RunRecord
+from repro_shared.study.paper import Study
+from repro_shared.study.results import Results
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def results(study: Study, seeds: tuple[int, ...]) -> Results:
+    """AP50 grows with the objects paid for; OFDS is 5 points ahead, autolabels lie at 30."""
+    records = list[RunRecord]()
+    for arm in study.arms:
+        for seed in seeds if arm.seed is None else (arm.seed,):
+            config, noise = arm.config, 0.1 * np.random.default_rng(seed).normal()
+            share = getattr(config, "share", None)
+            bought = 600.0 if share is None else 3000 * share
+            value = 10 * np.log10(1 + bought) + 5 * ("OFDS" in arm.name)
+            if share == 0:
+                value = 30.0
+            metrics = {"ap50": float(value + noise), "ap": 9.0, "rare_ap50": 3.0, "objects": bought,
+                       "images": 50.0, "pixels": 1e4, "covered": 9.0, "auc": float(value),
+                       "recall": 70.0, "precision": 60.0}  # fmt: skip
+            records.append(
+                RunRecord(
+                    study=study.name, arm=arm.id, seed=seed, key="k", config="c", metrics=metrics,
+                    origin=Origin(method_version=1, data_name="d", data_fingerprint="f",
+                                  provenance={}),
+                    status="complete", seconds=1.0, samples=1, macs=None, peak_memory_mb=None,
+                    started=NOW, finished=NOW, notes="",
+                )
+            )  # fmt: skip
+    return Results(PAPER, study, records, Path("nowhere"))
+
+
+def test_every_row_says_what_it_costs() -> None:
+    found = results(detection_long_tail("cpu"), SEEDS)
+    for make in (tables.by_objects, tables.by_images):
+        table = make(found)
+        names = [column.name for column in table.columns]
+        for row in table.rows:
+            cells = dict(zip(names, row, strict=True))
+            assert cells["objects"] == 600
+            assert cells["images"] == 50
+            assert cells["pixels"] == 10
+            assert cells["annotation"] == pytest.approx(600 * 35 / 3600)
+            assert cells["classes without an object"] == 1
+    rows = {(row[0], row[1]): row for row in tables.by_objects(found).rows}
+    over = rows["OFDS", "150 objects"][5]
+    assert over.mean == pytest.approx(5)  # type: ignore[union-attr]
+    assert rows["random", "150 objects"][5] is None
+    assert len(tables.of_proposals(found).rows) == 11
+
+
+def test_verdicts_of_selectors() -> None:
+    found = results(detection_long_tail("cpu"), SEEDS)
+    said = {claim.id: found.verdict(claim).verdict for claim in found.study.claims}
+    tag = "detection-long-tail-"
+    assert said[f"{tag}ofds-150-objects-beats-random-150-objects"] == "supported"
+    assert said[f"{tag}image-k-centre-150-objects-beats-random-150-objects"] == "inconclusive"
+    few = results(detection_long_tail("cpu"), SEEDS[:5])
+    assert {few.verdict(claim).verdict for claim in few.study.claims} != {"supported"}
+    controls = [c for c in detection_balanced("cpu").claims if c.negative_control]
+    assert [(c.arm, c.rival) for c in controls] == [("ofds-600-objects", "random-600-objects")]
+
+
+def test_what_autolabels_are_worth() -> None:
+    found = results(autolabels("cpu"), FEWER)
+    rate = tables.rate(found, "simple")
+    assert len(rate.shares) == len(FEWER)
+    assert rate.below == rate.above == 0
+    # 10 log10(1 + 3000 s) = 30 at s = 0.333; interpolated in the logarithm
+    assert rate.interval is not None
+    assert rate.interval.mean == pytest.approx(33.3, abs=1)
+    rows = tables.exchange(found).rows
+    assert [row[0] for row in rows] == ["simple", "complex"]
+    assert "worth 33 % of people's labels" in tables.worth(found)[0]
+    low = results(autolabels("cpu"), FEWER)
+    for record in low.records:
+        if record.arm == "complex-autolabels-only":
+            record.metrics["ap50"] = 1.0
+    assert tables.rate(low, "complex").below == len(FEWER)
+    assert tables.rate(low, "complex").shares == (5.0,) * len(FEWER)
+    assert "lie outside the curve" in tables.worth(low)[1]
+
+
+def test_nothing_run_yet() -> None:
+    for study in (autolabels("cpu"), detection_long_tail("cpu"), active_learning("cpu")):
+        empty = Results(PAPER, study, [], Path("nowhere"))
+        assert all(make(empty).rows for make in study.tables)
+    assert "not been tried" in tables.worth(Results(PAPER, autolabels("cpu"), [], Path()))[0]
+
+
+@pytest.mark.parametrize("seeds", [(), FEWER])
+def test_figures(seeds: tuple[int, ...], tmp_path: Path) -> None:
+    for study in (autolabels("cpu"), detection_long_tail("cpu")):
+        for draw in study.figures:
+            with house_style():
+                name, figure = draw(results(study, seeds))
+            text = save_figure(figure, tmp_path / name).read_text()
+            assert text.count("<path") > 20
+    assert figures.exchange in autolabels("cpu").figures
+
+
+def test_rounds() -> None:
+    table = by_round(results(active_learning("cpu"), FEWER))
+    assert len(table.rows) == 14
+    assert len(table.columns) == 9
+
+
+def test_shares_of_people_are_in_order() -> None:
+    found = results(autolabels("cpu"), FEWER)
+    arms = tables.people(found, "complex")
+    assert [arm.config.share for arm in arms] == [0.05, 0.1, 0.2, 0.4, 1.0]
+    assert all(isinstance(arm.config, Detect) for arm in arms)
