@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ofds import METHOD_VERSION
+from ofds.cli import PAPER
 from ofds.method.budget import Budget
 from ofds.study import detection
 from ofds.study.detection import Detect, bought_by
-from ofds.study.detection_recipes import proposer_training, shared
+from ofds.study.detection_recipes import detection_long_tail, proposer_training, shared
 from ofds.study.detection_tables import interpolated
 from ofds.study.proposed import Describe, Propose, drawn, new_detector, proposals, quality
 from ofds.study.scenes import ScenePools
@@ -26,6 +27,7 @@ from repro_shared.evidence.hashing import recipe_hash, resolved_config
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
+from repro_shared.study.keys import recipe_key
 from repro_shared.study.paper import Arm, Context, Start
 
 POOL = ScenePools("small", "simple", 1.3, images=40, drawn=24, test=8)
@@ -133,6 +135,17 @@ def test_recipes_name_known_selectors() -> None:
 
     named = {*recipes.MAIN, *recipes.IMAGE_LEVEL, *recipes.ABLATIONS, "oracle OFDS"}
     assert named <= set(SELECTORS)
+
+
+def test_a_retrained_proposer_is_another_one() -> None:
+    study = detection_long_tail("cpu")
+    assert study.retrain is not None
+    here = study.retrain(study)
+    assert [arm.name for arm in here.arms[:3]] == ["proposer", "proposals", "features"]
+    assert here.arms[0] == proposer_training("cpu").arms[0]
+    assert recipe_key(PAPER, here.arm("proposals")) != recipe_key(PAPER, study.arm("proposals"))
+    ofds = here.arm("ofds-150-objects"), study.arm("ofds-150-objects")
+    assert recipe_key(PAPER, ofds[0]) != recipe_key(PAPER, ofds[1])
 
 
 def test_exchange_rate() -> None:
