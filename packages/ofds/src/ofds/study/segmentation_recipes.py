@@ -46,7 +46,7 @@ def scenes(scale: Scale, zipf: float) -> ScenePools:
     """Half as many as the detectors have: features take as long as a quarter of the trainings."""
     kind = "long-tail" if zipf else "balanced"
     found = ScenePools(f"segments-simple-{kind}", "simple", zipf, 1000, 600, 300)
-    return replace(found, images=60, drawn=40, test=12) if scale == "smoke" else found
+    return replace(found, images=30, drawn=24, test=8) if scale == "smoke" else found
 
 
 def budgets(scale: Scale, zipf: float) -> tuple[Budget, ...]:
