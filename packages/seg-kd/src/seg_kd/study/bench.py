@@ -22,7 +22,7 @@ from repro_shared.study.paper import Context
 from repro_shared.timing.bench import Bench, add_bench, bench_of
 from repro_shared.timing.calibrate import calibrate
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, Objective
-from seg_kd.study import bench_objectives, recipes
+from seg_kd.study import bench_objectives, cost_measured, recipes
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.calibration import ENDLESS
 from seg_kd.study.stages import job_of, untrained
@@ -103,7 +103,9 @@ def bench(device: str, rounds: int) -> Bench:
 
 
 def table(made: Bench) -> Table:
-    """What each objective adds to a step, in percent; or of a bench of objectives, their speed."""
+    """What each objective adds to a step, in percent; benches of another kind have their own."""
+    if "peak_mb" in made.settings:
+        return cost_measured.table(made)
     if BASELINE not in made.seconds:
         return bench_objectives.table(made)
     cells: list[tuple[Cell, ...]] = []

@@ -2,14 +2,14 @@
 
 Student and teacher are PSPNet-R18 and R101. They and the objectives run on torch's meta device, so
 that nothing is computed: multiply-accumulates, parameters and the largest tensor follow from the
-shapes. Time and memory of a device do not: `seg-kd bench` and `calibrate` measure those.
+shapes. Time and memory of a device do not: `--measure` is for those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -19,11 +19,14 @@ from torch.utils._pytree import tree_leaves
 
 from repro_shared.evidence.figures import PALETTE, caption, house_style, new_figure, save_figure
 from repro_shared.evidence.tables import Cell, Column, Table, write_tables
+from repro_shared.runtime.checks import require
 from repro_shared.runtime.files import ensure_output_dir
+from repro_shared.timing.bench import add_bench
 from repro_shared.timing.counts import CONVENTION, count_operations, count_parameters
 from seg_kd.method.distilled import losses_of, modules_of
 from seg_kd.method.objectives import Objective
 from seg_kd.rivals.presets import NAMED
+from seg_kd.study import cost_measured
 from seg_kd.study.own_arms import known_arms
 from seg_kd.use import adapter
 from seg_kd.use.models import BUILT_IN
@@ -75,21 +78,50 @@ class Card:
         return self.costs[name].macs / (self.student + self.teacher)
 
 
-def command(*, arms: tuple[str, ...] = tuple(NAMED), out: str | None = None) -> None:
+def command(
+    *,
+    arms: tuple[str, ...] = tuple(NAMED),
+    out: str | None = None,
+    measure: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
+    crop: tuple[int, int] = (512, 1024),
+    images: int = 8,
+    classes: int = 19,
+    amp: bool = False,
+    rounds: int = 15,
+) -> None:
     """What every objective adds to a step at the paper's shapes: arithmetic, parameters, memory.
+
+    With --measure instead whole training steps are timed here, in turns, with random weights.
 
     Args:
         arms: objectives, see `distill`.
-        out: folder for the table and the figure.
+        out: folder for the table and the figure, or for the measured rounds and their table.
+        measure: time steps.
+        device: of the measurement, cpu or cuda.
+        crop: height and width of the measured images.
+        images: in a measured batch.
+        classes: of the measured networks.
+        amp: measure in mixed precision (cuda).
+        rounds: timed rounds.
     """
-    chosen = [NAMED[name] for name in known_arms(arms) if NAMED[name].needs_teacher]
-    cards = [card(scene, chosen) for scene in SHAPES]
-    made = table(cards)
+    chosen = [NAMED[name] for name in known_arms(arms)]
+    folder = ensure_output_dir(out) if out else None
+    if measure:
+        require(rounds >= 1, "--rounds", "at least 1", rounds)
+        shape = cost_measured.Shape(crop, images, classes, amp)
+        timed = cost_measured.measure(shape, chosen, device, rounds)
+        made = cost_measured.table(timed)
+        if folder:
+            add_bench(folder, timed)
+    else:
+        cards = [card(scene, [each for each in chosen if each.needs_teacher]) for scene in SHAPES]
+        made = table(cards)
+        if folder:
+            save_figure(figure(cards), folder / "figures" / "cost-card")
     print(made.to_terminal())
-    if out:
-        folder = ensure_output_dir(out)
+    if folder:
         write_tables(folder / "tables", [made])
-        save_figure(figure(cards), folder / "figures" / "cost-card")
 
 
 def card(scene: Scene, objectives: Sequence[Objective]) -> Card:
