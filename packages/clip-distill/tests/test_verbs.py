@@ -54,7 +54,7 @@ def world(
     save_file(dict(model_of().state_dict()), folder / "open_clip_model.safetensors")
     made = World(root, f"open_clip:{folder}")
     assert made.run(
-        "cache", root / "train", root / "cache", "--teacher", made.teacher, "--views", 2,
+        "cache", root / "train", "--out", root / "cache", "--teacher", made.teacher, "--views", 2,
         "--batch", 4, "--no-teacher-check", "--pixels",
     ) == 0  # fmt: skip
     assert made.run(*_distill(made, root / "student")) == 0
@@ -62,8 +62,8 @@ def world(
 
 
 def _distill(world: World, out: Path, *more: object) -> list[object]:
-    return ["distill", world.root / "train", out, "--cache", world.root / "cache", "--backbone",
-            "test_efficientnet", "--epochs", 2, "--batch-size", 4, *more]  # fmt: skip
+    return ["distill", world.root / "train", "--out", out, "--cache", world.root / "cache",
+            "--backbone", "test_efficientnet", "--epochs", 2, "--batch-size", 4, *more]  # fmt: skip
 
 
 def test_what_distill_leaves(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +93,10 @@ def test_what_distill_leaves(world: World, capsys: pytest.CaptureFixture[str]) -
         (("--backbone", "resnet_18"), "timm knows no model"),
         (("--epochs", 0), "--epochs must be above 0"),
         (("--teacher-features", "x.npy"), "give --cache FOLDER or"),
+        (("--objective", "l2", "--mix-with", "class", "--alpha", 0.5), "needs a temperature"),
+        (("--objective", "l2", "--mix-with", "l3", "--alpha", 0.5), "--objective l3: unknown"),
+        (("--multi-positive",), "a setting of the loss"),
+        (("--learn-temperature",), "has no temperature"),
     ],
 )
 def test_distill_refuses(
@@ -126,7 +130,7 @@ def test_c10_a_test_image_among_the_training_images(
 def test_c14_from_a_feature_file_without_any_teacher(world: World, tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     np.save(tmp_path / "f.npy", rows)
-    command = ["distill", world.root / "train", tmp_path / "s", "--teacher-features",
+    command = ["distill", world.root / "train", "--out", tmp_path / "s", "--teacher-features",
                tmp_path / "f.npy", "--backbone", "test_vit", "--image-size", 32, "--epochs", 1,
                "--batch-size", 4]  # fmt: skip
     assert world.run(*command) == 0
@@ -140,6 +144,32 @@ def test_another_stage_starts_from_a_student(world: World, tmp_path: Path) -> No
     assert about["run"]["objective"]["temperature"] == 0.01
 
 
+def test_c3_two_sets_with_two_caches(
+    world: World, tmp_path: Path, pictures: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    more = pictures(tmp_path / "more", each=2, seed=9)
+    cache = ["cache", more, "--teacher", world.teacher, "--views", 2, "--batch", 4, "--pixels",
+             "--no-teacher-check", "--out"]  # fmt: skip
+    assert world.run(*cache, tmp_path / "a") == 0
+    assert world.run(*cache, tmp_path / "b", "--storage", "float32") == 0
+    both = ["distill", world.root / "train", more, "--backbone", "test_efficientnet", "--epochs",
+            1, "--batch-size", 4, "--objective", "l2", "--mix-with", "vision-language", "--alpha",
+            0.5, "--temperature", 0.1, "--multi-positive", "--out", tmp_path / "s",
+            "--cache", world.root / "cache"]  # fmt: skip
+    assert world.run(*both) == 2
+    assert "2 sets of pictures and 1 caches" in capsys.readouterr().err
+    assert world.run(*both, tmp_path / "b") == 2
+    assert "differ in storage: float16 and float32" in capsys.readouterr().err
+    assert world.run(*both, tmp_path / "a") == 0
+    about = json.loads((tmp_path / "s" / "student.json").read_text())
+    assert about["run"]["objective"] | {"type": ""} == {
+        "type": "", "loss": "l2", "temperature": 0.1, "targets": "multi-positive",
+        "other": "vision-language", "alpha": 0.5, "learned": False,
+    }  # fmt: skip
+    assert len(about["losses"]) == 4  # 18 pictures in fours
+
+
 def test_shards_with_captions(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,22 +178,23 @@ def test_shards_with_captions(
         for number, file in enumerate(files):
             sample = {"__key__": f"{number:03d}", "png": file.read_bytes()}
             writer.write({**sample, "txt": f"caption {number % 5}"})
-    cache = ["cache", tmp_path / "s-000.tar", tmp_path / "cache", "--teacher", world.teacher,
-             "--views", 2, "--batch", 4, "--no-teacher-check", "--captions"]  # fmt: skip
+    shard, kept = tmp_path / "s-000.tar", tmp_path / "cache"
+    more = ["--views", 2, "--batch", 4, "--no-teacher-check", "--captions"]
+    cache = ["cache", shard, "--out", kept, "--teacher", world.teacher, *more]
     assert world.run(*cache) == 0
     assert "caption" in capsys.readouterr().out
-    command = ["distill", tmp_path / "s-000.tar", tmp_path / "s", "--cache", tmp_path / "cache",
+    command = ["distill", shard, "--out", tmp_path / "s", "--cache", kept,
                "--backbone", "test_efficientnet", "--stage", 1, "--batch-size", 4,
                "--objective", "tinyclip-affinity"]  # fmt: skip
     assert world.run(*command) == 0
-    assert world.run("distill", world.root / "train", tmp_path / "t", *command[3:]) == 2
+    assert world.run("distill", world.root / "train", "--out", tmp_path / "t", *command[4:]) == 2
     assert "made of other pictures" in capsys.readouterr().err
 
 
 def test_the_teacher_is_checked(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["cache", world.root / "train", tmp_path / "c", "--teacher", world.teacher]
+    command = ["cache", world.root / "train", "--out", tmp_path / "c", "--teacher", world.teacher]
     assert world.run(*command) == 2
     assert "the teacher looks untrained" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()

@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from clip_distill.method.objective import PRESETS, Name, Objective
 from clip_distill.train import STAGES, Training, fit
-from clip_distill.use.cache import CAPTIONS, CLASSES, Cache, open_cache
+from clip_distill.use.cache import (
+    CAPTIONS,
+    CLASSES,
+    MANIFEST,
+    Cache,
+    check_together,
+    open_cache,
+)
 from clip_distill.use.feature_file import read_features
-from clip_distill.use.lessons import Lessons
+from clip_distill.use.joined import Joined, JoinedRows
+from clip_distill.use.lessons import Lessons, Rows
 from clip_distill.use.pictures import Pictures, overlap
 from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.prompts import ClassTexts, load_class_texts, save_class_texts
@@ -32,7 +40,7 @@ from clip_distill.use.students import (
 )
 from clip_distill.use.views import Views
 from repro_shared.evidence.hashing import recipe_hash, resolved_config
-from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.distributed import from_first, processes
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
@@ -48,17 +56,19 @@ class Taught:
     Attributes:
         features: (samples, views, width).
         views: that they belong to.
-        cache: where they come from; None for a feature file.
+        cache: where they come from, the first of several; None for a feature file.
         texts: text vectors of the classes.
         captions: (samples, width) text vectors of the captions.
+        pixels: (samples, views, s, s, 3) decoded views.
         digest: of where they come from.
     """
 
-    features: NDArray[Any]
+    features: Rows
     views: Views
     cache: Cache | None
     texts: ClassTexts | None
-    captions: NDArray[Any] | None
+    captions: Rows | None
+    pixels: Rows | None
     digest: str
 
 
@@ -72,14 +82,18 @@ class Run:
 
 
 def distill(
-    data: str,
-    out: str,
+    data: tuple[str, ...],
     *,
-    cache: str | None = None,
+    out: str = "",
+    cache: tuple[str, ...] = (),
     teacher_features: str | None = None,
     backbone: str = "tiny_vit_11m_224",
     objective: str = "feature",
     temperature: float | None = None,
+    mix_with: str | None = None,
+    alpha: float = 0.0,
+    multi_positive: bool = False,
+    learn_temperature: bool = False,
     stage: Literal[1, 2] = 2,
     init: str | None = None,
     image_size: int | None = None,
@@ -98,14 +112,19 @@ def distill(
     """Train a student from a cache of its teacher; interrupted runs go on, torchrun is understood.
 
     Args:
-        data: the pictures that the cache was made of: class folders, a folder, or shards.
+        data: the pictures that the cache was made of: class folders, a folder, or shards; several
+            with as many caches.
         out: folder of the student.
-        cache: folder that `cache` wrote.
+        cache: folder that `cache` wrote, one for each of the data.
         teacher_features: .npy file (pictures, width) or (pictures, views, width) instead.
         backbone: timm's name.
         objective: feature, vision-language, clip-kd-fd, tinyclip-affinity, authors-2025-02, ..., or
             a loss: l2, cosine, mse, image-to-image, class, teacher-logits, affinity, ...
         temperature: of the loss; needed for losses that have one.
+        mix_with: a second loss.
+        alpha: its share, 0 to 1.
+        multi_positive: of vision-language: all pictures of one text are positives.
+        learn_temperature: from the given one on, within 0.01 to 100.
         stage: 1 (one pass over web images) or 2 (96 passes over images of the classes).
         init: a student's folder to start from, or timm's weights of the backbone.
         image_size: of the student; by default the cache's.
@@ -122,8 +141,8 @@ def distill(
         workers: decoding processes.
     """
     check_device(device)
-    pictures = pictures_of(data, skip_bad)
-    taught = _taught(pictures, cache, teacher_features)
+    require(bool(out), "--out", "a folder for the student", "nothing")
+    pictures, taught = _taught(data, cache, teacher_features, skip_bad)
     usual = STAGES[stage]
     training = replace(
         usual,
@@ -133,7 +152,8 @@ def distill(
         schedule=schedule or usual.schedule,
         amp=amp,
     )
-    chosen = objective_of(objective, temperature)
+    chosen = objective_of(objective, temperature, mix_with, alpha)
+    chosen = _varied(chosen, multi_positive, learn_temperature)
     student = _student(taught, backbone, init, image_size, seed)
     run = Run(student.config, chosen, training)
     found = _check_overlap(pictures, test, allow_overlap)
@@ -170,39 +190,75 @@ def distill(
         dist.destroy_process_group()
 
 
-def objective_of(name: str, temperature: float | None) -> Objective:
-    """A preset (with another temperature, if given) or a loss by name.
+def objective_of(
+    name: str, temperature: float | None, other: str | None = None, alpha: float = 0.0
+) -> Objective:
+    """A preset (with another temperature, if given), a loss by name, or two of them mixed.
 
     Raises:
-        UserError: unknown, or a temperature that does not fit.
+        UserError: unknown, or a temperature or share that does not fit.
     """
+    names = get_args(Name)
+    unknown = [each for each in (name, other) if each is not None and each not in names]
     try:
-        if name in PRESETS:
+        if name in PRESETS and other is None and alpha == 0:
             preset = PRESETS[name]
             return preset if temperature is None else replace(preset, temperature=temperature)
-        if name in get_args(Name):
-            return Objective(name, temperature)  # type: ignore[arg-type]
+        if not unknown:
+            return Objective(name, temperature, "identity", other, alpha)  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(f"--objective {name}: {error}") from None
-    known = ", ".join((*PRESETS, *(each for each in get_args(Name) if each not in PRESETS)))
-    raise UserError(f"--objective {name}: unknown; known are {known}")
+    known = ", ".join(names if other else (*PRESETS, *(n for n in names if n not in PRESETS)))
+    raise UserError(f"--objective {unknown[0]}: unknown; known are {known}")
 
 
-def _taught(pictures: Pictures, cache: str | None, features: str | None) -> Taught:
-    if (cache is None) == (features is None):
+def _varied(objective: Objective, multi_positive: bool, learned: bool) -> Objective:
+    try:
+        if multi_positive:
+            objective = replace(objective, targets="multi-positive")
+        return replace(objective, learned=learned) if learned else objective
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _taught(
+    data: Sequence[str], caches: Sequence[str], features: str | None, skip_bad: bool
+) -> tuple[Pictures, Taught]:
+    if not data:
+        raise UserError("no data: give the folder or shards that the cache was made of")
+    if bool(caches) == (features is not None):
         raise UserError("give --cache FOLDER or --teacher-features FILE.npy")
+    parts = [pictures_of(each, skip_bad) for each in data]
+    pictures: Pictures = parts[0] if len(parts) == 1 else Joined(parts)
     if features is not None:
+        if len(parts) > 1:
+            raise UserError("--teacher-features is of one set of pictures")
         rows = read_features(features, len(pictures), tuple(pictures.ids))
         views = Views() if rows.shape[1] == 1 else Views(rows.shape[1], "random-crop")
-        return Taught(rows, views, None, None, None, sha256_file(features))
-    made = open_cache(cache or "", pictures)
-    texts, captions = None, None
-    if made.manifest["classes"] is not None:
-        texts = load_class_texts(made.folder / CLASSES)
-    if made.manifest["captions"]:
-        captions = np.load(made.folder / CAPTIONS, mmap_mode="r", allow_pickle=False)
-    digest = sha256_file(made.folder / "manifest.json")
-    return Taught(made.features, made.views, made, texts, captions, digest)
+        return pictures, Taught(rows, views, None, None, None, None, sha256_file(features))
+    if len(caches) != len(parts):
+        raise UserError(
+            f"{len(parts)} sets of pictures and {len(caches)} caches: give one for each"
+        )
+    made = [open_cache(each, part) for each, part in zip(caches, parts, strict=True)]
+    check_together(made)
+    first, texts, captions = made[0], None, None
+    if first.manifest["classes"] is not None:
+        texts = load_class_texts(first.folder / CLASSES)
+    if all(each.manifest["captions"] for each in made):
+        captions = _joined([
+            np.load(each.folder / CAPTIONS, mmap_mode="r", allow_pickle=False) for each in made
+        ])  # fmt: skip
+    pixels = None
+    if all(each.pixels is not None for each in made):
+        pixels = _joined([each.pixels for each in made if each.pixels is not None])
+    digest = " ".join(sha256_file(each.folder / MANIFEST) for each in made)
+    rows = _joined([each.features for each in made])
+    return pictures, Taught(rows, first.views, first, texts, captions, pixels, digest)
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> Any:
+    return arrays[0] if len(arrays) == 1 else JoinedRows(arrays)
 
 
 def _student(
@@ -223,7 +279,7 @@ def _student(
 
 
 def _lessons(pictures: Pictures, taught: Taught, prepared: Preprocessing) -> Lessons:
-    pixels = taught.cache.pixels if taught.cache else None
+    pixels = taught.pixels
     if pixels is not None and taught.cache is not None:
         kept = taught.cache.preprocessing
         same = [getattr(kept, n) == getattr(prepared, n) for n in ("size", "interpolation")]

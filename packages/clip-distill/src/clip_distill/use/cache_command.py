@@ -20,8 +20,8 @@ from repro_shared.runtime.errors import UserError
 
 def cache(
     data: str,
-    out: str,
     *,
+    out: str = "",
     teacher: str = "",
     views: int = 10,
     storage: Storage = "float16",
@@ -56,6 +56,7 @@ def cache(
         workers: decoding processes.
     """
     check_device(device)
+    require(bool(out), "--out", "a folder for the cache", "nothing")
     require(views >= 1, "--views", "at least 1", views)
     require(batch >= 1, "--batch", "at least 1", batch)
     pictures = pictures_of(data, skip_bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from clip_distill.method.objective import Batch, Objective
+from clip_distill.use.joined import Joined, JoinedRows, located
 from clip_distill.use.pictures import Pictures
 from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.views import Views, shown
@@ -18,6 +20,7 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed
 
 Item = tuple[NDArray[np.uint8], int, int]
+Rows = NDArray[Any] | JoinedRows
 
 
 class Lessons(Dataset[Item]):
@@ -44,20 +47,24 @@ class Lessons(Dataset[Item]):
         pictures: Pictures,
         views: Views,
         prepared: Preprocessing,
-        features: NDArray[Any] | None = None,
-        pixels: NDArray[np.uint8] | None = None,
+        features: Rows | None = None,
+        pixels: Rows | None = None,
         class_vectors: NDArray[Any] | None = None,
-        captions: NDArray[Any] | None = None,
+        captions: Rows | None = None,
     ) -> None:
         self.pictures, self.views, self.prepared = pictures, views, prepared
         self.features, self.pixels, self.captions = features, pixels, captions
         self.data = pictures.fingerprint()
+        parts = pictures.parts if isinstance(pictures, Joined) else (pictures,)
+        self._data = [part.fingerprint() for part in parts]
+        self._ends = list(accumulate(len(part) for part in parts))
         self.classes = None
         if class_vectors is not None:
             self.classes = torch.from_numpy(np.asarray(class_vectors, np.float32))
         self.caption_ids: NDArray[np.int64] | None = None
         if captions is not None:
-            _, inverse = np.unique(np.asarray(captions), axis=0, return_inverse=True)
+            every = np.asarray(captions[np.arange(len(pictures))])
+            _, inverse = np.unique(every, axis=0, return_inverse=True)
             self.caption_ids = inverse.reshape(-1).astype(np.int64)
 
     def __len__(self) -> int:
@@ -65,14 +72,16 @@ class Lessons(Dataset[Item]):
 
     def __getitem__(self, place: tuple[int, int]) -> Item:
         position, index = place
-        sample = self.pictures.ids[index]
+        part, own = located(self._ends, index)
+        inner = self.pictures.parts[part] if isinstance(self.pictures, Joined) else self.pictures
+        sample = inner.ids[own]
         first = derive_seed("first view", sample)
         view = (first + position // len(self)) % self.views.count
         if self.pixels is not None:
             return self.pixels[index, view], index, view
-        picture = self.pictures.read(index)
-        part = self.views.part(picture, self.data, sample, view)
-        return shown(picture, part, self.prepared), index, view
+        picture = inner.read(own)
+        seen = self.views.part(picture, self._data[part], sample, view)
+        return shown(picture, seen, self.prepared), index, view
 
     def check(self, objective: Objective) -> None:
         """UserError unless all that an objective reads is there."""

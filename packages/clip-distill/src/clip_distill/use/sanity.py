@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from clip_distill.use.pictures import Pictures
 from clip_distill.use.prompts import ClassTexts, encode_texts
@@ -59,7 +59,7 @@ def teacher_check(
     right = int(((rows @ texts.T).argmax(axis=1) == targets).sum())
     # A teacher that always answers the same is right as often as that answer is.
     guess = max(1 / kinds, float(np.bincount(targets).max()) / len(targets))
-    by_luck = float(binom.sf(right - 1, len(places), guess))
+    by_luck = float(bdtrc(right - 1, len(places), guess)) if right else 1.0
     found = {"checked": "classes" if classes is not None else "captions", "images": len(places),
              "right": right, "chance": round(guess, 4)}  # fmt: skip
     said = f"{teacher.name}: {right} of {len(places)} images right, guessing gives {guess:.1%}"
