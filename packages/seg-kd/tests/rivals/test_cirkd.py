@@ -14,14 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.rivals.cirkd import (
-    ClassQueues,
-    Memory,
-    class_pixels,
-    class_regions,
-    pixel_to_pixel,
-    to_memory,
-)
+from seg_kd.rivals.cirkd import Memory, pixel_to_pixel, to_memory
+from seg_kd.rivals.queues import ClassQueues, class_pixels, class_regions
 
 
 def divergence(own: np.ndarray, other: np.ndarray) -> float:

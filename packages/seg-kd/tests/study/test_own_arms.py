@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from repro_shared.runtime.errors import UserError
-from seg_kd.rivals.presets import NAMED
-from seg_kd.study.own_arms import Images, changed
+from seg_kd.study.own_arms import Images
 from seg_kd.study.recipes import CAMVID
 
 
@@ -91,34 +90,3 @@ def test_settings_reach_the_reader(folder: Path) -> None:
 def test_settings_that_are_refused(folder: Path, settings: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Images(data=str(folder), num_classes=11, **settings).source()
-
-
-def test_every_objective_is_chosen_by_its_name() -> None:
-    for name, each in NAMED.items():
-        if each.needs_teacher:
-            assert changed(name) == each
-    lighter = changed("cirkd-as-published", temperature=2.0, weights=("memory-pixel=0.01",))
-    assert lighter.weights["memory-pixel"] == 0.01
-    assert lighter.temperature == 2.0
-    pure = changed("skd-as-published", weights=("logit=0", "adversarial=0", "discriminator=0"))
-    assert pure.terms == NAMED["skd"].terms
-    assert pure.weights == NAMED["skd"].weights
-
-
-@pytest.mark.parametrize(
-    ("objective", "weights", "message"),
-    [
-        ("skd", ("cwd=1",), "objective skd has no term 'cwd' to weigh: its terms are pair-wise$"),
-        ("skd", ("logit=1",), "has no term 'logit' to weigh"),
-        ("skd", ("pair-wise",), "--weights pair-wise: give TERM=NUMBER"),
-        ("skd", ("pair-wise=much",), "--weights pair-wise=much: give TERM=NUMBER"),
-        ("skd", ("pair-wise=-1",), "the weight of pair-wise must be 0 or more, got -1"),
-        ("skd", ("pair-wise=0",), "--weights leave objective 'skd' no term"),
-        ("skdd", (), "unknown objective 'skdd': choose one of logit, feature,"),
-    ],
-)
-def test_weights_that_cannot_be_are_one_line(
-    objective: str, weights: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        changed(objective, weights=weights)

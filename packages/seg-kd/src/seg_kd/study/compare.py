@@ -36,6 +36,7 @@ from seg_kd.rivals.presets import NAMED
 from seg_kd.study import stages
 from seg_kd.study.arms import objectives, students
 from seg_kd.study.calibration import REFERENCE, EqualTime, unequal_time
+from seg_kd.study.chosen import known_arms
 from seg_kd.study.compare_tables import CEILING, figure, scores, verdicts, words
 from seg_kd.study.own_arms import (
     TEACHER,
@@ -44,7 +45,6 @@ from seg_kd.study.own_arms import (
     flags,
     given_file,
     given_teacher,
-    known_arms,
 )
 from seg_kd.study.stages import Student, Teacher, load_teacher, metrics
 from seg_kd.study.tables import cost_table

@@ -27,7 +27,7 @@ from seg_kd.method.distilled import losses_of, modules_of
 from seg_kd.method.objectives import Objective
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import cost_measured
-from seg_kd.study.own_arms import known_arms
+from seg_kd.study.chosen import known_arms
 from seg_kd.use import adapter
 from seg_kd.use.models import BUILT_IN
 from seg_kd.use.outputs import Models, Seen, watched

@@ -27,14 +27,13 @@ from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
 from seg_kd.method.objectives import OBJECTIVES, PLAIN, Objective
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study.calibration import REFERENCE, timed_step
+from seg_kd.study.chosen import changed, known_arms
 from seg_kd.study.own_arms import (
     Affordable,
     Images,
     Length,
-    changed,
     flags,
     given_teacher,
-    known_arms,
     own_study,
 )
 from seg_kd.study.stages import WEIGHTS
