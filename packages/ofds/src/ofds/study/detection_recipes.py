@@ -151,6 +151,8 @@ def _selections(
     small, large = (Budget(float(amount)) for amount in amounts.objects)
     others = (*IMAGE_LEVEL, "oracle OFDS") if zipf else ("image prototypes", "oracle OFDS")
     plan = [(name, budget) for name in (*MAIN, *others) for budget in (small, large)]
+    if complexity == "complex":  # claims about selectors by image are made with few objects
+        plan = [each for each in plan if each[0] not in IMAGE_LEVEL or each[1] == small]
     if zipf and complexity == "simple":
         plan += [(name, small) for name in ABLATIONS]
         plan += [(name, Budget(float(amount), "images"))
