@@ -66,6 +66,33 @@ def test_feature_against_slow_reference(normalise, distance, device):
     assert equal.abs() < 1e-12
 
 
+@pytest.mark.parametrize("normalise", NORMALISATIONS)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_sum_over_an_image_is_the_mean_times_what_it_runs_over(normalise, distance):
+    student, teacher = make(2, 5, 3, 4, seed=1).requires_grad_(), make(2, 5, 3, 4, seed=2)
+    options = {"normalise": normalise, "distance": distance}
+    mean = feature_distillation(student, teacher, **options)
+    total = feature_distillation(student, teacher, **options, reduction="batch_sum")
+    elements = 3 * 4 if distance == "cosine" else 5 * 3 * 4
+    torch.testing.assert_close(total, elements * mean)
+    torch.testing.assert_close(gradient(total, student), elements * gradient(mean, student))
+
+
+def test_feature_reductions_are_those_of_three_code_bases():
+    student, teacher = make(2, 5, 3, 4, seed=1), make(2, 5, 3, 4, seed=2)
+    cirkd = ((student - teacher) ** 2).mean()  # losses/fitnet.py
+    mgd = torch.nn.MSELoss(reduction="sum")(student, teacher) / 2  # losses/mgd.py: over N
+    torch.testing.assert_close(feature_distillation(student, teacher), cirkd)
+    torch.testing.assert_close(feature_distillation(student, teacher, reduction="batch_sum"), mgd)
+    torch.testing.assert_close(mgd, cirkd * 5 * 3 * 4)
+    # mmrazor's L2Loss: each sample, as one vector, to unit length; the sum over N.
+    own, other = (f / f.flatten(1).norm(dim=1).view(2, 1, 1, 1) for f in (student, teacher))
+    mmrazor = ((own - other) ** 2).sum() / 2
+    torch.testing.assert_close(feature_distillation(own, other, reduction="batch_sum"), mmrazor)
+    with pytest.raises(ValueError, match="element_mean, batch_sum; got 'sum'"):
+        feature_distillation(student, teacher, reduction="sum")
+
+
 def test_feature_hand_worked():
     student = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
     teacher = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)

@@ -32,6 +32,7 @@ def test_presets():
         ({"reduction": "mean"}, "reduction 'mean' is none of pixel_mean, element_mean, batch_sum"),
         ({"normalise": "l2"}, "normalise 'l2' is none of none, channel-std"),
         ({"distance": "l1"}, "distance 'l1' is none of mse"),
+        ({"feature_reduction": "sum"}, "'sum' is none of element_mean, batch_sum"),
         ({"layer": "c5"}, "layer 'c5' is none of pre-classifier, c4"),
         ({"resolution": "image"}, "resolution 'image' is none of logit, label"),
     ],

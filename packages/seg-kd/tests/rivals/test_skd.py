@@ -40,3 +40,22 @@ def test_hand_worked() -> None:
     student = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)
     teacher = torch.ones(1, 1, 1, 2)
     assert pair_wise(student, teacher, pool=1).item() == pytest.approx(0.5)  # (0 + 1 + 1 + 0) / 4
+
+
+def test_torch_distiller_has_the_same_value() -> None:
+    """Its utils/utils.py divides by lengths that carry no gradient, and sums over N^2 B."""
+    rng = np.random.default_rng(2)
+    own, other = (torch.tensor(rng.normal(size=(2, c, 4, 6))) for c in (3, 5))
+    own.requires_grad_()
+
+    def similarity(feature: torch.Tensor) -> torch.Tensor:
+        pooled = torch.nn.functional.max_pool2d(feature, 2, ceil_mode=True)
+        lengths = pooled.square().sum(1, keepdim=True).sqrt() + 1e-8
+        unit = (pooled / lengths.detach()).flatten(2)
+        return torch.einsum("icm,icn->imn", unit, unit)
+
+    theirs = ((similarity(other) - similarity(own)) ** 2 / 6**2 / 2).sum()
+    ours = pair_wise(own, other)
+    torch.testing.assert_close(ours, theirs)
+    slopes = [torch.autograd.grad(loss, own)[0] for loss in (ours, theirs)]
+    assert (slopes[0] - slopes[1]).abs().max() > 1e-3
