@@ -94,7 +94,7 @@ def detection_long_tail(scale: Scale) -> Study:
     """Selectors judged by a detector, on simple scenes in which some digits are rare.
 
     Cells: none; the paper's abstract claims the largest gains here. Cost: about 20 s an arm and
-    seed on one thread, and six minutes of features once; as a rule only the three main selectors
+    seed on one thread, and two minutes of features once; as a rule only the three main selectors
     run, `--controls` adds the others. Deviations: small scenes and a small detector; the full text
     was not at hand, so that the protocol is ours.
     """
