@@ -10,7 +10,6 @@ from ofds.study import segmentation_tables as tables
 from ofds.study.cityscapes import Frames
 from ofds.study.cityscapes_stages import SegmentFrames, segment_frames
 from ofds.study.detection import Detect, detect
-from ofds.study.detection_tables import DETECTION, selectors, verdicts
 from ofds.study.photographs import BloodCells
 from ofds.study.photographs_stages import (
     DescribeTruth,
@@ -24,9 +23,7 @@ from ofds.study.proposed import THRESHOLD
 from ofds.study.road_scenes import RoadScenes
 from ofds.study.segmentation import Seen, Segment, segment
 from ofds.train import Training
-from repro_shared.evidence.tables import Table
 from repro_shared.study.paper import Arm, Scale, Study
-from repro_shared.study.results import Results
 
 QUICK = (0, 1, 2)
 CELLS = ("random", "class-balanced random", "image k-centre", "OFDS", "oracle OFDS")
@@ -70,7 +67,7 @@ def cells_bccd(scale: Scale, held_out: bool = False) -> Study:
         data=BloodCells(first=4 if smoke else 60, held_out=held_out, known=BCCD_KNOWN),
         arms=tuple(arms),
         seeds=(0,) if smoke else QUICK,
-        tables=(of_cells, *((verdicts,) if final else ())),
+        tables=(tables.of_cells, tables.of_seen_cells, *((tables.verdicts,) if final else ())),
         claims=claims.of_cells(name, arms) if final else (),
     )
 
@@ -102,7 +99,12 @@ def roads_camvid(scale: Scale, hold_out: str = "") -> Study:
         data=RoadScenes(first=3 if smoke else 20, hold_out=hold_out, known=CAMVID_KNOWN),
         arms=tuple(arms),
         seeds=(0,) if smoke else QUICK,
-        tables=(tables.of_roads, tables.of_parts, *((verdicts,) if final else ())),
+        tables=(
+            tables.of_roads,
+            tables.by_class,
+            tables.of_parts,
+            *((tables.verdicts,) if final else ()),
+        ),
         claims=claims.of_roads(name, arms) if final else (),
     )
 
@@ -121,11 +123,6 @@ def roads_camvid_tuning(scale: Scale) -> Study:
     Cells: none. Cost: as above.
     """
     return roads_camvid(scale, hold_out="0006R0")
-
-
-def of_cells(results: Results) -> Table:
-    """All selectors at equal cost in objects."""
-    return selectors(results, DETECTION, "objects", "at equal cost in objects", classes=3)
 
 
 def segmentation_cityscapes(scale: Scale) -> Study:

@@ -207,14 +207,11 @@ def viewed(
 def scored(opened: OpenedScenes, model: Segmenter, places: Any, device: str) -> dict[str, float]:
     """mIoU on the test set, of all values and of the classes that are rare in the pool."""
     test, part = opened.test, opened.pool.part(places)
-    values = len(test.classes) + 1
     found, _ = label_maps(model, test.images, device)
-    result = scores_of(confusion_matrix(found, test.label_maps, values, IGNORED))
-    metrics = {"miou": result.miou}
-    for name, iou in zip(("background", *test.classes), result.iou, strict=True):
-        if iou == iou:
-            metrics[f"iou/{name}"] = iou
-    rare = [result.iou[1 + label] for label in opened.rare(part)]
-    if rare:
-        metrics["rare_miou"] = float(np.nanmean(rare))
-    return metrics
+    confusion = confusion_matrix(found, test.label_maps, len(test.classes) + 1, IGNORED)
+    result = scores_of(confusion)
+    rare = {test.classes[label]: result.iou[1 + label] for label in opened.rare(part)}
+    known = {f"iou/{name}": iou for name, iou in rare.items() if iou == iou}
+    if known:
+        known["rare_miou"] = float(np.mean(list(known.values())))
+    return {"miou": result.miou, **known}

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from ofds.study.detection_tables import Measures, mean, of_proposals, selectors, tag, verdicts
+from ofds.study.detection_tables import (
+    DETECTION,
+    Measures,
+    mean,
+    of_proposals,
+    selectors,
+    tag,
+    verdicts,
+)
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import ids
 from repro_shared.study.results import Results
 
 __all__ = [
-    "by_objects", "by_pixels", "of_frames", "of_parts", "of_proposals", "of_roads", "verdicts",
+    "by_class", "by_objects", "by_pixels", "of_cells", "of_frames", "of_parts", "of_proposals",
+    "of_roads", "of_seen_cells", "verdicts",
 ]  # fmt: skip
 
 SEGMENTATION = Measures(
@@ -39,6 +48,41 @@ def of_roads(results: Results) -> Table:
     classes = len(results.study.data.classes)  # type: ignore[attr-defined]
     note = "Objects are connected components of at least 20 pixels of a label map."
     return selectors(results, MINORITY, "pixels", "at equal cost in pixels", note, classes=classes)
+
+
+def of_cells(results: Results) -> Table:
+    """Blood cells: all selectors at equal cost in objects."""
+    note = "A tie is expected: nearly every image holds all three classes."
+    return selectors(results, DETECTION, "objects", "at equal cost in objects", note, classes=3)
+
+
+def of_seen_cells(results: Results) -> Table:
+    """Blood cells: what the proposers find in their pools and how much of it is right."""
+    arm = results.study.arm("proposer")
+    rows = tuple(
+        (name or "all classes", *(
+            interval(results.values(arm, f"{kind}/{name}" if name else kind))
+            for kind in ("recall", "precision")
+        ))
+        for name in ("", "RBC", "WBC", "Platelets")
+    )  # fmt: skip
+    columns = (Column("class"), Column("recall", "%", 1), Column("precision", "%", 1))
+    note = "At an overlap of 0.5 and the score from which proposals are chosen by."
+    title = f"{results.study.name}: proposals against the truth"
+    return Table(f"{tag(results)}-proposals", title, columns, rows, (note, *results.notes))
+
+
+def by_class(results: Results) -> Table:
+    """IoU of each minority class on road scenes."""
+    names = results.study.data.minority  # type: ignore[attr-defined]
+    arms = [arm for arm in results.study.arms if results.values(arm, "miou")]
+    rows = tuple(
+        (arm.name, *(interval(results.values(arm, f"iou/{name}")) for name in names))
+        for arm in arms
+    )
+    columns = (Column("arm"), *(Column(f"IoU of {name}", "%", 1) for name in names))
+    title = f"{results.study.name}: minority classes"
+    return Table(f"{tag(results)}-classes", title, columns, rows, results.notes, ids(arms))
 
 
 def of_parts(results: Results) -> Table:
