@@ -14,9 +14,9 @@ from ofds import METHOD_VERSION
 from ofds.cli import PAPER
 from ofds.method.budget import Budget
 from ofds.study import detection
+from ofds.study.autolabel_tables import interpolated
 from ofds.study.detection import Detect, bought_by
 from ofds.study.detection_recipes import detection_long_tail, proposer_training, shared
-from ofds.study.detection_tables import interpolated
 from ofds.study.proposed import Describe, Propose, drawn, new_detector, proposals, quality
 from ofds.study.scenes import ScenePools
 from ofds.study.selectors import SELECTORS

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ofds.cli import PAPER
+from ofds.study import autolabel_tables
 from ofds.study import detection_figures as figures
 from ofds.study import detection_tables as tables
 from ofds.study.active_recipes import active_learning, by_round
@@ -82,29 +83,31 @@ def test_verdicts_of_selectors() -> None:
 
 def test_what_autolabels_are_worth() -> None:
     found = results(autolabels("cpu"), FEWER)
-    rate = tables.rate(found, "simple")
+    rate = autolabel_tables.rate(found, "simple")
     assert len(rate.shares) == len(FEWER)
     assert rate.below == rate.above == 0
     # 10 log10(1 + 3000 s) = 30 at s = 0.333; interpolated in the logarithm
     assert rate.interval is not None
     assert rate.interval.mean == pytest.approx(33.3, abs=1)
-    rows = tables.exchange(found).rows
+    rows = autolabel_tables.exchange(found).rows
     assert [row[0] for row in rows] == ["simple", "complex"]
-    assert "worth 33 % of people's labels" in tables.worth(found)[0]
+    assert "worth 33 % of people's labels" in autolabel_tables.worth(found)[0]
     low = results(autolabels("cpu"), FEWER)
     for record in low.records:
         if record.arm == "complex-autolabels-only":
             record.metrics["ap50"] = 1.0
-    assert tables.rate(low, "complex").below == len(FEWER)
-    assert tables.rate(low, "complex").shares == (5.0,) * len(FEWER)
-    assert "lie outside the curve" in tables.worth(low)[1]
+    assert autolabel_tables.rate(low, "complex").below == len(FEWER)
+    assert autolabel_tables.rate(low, "complex").shares == (5.0,) * len(FEWER)
+    assert "lie outside the curve" in autolabel_tables.worth(low)[1]
 
 
 def test_nothing_run_yet() -> None:
     for study in (autolabels("cpu"), detection_long_tail("cpu"), active_learning("cpu")):
         empty = Results(PAPER, study, [], Path("nowhere"))
         assert all(make(empty).rows for make in study.tables)
-    assert "not been tried" in tables.worth(Results(PAPER, autolabels("cpu"), [], Path()))[0]
+    assert (
+        "not been tried" in autolabel_tables.worth(Results(PAPER, autolabels("cpu"), [], Path()))[0]
+    )
 
 
 @pytest.mark.parametrize("seeds", [(), FEWER])
@@ -126,6 +129,6 @@ def test_rounds() -> None:
 
 def test_shares_of_people_are_in_order() -> None:
     found = results(autolabels("cpu"), FEWER)
-    arms = tables.people(found, "complex")
+    arms = autolabel_tables.people(found, "complex")
     assert [arm.config.share for arm in arms] == [0.05, 0.1, 0.2, 0.4, 1.0]
     assert all(isinstance(arm.config, Detect) for arm in arms)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ofds.study.detection_tables import paired, people, random_of, rate, selections, tag
+from ofds.study.autolabel_tables import people, rate
+from ofds.study.detection_tables import paired, random_of, selections, tag
 from repro_shared.evidence.figures import PALETTE, caption, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results

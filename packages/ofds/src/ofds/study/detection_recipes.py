@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ofds.method.budget import Budget
+from ofds.study import autolabel_tables
 from ofds.study import detection_claims as claims
 from ofds.study import detection_figures as figures
 from ofds.study import detection_tables as tables
@@ -186,10 +187,14 @@ def autolabels(scale: Scale) -> Study:
         data=pools(scale, "simple", TAIL),
         arms=tuple(arms),
         seeds=(0, 1) if smoke else QUICK,
-        tables=(tables.of_autolabels, tables.exchange, *(() if smoke else (tables.verdicts,))),
+        tables=(
+            autolabel_tables.of_autolabels,
+            autolabel_tables.exchange,
+            *(() if smoke else (tables.verdicts,)),
+        ),
         figures=() if smoke else (figures.exchange,),
         claims=() if smoke else claims.of_autolabels(arms),
-    )
+    )  # fmt: skip
 
 
 def _autolabel_arms(scale: Scale, complexity: Complexity) -> Iterator[Arm]:

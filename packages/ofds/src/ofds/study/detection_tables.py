@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from ofds.method.budget import SECONDS_AN_OBJECT
 from ofds.study.proposed import Propose
 from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.statistics import interval
-from repro_shared.evidence.tables import Cell, Column, Interval, Table
+from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, ids
 from repro_shared.study.results import Results
 
@@ -165,125 +161,4 @@ def verdicts(results: Results) -> Table:
     return verdict_table(
         results.study.claims, results.verdicts, f"{tag(results)}-verdicts",
         f"{results.study.name}: verdicts", results.sentence,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Which share of people's labels gives the AP50 of labels that cost nothing, by seed.
-
-    Attributes:
-        complexity: of the scenes.
-        shares: in percent, one a seed; where AP50 lies outside people's curve, the curve's end.
-        below, above: seeds that lie outside.
-    """
-
-    complexity: str
-    shares: tuple[float, ...]
-    below: int
-    above: int
-
-    @property
-    def interval(self) -> Interval | None:
-        """Over the seeds."""
-        return interval(self.shares)
-
-
-def people(results: Results, complexity: str) -> list[Arm]:
-    """The arms with people's labels only, by ascending share."""
-    found = [
-        arm for arm in selections(results)
-        if arm.name.startswith(f"{complexity}: ") and arm.config.share and not arm.config.autolabels
-        and not arm.starts_from
-    ]  # fmt: skip
-    return sorted(found, key=lambda arm: float(arm.config.share))
-
-
-def rate(results: Results, complexity: str) -> Rate:
-    """Interpolated for each seed between the shares that were run, on a logarithmic axis.
-
-    The curve is made monotone first (running maximum), so that there is one answer.
-    """
-    arms = people(results, complexity)
-    alone = results.study.arm(f"{complexity}-autolabels-only")
-    shares, below, above = list[float](), 0, 0
-    by_seed = [{run.seed: run.metrics["ap50"] for run in results.runs(arm)} for arm in arms]
-    for run in results.runs(alone):
-        if not all(run.seed in each for each in by_seed):
-            continue
-        value = run.metrics["ap50"]
-        curve = np.maximum.accumulate([each[run.seed] for each in by_seed])
-        below, above = below + int(value < curve[0]), above + int(value > curve[-1])
-        shares.append(interpolated(value, curve, [arm.config.share for arm in arms]))
-    return Rate(complexity, tuple(shares), below, above)
-
-
-def interpolated(value: float, curve: Any, shares: Sequence[float]) -> float:
-    """The share in percent at which an ascending curve has a value, or the nearer end."""
-    if value <= curve[0]:
-        return 100 * shares[0]
-    place = int(np.searchsorted(curve, value))
-    if place == len(curve):
-        return 100 * shares[-1]
-    low, high = np.log(shares[place - 1]), np.log(shares[place])
-    part = (value - curve[place - 1]) / (curve[place] - curve[place - 1])
-    return 100 * float(np.exp(low + part * (high - low)))
-
-
-def worth(results: Results) -> list[str]:
-    """The finding in words; every number comes from the records."""
-    found, said = {kind: rate(results, kind) for kind in ("simple", "complex")}, list[str]()
-    for kind, each in found.items():
-        if each.interval is None:
-            said.append(f"What autolabels are worth on {kind} scenes has not been tried yet.")
-            continue
-        outside = each.below + each.above
-        also = f" {outside} of {len(each.shares)} seeds lie outside the curve." if outside else ""
-        said.append(
-            f"**On {kind} scenes, autolabels alone are worth {each.interval.mean:.0f} % of "
-            f"people's labels.** So much of the pool would people have to annotate.{also}"
-        )
-    return said
-
-
-def exchange(results: Results) -> Table:
-    """What autolabels are worth."""
-    rows = list[tuple[Cell, ...]]()
-    for complexity in ("simple", "complex"):
-        found = rate(results, complexity)
-        rows.append((complexity, found.interval, found.below, found.above, len(found.shares)))
-    columns = (
-        Column("scenes"), Column("autolabels only are worth", "% of people's labels", 1),
-        Column("seeds below people's curve"), Column("seeds above it"), Column("seeds"),
-    )  # fmt: skip
-    note = (
-        "Interpolated for each seed between people's labels on random images. A seed outside that "
-        "curve counts with its end."
-    )
-    return Table(
-        f"{tag(results)}-exchange", f"{results.study.name}: what autolabels are worth", columns,
-        tuple(rows), (note, *sources(results), *results.notes),
-    )  # fmt: skip
-
-
-def sources(results: Results) -> tuple[str, ...]:
-    """What the pictures of arms with data of their own are."""
-    found = dict.fromkeys(arm.data for arm in results.study.arms if arm.data is not None)
-    return tuple(f"{each.name}: {each.sentence}." for each in found)
-
-
-def of_autolabels(results: Results) -> Table:
-    """Every mixture of people's and the proposer's labels."""
-    rows, arms = list[tuple[Cell, ...]](), selections(results)
-    for arm in arms:
-        complexity, _, words = arm.name.partition(": ")
-        rows.append((complexity, words, *score_cells(results, arm), *cost_cells(results, arm)))
-    columns = (Column("scenes"), Column("labels"), *SCORES, *COST)
-    note = (
-        "Pre-trained: on the pool's autolabels, then half as many steps on people's labels. Joint: "
-        "people's labels on their images, autolabels with half the weight on all others."
-    )
-    return Table(
-        f"{tag(results)}-labels", f"{results.study.name}: people's and autolabels", columns,
-        tuple(rows), (note, HOURS, *sources(results), *results.notes), ids(arms),
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ofds.study.detection_tables import worth
+from ofds.study.autolabel_tables import worth
 from ofds.study.stages import Pick
 from ofds.study.tables import gain
 from repro_shared.evidence.statistics import interval
