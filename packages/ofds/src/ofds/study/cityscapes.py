@@ -14,6 +14,7 @@ from ofds.use.repairs import Repairs
 from repro_shared.datasets.label_maps import LabelMapFolder, Pair
 from repro_shared.datasets.label_values import IGNORED, LabelValues
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_file
 
 CLASSES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
@@ -66,8 +67,9 @@ class Frames:
             survey.refuse()
         pool, features = _pool(folder / "pool", train)
         weights = folder / self.weights if self.weights else None
-        prints = "+".join(survey.fingerprint[:32] for survey in surveys)
-        return OpenedFrames(train, val, pool, weights, f"{prints}+{features.sha256[:32]}")
+        prints = [survey.fingerprint for survey in surveys] + [features.sha256]
+        prints += [sha256_file(weights)] if weights else []
+        return OpenedFrames(train, val, pool, weights, "+".join(each[:32] for each in prints))
 
 
 @dataclass(frozen=True)
