@@ -38,7 +38,7 @@ _ALL = (
     _pure("ifvd", ClassVariation()),
     _published("ifvd", ClassVariation(), Adversarial()),
     _pure("cwd-logits", ChannelWise()),
-    # TorchDistiller's command, `channel kl 3 4`, is this term alone; mmrazor's has other constants.
+    # Constants of TorchDistiller's command, `channel kl 3 4`, and of CIRKD; mmrazor has others.
     _pure("cwd-logits-mmrazor", ChannelWise(weight=5.0, temperature=1.0)),
     _pure("cwd-features", ChannelWiseFeatures()),
     _published("cwd", ChannelWiseFeatures(), ChannelWise(), Adversarial()),
