@@ -42,8 +42,8 @@ class Optimiser:
         power: exponent of the polynomial decay.
         minimum_rate: floor of the learning rate at the last iteration.
         batch_size: images per iteration, at least 2 (batch norm).
-        amp: mixed precision (CUDA only); a gradient that overflows makes no step, and the loss's scale
-            halves.
+        amp: mixed precision (CUDA only); a gradient that overflows makes no step, and the scale of
+            the loss halves.
         kind, betas: which optimiser, and AdamW's moving averages.
         warmup: share of the iterations in which the rate rises linearly.
         warmup_start: the rate at the first iteration, as a share of learning_rate.
