@@ -16,19 +16,7 @@ from ofds.study import (
     segmentation_recipes,
 )
 from ofds.study.readme import blocks
-from ofds.use.audit_command import audit
-from ofds.use.compare_command import compare
-from ofds.use.curve_command import curve
-from ofds.use.demo_command import demo
-from ofds.use.estimate_command import estimate
-from ofds.use.export_command import export
-from ofds.use.ingest_command import ingest
-from ofds.use.merge_command import merge
-from ofds.use.parts_command import parts
-from ofds.use.propose_command import propose
-from ofds.use.sample_command import sample
-from ofds.use.select_command import select
-from ofds.use.split_command import split
+from ofds.verbs import DESCRIPTION, VERBS
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -36,7 +24,7 @@ from repro_shared.study.paper import Paper, Recipe
 PAPER = Paper(
     package=ofds,
     command="ofds",
-    description="Choose what to annotate by objects, every class covered, in one pass.",
+    description=DESCRIPTION,
     citation=Citation(
         key="popp2024ofds",
         title="Single-Pass Object-Focused Data Selection",
@@ -72,33 +60,14 @@ PAPER = Paper(
         Recipe(photographs_recipes.segmentation_cityscapes, ("smoke", "paper")),
         Recipe(recipes.coverage, ("smoke", "cpu"), default=("smoke", "cpu")),
     ),
-    distributions=("ofds", "numpy", "scipy"),
+    distributions=("ofds", "numpy", "scipy", "torch", "pycocotools"),
     bench_table=bench_tables.table,
     bench_figure=bench_tables.figure,
     blocks=blocks,
-    verbs={
-        "propose": propose,
-        "parts": parts,
-        "select": select,
-        "split": split,
-        "export": export,
-        "ingest": ingest,
-        "merge": merge,
-        "sample": sample,
-        "estimate": estimate,
-        "audit": audit,
-        "compare": compare,
-        "curve": curve,
-        "demo": demo,
-        "bench": bench.command,
-    },
+    verbs={**VERBS, "bench": bench.command},
 )  # fmt: skip
 
 
 def main() -> None:
-    """Entry point of the `ofds` command."""
+    """What `ofds` does with all of its commands; see `ofds.__main__`."""
     sys.exit(run(PAPER))
-
-
-if __name__ == "__main__":
-    main()

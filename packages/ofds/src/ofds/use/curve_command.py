@@ -10,12 +10,12 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from ofds.use.compare_command import MINIMUM_SEEDS, decimals
 from ofds.use.runs import (
     COSTS,
+    Curves,
     Run,
     Unit,
     by_seed,
@@ -25,22 +25,13 @@ from ofds.use.runs import (
     same_seeds,
     unequal,
 )
-from repro_shared.evidence.figures import (
-    caption,
-    house_style,
-    line_styles,
-    new_figure,
-    save_figure,
-)
 from repro_shared.evidence.statistics import family_intervals, interval
-from repro_shared.evidence.tables import Cell, Column, Interval, Table
+from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, ensure_output_dir
 
-ACROSS = 3  # panels in a row
 POWER = 0.8
-Curves = dict[str, dict[float, dict[int, Run]]]  # by method, budget and seed
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,9 @@ def curve(
     if settings.control not in curves:
         raise UserError(f"--control {settings.control!r}: the methods are {', '.join(methods)}")
     found = table(curves, metrics, settings)
-    drawing = figure(curves, metrics, settings)
+    from ofds.use.curve_figure import figure, save_figure  # takes a second to import
+
+    drawing = figure(curves, metrics, settings.control, settings.cost)
     folder = ensure_output_dir(settings.out)
     atomic_write_text(folder / "curve.csv", found.to_csv())
     path = save_figure(drawing, folder / "curve")
@@ -174,59 +167,3 @@ def powers(effects: Sequence[float]) -> tuple[float | None, float | None]:
     error = float(np.std(effects, ddof=1)) / math.sqrt(n)
     half, more = (float(stdtrit(n - 1, level)) for level in (0.975, POWER))
     return half * error, (half + more) * error
-
-
-def figure(curves: Curves, metrics: Sequence[str], settings: Settings) -> Figure:
-    """A panel for each metric: means with intervals over cost, every seed a point."""
-    names = [settings.control, *(name for name in curves if name != settings.control)]
-    try:
-        styles = line_styles(names)
-    except ValueError as error:
-        raise UserError(f"{error}: choose some by --where method=NAME method=NAME") from None
-    wide = min(ACROSS, len(metrics))
-    high = math.ceil(len(metrics) / wide)
-    drawing = new_figure(2.2 + 2.6 * wide, 0.9 + 2.3 * high)
-    seeds = sorted({len(rows) for budgets in curves.values() for rows in budgets.values()})
-    with house_style():
-        panels = drawing.subplots(high, wide, squeeze=False).flat
-        for metric, axes in zip(metrics, panels, strict=False):
-            for name in names:
-                style = styles[name]
-                look = {key: style[key] for key in ("color", "marker")}
-                found = _points(curves[name], metric, settings.cost)
-                x, means = [p[0] for p in found], [p[1].mean for p in found]
-                reach = [[p[1].mean - _end(p[1].low, p[1]) for p in found],
-                         [_end(p[1].high, p[1]) - p[1].mean for p in found]]  # fmt: skip
-                line = "--" if name == settings.control else "-"
-                axes.errorbar(x, means, yerr=reach, capsize=2.5, linestyle=line, **style)
-                for place, _, values in found:
-                    axes.plot([place] * len(values), values, linestyle="none", alpha=0.35,
-                              markersize=2.5, **look)  # fmt: skip
-            axes.set_title(metric)
-            axes.set_xlabel(f"annotated {settings.cost}")
-        for axes in panels:  # that no metric is left for
-            axes.set_axis_off()
-        drawing.axes[0].legend(loc="best", fontsize=7)
-        caption(
-            drawing,
-            f"Means over {' or '.join(map(str, seeds))} seeds with 95 % t intervals, each by "
-            f"itself; small points are seeds. Dashed: {settings.control}.",
-        )
-    return drawing
-
-
-def _points(
-    budgets: Mapping[float, dict[int, Run]], metric: str, unit: Unit
-) -> list[tuple[float, Interval, list[float]]]:
-    """Mean cost, mean metric with its interval, and the seeds' values at each budget."""
-    found = list[tuple[float, Interval, list[float]]]()
-    for rows in budgets.values():
-        values = [run.numbers[metric] for run in rows.values()]
-        place, ends = cost(rows, unit), interval(values)
-        if place is not None and ends is not None:
-            found.append((place, ends, values))
-    return sorted(found, key=lambda each: each[0])
-
-
-def _end(value: float | None, ends: Interval) -> float:
-    return ends.mean if value is None else value

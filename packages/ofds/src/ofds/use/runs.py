@@ -32,6 +32,9 @@ class Run:
     source: str
 
 
+Curves = dict[str, dict[float, dict[int, Run]]]  # runs by method, budget and seed
+
+
 def read_runs(paths: Sequence[str], where: Sequence[str] = ()) -> dict[str, list[Run]]:
     """Runs by method, in the order in which they come.
 
