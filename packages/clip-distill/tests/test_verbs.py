@@ -247,7 +247,8 @@ def test_classify_with_names_of_ones_own(
     command = ["classify", world.root / "test", "--student", world.root / "student",
                "--classes", names]  # fmt: skip
     assert world.run(*command) == 2
-    assert "2 names are not kept with the student, such as 'emu'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the student has no text vectors of 2 classes, such as 'emu': give --teacher" in said
     more = ["--teacher", world.teacher, "--sheet", tmp_path / "sheet.png", "--top", 2]
     assert world.run(*command, *more) == 0
     said = capsys.readouterr()
@@ -265,7 +266,12 @@ def test_export(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     command = ["export", world.root / "student", "--teacher", world.teacher]
     assert world.run(*command, "--open-clip", tmp_path / "oc", "--onnx", tmp_path / "s.onnx") == 0
     said = capsys.readouterr().out
-    assert "fewer than its image tower" in said
+    assert "more than its image tower" in said  # such a small one
+    names = tmp_path / "names.txt"
+    names.write_text("class 1\n")
+    assert world.run(*command[:2], "--classes", names, "--onnx", tmp_path / "one.onnx") == 0
+    one = onnxruntime.InferenceSession(tmp_path / "one.onnx").get_modelmeta()
+    assert json.loads(one.custom_metadata_map["class_names"]) == ["class 1"]
     session = onnxruntime.InferenceSession(tmp_path / "s.onnx")
     kept = session.get_modelmeta().custom_metadata_map
     assert json.loads(kept["class_names"]) == ["class 0", "class 1", "class 2"]
@@ -275,6 +281,29 @@ def test_export(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "nothing to write" in capsys.readouterr().err
     assert world.run("export", world.root / "student", "--open-clip", tmp_path / "x") == 2
     assert "needs the text tower" in capsys.readouterr().err
+
+
+def test_another_teachers_texts_are_refused(
+    world: World, tmp_path: Path, clip_config: dict[str, Any], model_of: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = tmp_path / "other"
+    shutil.copytree(world.root / "teacher", other)
+    save_file(dict(model_of(seed=8).state_dict()), other / "open_clip_model.safetensors")
+    names = tmp_path / "names.txt"
+    names.write_text("emu\n")
+    student, teacher = world.root / "student", ("--teacher", f"open_clip:{other}")
+    cache = ["cache", world.root / "train", "--out", tmp_path / "cache", "--views", 1]
+    assert world.run(*cache, *teacher, "--no-teacher-check") == 0
+    for command in (
+        ("evaluate", world.root / "test", "--student", student),
+        ("classify", world.root / "test", "--student", student, "--classes", names),
+        ("export", student, "--open-clip", tmp_path / "oc"),
+        ("evaluate", world.root / "test", "--student", student, "--texts", tmp_path / "cache"),
+        ("export", student, "--onnx", tmp_path / "s.onnx", "--classes", names),
+    ):
+        assert world.run(*command, *(() if "--texts" in command else teacher)) == 2
+        assert "texts of one are no texts of the other" in capsys.readouterr().err
 
 
 def test_c12_export_of_a_backbone_that_open_clip_cannot_hold(

@@ -13,9 +13,15 @@ from PIL import Image, ImageDraw
 
 from clip_distill.use.cost import card_line, cost_card
 from clip_distill.use.pictures import Folder
-from clip_distill.use.prompts import ClassTexts, class_texts, read_names, templates_of
+from clip_distill.use.prompts import (
+    ClassTexts,
+    chosen_texts,
+    class_texts,
+    read_names,
+    templates_of,
+)
 from clip_distill.use.sources import texts_of
-from clip_distill.use.students import load_student
+from clip_distill.use.students import check_taught_by, load_student
 from clip_distill.use.teachers import Floats, load_teacher
 from clip_distill.use.zero_shot import encode, similarities
 from repro_shared.runtime.checks import check_device, require
@@ -58,8 +64,9 @@ def classify(
     check_device(device)
     require(bool(student), "--student", "a folder that `distill` wrote", "nothing")
     require(top >= 1, "--top", "at least 1", top)
-    model, _ = load_student(student)
+    model, about = load_student(student)
     texts = _texts(student, classes, teacher, template, device)
+    check_taught_by(about, texts.teacher)
     pictures = Folder(folder, classes=False)
     features = encode(model.to(device), pictures, model.config.preprocessing, workers=workers)
     cosines = similarities(features, texts.vectors)
@@ -89,14 +96,7 @@ def _texts(
     known = texts_of(student)
     if file is None:
         return known
-    names, places = read_names(file), {name: place for place, name in enumerate(known.names)}
-    if lacking := [name for name in names if name not in places]:
-        raise UserError(
-            f"{file}: {len(lacking)} names are not kept with the student, such as {lacking[0]!r}: "
-            "give --teacher, whose text encoder knows any name"
-        )
-    rows = known.vectors[[places[name] for name in names]]
-    return ClassTexts(names, known.templates, Path(file).name, rows)
+    return chosen_texts(known, read_names(file), "the student", Path(file).name)
 
 
 def _csv(

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from clip_distill.use.class_names import names_of
 from clip_distill.use.pictures import Pictures
-from clip_distill.use.prompts import ClassTexts, class_texts, templates_of
+from clip_distill.use.prompts import ClassTexts, chosen_texts, class_texts, templates_of
 from clip_distill.use.sources import pictures_of, texts_of
-from clip_distill.use.students import load_student
+from clip_distill.use.students import check_taught_by, load_student
 from clip_distill.use.teachers import Teacher, load_teacher
 from clip_distill.use.zero_shot import Scores, encode, scores, similarities
 from repro_shared.evidence.cells import read_cells
@@ -68,7 +68,8 @@ def evaluate(
     known = _texts(pictures, frozen, texts or student, template or ((set,) if set else ()), classes)
     found = dict[str, Scores]()
     if student is not None:
-        model, _ = load_student(student)
+        model, about = load_student(student)
+        check_taught_by(about, known.teacher)
         prepared = model.config.preprocessing
         features = encode(model.to(device), pictures, prepared, workers=workers)
         found["student"] = _score(features, known, pictures)
@@ -122,15 +123,7 @@ def _texts(
     if teacher is not None:
         return class_texts(teacher, names, templates_of(template), source)
     assert kept is not None
-    known = texts_of(kept)
-    places = {name: place for place, name in enumerate(known.names)}
-    if lacking := [name for name in names if name not in places]:
-        raise UserError(
-            f"{kept} has no text vectors of {len(lacking)} classes, such as {lacking[0]!r}: give "
-            "--teacher, whose text encoder knows any name"
-        )
-    rows = known.vectors[[places[name] for name in names]]
-    return ClassTexts(tuple(names), known.templates, known.source, rows)
+    return chosen_texts(texts_of(kept), names, kept)
 
 
 def _score(features: Any, known: ClassTexts, pictures: Pictures) -> Scores:

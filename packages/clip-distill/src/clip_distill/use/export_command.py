@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_distill.use.prompts import ClassTexts, class_texts, read_names, templates_of
+from clip_distill.use.prompts import (
+    ClassTexts,
+    chosen_texts,
+    class_texts,
+    read_names,
+    templates_of,
+)
 from clip_distill.use.sources import texts_of
-from clip_distill.use.students import load_student, ratios
+from clip_distill.use.students import check_taught_by, load_student, ratios
 from clip_distill.use.teachers import load_teacher
 from repro_shared.runtime.errors import UserError
 
@@ -36,6 +42,8 @@ def export(
         raise UserError("nothing to write: give --onnx FILE, --open-clip FOLDER, or both")
     model, about = load_student(student)
     frozen = load_teacher(teacher) if teacher else None
+    if frozen is not None:
+        check_taught_by(about, frozen.sha256)
     if open_clip is not None:
         from clip_distill.use.export_open_clip import check_widths, export_open_clip
         from clip_distill.use.open_clip_teachers import config_of
@@ -43,8 +51,6 @@ def export(
         check_widths(model)
         if frozen is None or teacher is None or not teacher.startswith("open_clip:"):
             raise UserError("--open-clip needs the text tower of --teacher open_clip:...")
-        if about.get("teacher_sha256") not in (None, frozen.sha256):
-            raise UserError(f"{student} was taught by another teacher ({about.get('teacher')})")
         made = export_open_clip(model, frozen.network, config_of(teacher), open_clip)
         print(f"written: {made}; open_clip.create_model_and_transforms('local-dir:{made}')")
     if onnx is not None:
@@ -58,6 +64,8 @@ def export(
                 texts = class_texts(frozen, names, templates_of(template), source)
             else:
                 texts = texts_of(student)
+                if classes is not None:
+                    texts = chosen_texts(texts, read_names(classes), "the student")
         kept = {"teacher": about.get("teacher", "not known")}
         made = export_onnx(model, onnx, texts, about=kept)
         print(f"written: {made}, {texts if texts is not None else 'text vectors are an input'}")

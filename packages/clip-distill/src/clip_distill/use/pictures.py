@@ -68,6 +68,7 @@ class Folder:
         self.classes: tuple[str, ...] = ()
         self.targets: Sequence[int] = ()
         self._sorted: ClassFolder | None = None
+        self._fingerprint = ""
         if classes:
             self._sorted = ClassFolder(root)
             self.root, self.paths = self._sorted.folder, self._sorted.paths
@@ -109,10 +110,14 @@ class Folder:
         return text
 
     def fingerprint(self) -> str:
-        """Of the files and, in class folders, the classes; captions are in the cache of texts."""
-        if self._sorted is not None:
-            return self._sorted.fingerprint()
-        return fingerprint_folder(self.root, [path.relative_to(self.root) for path in self.paths])
+        """Of the files and, in class folders, the classes; read once. Captions are not in it."""
+        if not self._fingerprint:
+            if self._sorted is not None:
+                self._fingerprint = self._sorted.fingerprint()
+            else:
+                names = [path.relative_to(self.root) for path in self.paths]
+                self._fingerprint = fingerprint_folder(self.root, names)
+        return self._fingerprint
 
 
 def decode(data: bytes, where: str) -> Pixels:

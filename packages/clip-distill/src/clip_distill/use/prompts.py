@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,14 @@ class ClassTexts:
         templates: with {} where the name goes.
         source: where the names come from, in words.
         vectors: (classes, width) float32.
+        teacher: SHA-256 of the weights that they come from; "" where it is not known.
     """
 
     names: tuple[str, ...]
     templates: tuple[str, ...]
     source: str
     vectors: Floats
+    teacher: str = ""
 
     def __str__(self) -> str:
         many = f"{len(self.templates)} prompt{'s' * (len(self.templates) > 1)} a class"
@@ -98,7 +100,8 @@ def class_texts(
     rows = encode_texts(teacher, prompts).reshape(len(names), len(templates), -1)
     mean = rows.mean(axis=1)
     unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    return ClassTexts(tuple(names), tuple(templates), source, unit.astype(np.float32))
+    vectors = unit.astype(np.float32)
+    return ClassTexts(tuple(names), tuple(templates), source, vectors, teacher.sha256)
 
 
 def encode_texts(teacher: Teacher, texts: Sequence[str]) -> Floats:
@@ -148,6 +151,20 @@ def templates_of(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def chosen_texts(
+    known: ClassTexts, names: Sequence[str], where: str, source: str | None = None
+) -> ClassTexts:
+    """Those of some classes, in their order; UserError, with a name, where one is not there."""
+    places = {name: place for place, name in enumerate(known.names)}
+    if lacking := [name for name in names if name not in places]:
+        raise UserError(
+            f"{where} has no text vectors of {len(lacking)} classes, such as {lacking[0]!r}: give "
+            "--teacher, whose text encoder knows any name"
+        )
+    rows = known.vectors[[places[name] for name in names]]
+    return replace(known, names=tuple(names), vectors=rows, source=source or known.source)
+
+
 def save_class_texts(path: Path, texts: ClassTexts) -> None:
     """Write class texts as a .npz of plain arrays."""
     with temporary_file(path.parent, path.name) as (temporary, handle):
@@ -157,6 +174,7 @@ def save_class_texts(path: Path, texts: ClassTexts) -> None:
             templates=np.array(texts.templates, str),
             source=np.array(texts.source, str),
             vectors=texts.vectors,
+            teacher=np.array(texts.teacher, str),
         )
         publish(handle, temporary, path)
 
@@ -170,6 +188,7 @@ def load_class_texts(path: Path) -> ClassTexts:
                 tuple(map(str, kept["templates"])),
                 str(kept["source"]),
                 np.asarray(kept["vectors"], np.float32),
+                str(kept["teacher"]),
             )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: no class texts ({type(error).__name__}: {error})") from None

@@ -63,6 +63,7 @@ class Shards:
         self.where = str(source)
         self.paths = find_shards(str(source))
         self.passed_over = Counter[str]()
+        self._fingerprint = ""
         self.samples: list[Sample] = []
         with Progress(len(self.paths), "shards looked through") as progress:
             for number, path in enumerate(self.paths):
@@ -101,11 +102,13 @@ class Shards:
         return text
 
     def fingerprint(self) -> str:
-        """Of the shards' content."""
-        folder = Path(os.path.commonpath([path.parent.resolve() for path in self.paths]))
-        return fingerprint_folder(
-            folder, [path.resolve().relative_to(folder) for path in self.paths]
-        )
+        """Of the shards' content, read once."""
+        if not self._fingerprint:
+            places = [path.resolve() for path in self.paths]
+            folder = Path(os.path.commonpath([place.parent for place in places]))
+            names = [place.relative_to(folder) for place in places]
+            self._fingerprint = fingerprint_folder(folder, names)
+        return self._fingerprint
 
     def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:
         with self.paths[shard].open("rb") as file:

@@ -7,6 +7,7 @@ prepared for it and whose space it maps into.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,12 +143,31 @@ def load_student(folder: str | Path) -> tuple[Student, dict[str, Any]]:
     return student.eval(), form
 
 
+def check_taught_by(about: Mapping[str, Any], sha256: str) -> None:
+    """UserError unless text vectors are of the teacher that the student had, by its weights.
+
+    Another teacher's space may be as wide, and every answer would be wrong without a sign. Nothing
+    is known of a teacher that was a file of features.
+    """
+    known = about.get("teacher_sha256")
+    if known is not None and sha256 and known != sha256:
+        raise UserError(
+            f"the student was taught by {about['teacher']}, and the texts are of another teacher "
+            f"(weights {known[:8]} and {sha256[:8]}): texts of one are no texts of the other"
+        )
+
+
 def ratios(student: nn.Module, whole: int, image_tower: int) -> str:
     """Parameters of a student, and how many fewer than the teacher's by both ways of counting."""
     own = count_parameters(student)
+
+    def against(other: int) -> str:
+        share = 1 - own / other
+        return f"{share:.1%} fewer" if share >= 0 else f"{-share:.1%} more"
+
     return (
-        f"{own / 1e6:.2f} M parameters: {1 - own / whole:.1%} fewer than the whole teacher "
-        f"({whole / 1e6:.2f} M), {1 - own / image_tower:.1%} fewer than its image tower "
+        f"{own / 1e6:.2f} M parameters: {against(whole)} than the whole teacher "
+        f"({whole / 1e6:.2f} M), {against(image_tower)} than its image tower "
         f"({image_tower / 1e6:.2f} M)"
     )
 
