@@ -11,19 +11,11 @@ from repro_shared.evidence.statistics import interval
 from repro_shared.study.pages import index, short_verdicts
 from repro_shared.study.results import Results
 
-SAYS = {
-    "supported": "{arm} beats {rival}",
-    "contradicted": "{rival} beats {arm}",
-    "inconclusive": "{arm} and {rival} are not told apart",
-}
-UNTESTED = "whether {arm} beats {rival} has not been tested"
 POOLS = {"selection_long_tail": "a long-tailed pool", "selection_balanced": "a balanced pool"}
 NAMES = {"random": "random images", "class-balanced random": "class-balanced random images"}
-VARIANTS = {
-    "OFDS, nearest object": "OFDS with the nearest object",
-    "OFDS, full credit": "OFDS with full credit for what chosen images cover",
-    "OFDS, no credit": "OFDS without credit for what chosen images cover",
-    "OFDS, classes as listed": "OFDS with the classes as listed",
+CREDIT = {
+    "OFDS, full credit": "full credit for what chosen images cover",
+    "OFDS, no credit": "no credit for what chosen images cover",
 }
 
 
@@ -41,48 +33,84 @@ def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
 
 def findings(results: Results) -> list[str]:
     """The answer first; every number comes from the records."""
-    if results.study.name == "coverage":
-        return [covered(results)]
-    if results.study.name == "autolabels":
-        return worth(results)
-    if results.study.name not in POOLS:
-        return []
-    pool = POOLS[results.study.name]
-    if not results.records:
-        return [f"On {pool} nothing has been run yet."]
-    found, names = [], {arm.id: arm.name for arm in results.study.arms}
-    for claim in results.study.claims:
-        verdict, amount = results.verdict(claim), claim.metric.partition("/")[2]
-        family = claim.family or ""
-        turned = family.startswith("ablations") and verdict.verdict == "contradicted"
-        if not (family.startswith("objects") or turned):
+    match results.study.name:
+        case "coverage":
+            return [covered(results)]
+        case "autolabels":
+            return worth(results)
+        case name if name in POOLS:
+            pool = POOLS[name]
+            if not results.records:
+                return [f"On {pool} nothing has been run yet."]
+            return [beats(results, pool), *by_image(results, pool), *credit(results, pool)]
+    return []
+
+
+def beats(results: Results, pool: str) -> str:
+    """OFDS beside random images and class-balanced random images, at every budget in objects."""
+    claims = [c for c in results.study.claims if (c.family or "").startswith("objects")]
+    verdicts = {claim.id: results.verdict(claim) for claim in claims}
+    rivals = {claim.rival: None for claim in claims}
+    names = {arm.id: NAMES[arm.name] for arm in results.study.arms if arm.id in rivals}
+    supported = [verdicts[claim.id].verdict == "supported" for claim in claims]
+    says = f"beats {' and '.join(names[rival] for rival in rivals)}"
+    if not all(supported):
+        says += f" in {sum(supported)} of {len(claims)} comparisons"
+    lines = [f"**On {pool} of a feature space, OFDS {says}.**"]
+    for metric in {claim.metric: None for claim in claims}:
+        own = {claim.rival: claim for claim in claims if claim.metric == metric}
+        effects = [verdicts[own[rival].id].mean for rival in rivals]
+        if None in effects:
             continue
-        words = {side: (NAMES | VARIANTS).get(names[name], names[name]) for side, name in
-                 (("arm", claim.arm), ("rival", claim.rival))}  # fmt: skip
-        said = SAYS.get(verdict.verdict, UNTESTED).format(**words)
-        control = " This was the negative control: no gain was expected." * claim.negative_control
-        effect = ""
-        if verdict.mean is not None:
-            side = "above" if verdict.mean > 0 else "below"
-            effect = f"{words['arm']} ends {abs(verdict.mean):.1f} points {side}. "
-        found.append(
-            f"**With {amount} of {pool}, {said}.** {effect}Verdict: {verdict.verdict}.{control}"
+        ends = " and ".join(
+            f"{points(effect)} {names[rival]}"
+            for rival, effect in zip(rivals, effects, strict=True)
         )
+        lines.append(f"With {metric.partition('/')[2]} it ends {ends}.")
+        if any(claim.negative_control for claim in own.values()):
+            lines.append("There no gain over random images was expected (negative control).")
+    return " ".join(lines)
+
+
+def by_image(results: Results, pool: str) -> list[str]:
+    """The selector by image that gains most, and which of them are told from random images."""
     config = results.study.arms[0].config
     assert isinstance(config, Pick)
     small = f"{config.objects[0]} objects"
-    best = {
-        arm.name: found_.mean
-        for arm in results.study.arms
-        if arm.name not in NAMES and "OFDS" not in arm.name
-        if (found_ := interval(gain(results, arm.name, small))) is not None
+    names = {arm.id: arm.name for arm in results.study.arms}
+    claims = [c for c in results.study.claims if (c.family or "").startswith("image-level")]
+    better = [names[c.arm] for c in claims if results.verdict(c).verdict == "supported"]
+    gains = {
+        names[claim.arm]: found.mean
+        for claim in claims
+        if (found := interval(gain(results, names[claim.arm], small))) is not None
     }
-    if best:
-        name = max(best, key=lambda each: best[each])
-        found.append(
-            f"**Of the selectors by image, {name} gains most with {small} of {pool}.** It ends "
-            f"{best[name]:+.1f} points from random images. No claim was made."
-        )
+    if not gains:
+        return []
+    best = max(gains, key=lambda each: gains[each])
+    told = f"only {' and '.join(better)}" if better else "none"
+    return [
+        f"**Of {len(claims)} selectors by image, {told} can be told to beat random images with "
+        f"{small} of {pool}.** The best, {best}, ends {points(gains[best])} them."
+    ]
+
+
+def points(effect: float | None) -> str:
+    """An effect in words."""
+    effect = effect or 0.0
+    return f"{abs(effect):.1f} points {'above' if effect >= 0 else 'below'}"
+
+
+def credit(results: Results, pool: str) -> list[str]:
+    """What the way of giving credit does; a sentence for each rule that it is told from."""
+    names, found = {arm.id: arm.name for arm in results.study.arms}, []
+    for claim in results.study.claims:
+        verdict, rival = results.verdict(claim), names[claim.rival]
+        if rival in CREDIT and verdict.mean is not None and verdict.verdict != "inconclusive":
+            found.append(
+                f"**OFDS ends {points(verdict.mean)} a variant with {CREDIT[rival]}.** This is "
+                f"with {claim.metric.partition('/')[2]} of {pool}."
+            )
     return found
 
 
