@@ -211,6 +211,8 @@ def test_evaluate(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     said = capsys.readouterr().out
     assert "reported: feature distillation" in said
     assert "87.50" in said
+    assert "Cosine of student and teacher on these images: " in said
+    assert "Share of the teacher's top-1 kept: " in said
     assert "class 2" in said
     (world.root / "test" / "class 2").rename(world.root / "test" / "emu")
     try:

@@ -8,7 +8,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy
 
 from clip_distill.use.class_names import names_of
-from clip_distill.use.zero_shot import scores, similarities
+from clip_distill.use.zero_shot import agreement, scores, similarities
 from repro_shared.runtime.errors import UserError
 
 
@@ -37,6 +37,14 @@ def test_similarities_do_not_depend_on_lengths() -> None:
     assert np.allclose(similarities(5 * one, two), similarities(one, 0.1 * two), atol=1e-6)
     with pytest.raises(UserError, match="other widths: 3 and 2"):
         similarities(one, two[:, :2])
+
+
+def test_agreement() -> None:
+    one = np.array([[2.0, 0.0], [0.0, 3.0]], np.float32)
+    two = np.array([[5.0, 0.0], [1.0, 1.0]], np.float32)
+    assert agreement(one, two) == pytest.approx((1 + 0.5**0.5) / 2)
+    with pytest.raises(UserError, match="cannot be compared"):
+        agreement(one, two[:, :1])
 
 
 def test_names_of_folders(tmp_path) -> None:  # type: ignore[no-untyped-def]

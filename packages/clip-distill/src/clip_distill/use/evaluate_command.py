@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -12,8 +12,8 @@ from clip_distill.use.pictures import Pictures
 from clip_distill.use.prompts import ClassTexts, chosen_texts, class_texts, templates_of
 from clip_distill.use.sources import pictures_of, texts_of
 from clip_distill.use.students import check_taught_by, load_student
-from clip_distill.use.teachers import Teacher, load_teacher
-from clip_distill.use.zero_shot import Scores, encode, scores, similarities
+from clip_distill.use.teachers import Floats, Teacher, load_teacher
+from clip_distill.use.zero_shot import Scores, agreement, encode, scores, similarities
 from repro_shared.evidence.cells import read_cells
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.runtime.checks import check_device
@@ -66,17 +66,17 @@ def evaluate(
         raise UserError(f"{data}: evaluation needs class folders")
     frozen = load_teacher(teacher, device) if teacher else None
     known = _texts(pictures, frozen, texts or student, template or ((set,) if set else ()), classes)
-    found = dict[str, Scores]()
+    found, rows_of = dict[str, Scores](), dict[str, Floats]()
     if student is not None:
         model, about = load_student(student)
         check_taught_by(about, known.teacher)
         prepared = model.config.preprocessing
-        features = encode(model.to(device), pictures, prepared, workers=workers)
-        found["student"] = _score(features, known, pictures)
+        rows_of["student"] = encode(model.to(device), pictures, prepared, workers=workers)
     if frozen is not None:
         prepared = frozen.preprocessing
-        features = encode(_Images(frozen), pictures, prepared, workers=workers)
-        found["teacher"] = _score(features, known, pictures)
+        rows_of["teacher"] = encode(_Images(frozen), pictures, prepared, workers=workers)
+    for name, features in rows_of.items():
+        found[name] = _score(features, known, pictures)
     rows: list[tuple[Cell, ...]] = [
         (name, each.top1, each.mean_per_class, len(pictures)) for name, each in found.items()
     ]
@@ -85,6 +85,11 @@ def evaluate(
     columns = (Column("model"), Column("top-1", "%", 2), Column("mean per class", "%", 2),
                Column("images"))  # fmt: skip
     notes = [f"{known}.", *_empty(pictures, next(iter(found.values())))]
+    if len(found) == 2:
+        cosine = agreement(rows_of["student"], rows_of["teacher"])
+        notes.append(f"Cosine of student and teacher on these images: {cosine:.3f}.")
+        if kept := found["teacher"].top1:
+            notes.append(f"Share of the teacher's top-1 kept: {found['student'].top1 / kept:.1%}.")
     if set is not None:
         notes.append("Reported: one prompt a class; read off the authors' teaser, see `cite`.")
     print(Table("zero-shot", f"Zero-shot on {data}", columns, tuple(rows), tuple(notes))
@@ -126,7 +131,7 @@ def _texts(
     return chosen_texts(texts_of(kept), names, kept)
 
 
-def _score(features: Any, known: ClassTexts, pictures: Pictures) -> Scores:
+def _score(features: Floats, known: ClassTexts, pictures: Pictures) -> Scores:
     predicted = similarities(features, known.vectors).argmax(axis=1)
     return scores(predicted, pictures.targets, len(known.names))
 

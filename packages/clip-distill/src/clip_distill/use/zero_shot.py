@@ -96,3 +96,11 @@ def scores(predicted: Any, targets: Sequence[int], classes: int) -> Scores:
     with np.errstate(invalid="ignore"):
         recalls = 100 * right / images
     return Scores(100 * float((true == guess).mean()), float(np.nanmean(recalls)), recalls, images)
+
+
+def agreement(student: Floats, teacher: Floats) -> float:
+    """Mean cosine of a student's and its teacher's features (n, width) of the same images."""
+    if student.shape != teacher.shape:
+        raise UserError(f"features of {student.shape} and {teacher.shape} cannot be compared")
+    lengths = np.linalg.norm(student, axis=1) * np.linalg.norm(teacher, axis=1)
+    return float(((student * teacher).sum(axis=1) / lengths).mean())
