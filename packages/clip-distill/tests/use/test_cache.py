@@ -153,6 +153,23 @@ def test_pictures_that_differ(
         open_cache(tmp_path / "c", Folder(pictures(tmp_path / "other", seed=1)))
 
 
+def test_captions_that_changed(folder: Folder, teacher: Teacher, tmp_path: Path) -> None:
+    for index, path in enumerate(folder.paths):
+        path.with_suffix(".txt").write_text(f"caption {index // 2}")
+    build_cache(tmp_path / "c", teacher, folder, PLAN, UNCHECKED, captions=True)
+    kept = np.load(tmp_path / "c" / "captions.npy")
+    assert kept.shape == (12, 16)
+    assert np.array_equal(kept[0], kept[1])
+    open_cache(tmp_path / "c", folder)
+    folder.paths[3].with_suffix(".txt").write_text("another")
+    with pytest.raises(UserError, match=r"captions of .* have changed since"):
+        open_cache(tmp_path / "c", folder)
+    folder.paths[3].with_suffix(".txt").unlink()
+    with pytest.raises(UserError, match=r"3\.png has no caption \(3\.txt\); of 12 pictures 11"):
+        build_cache(tmp_path / "d", teacher, folder, PLAN, UNCHECKED, captions=True)
+    assert not (tmp_path / "d" / "features.npy").exists()
+
+
 def test_canaries_that_do_not_reproduce(folder: Folder, teacher: Teacher, tmp_path: Path) -> None:
     build_cache(tmp_path / "c", teacher, folder, PLAN, UNCHECKED)
     array = np.lib.format.open_memmap(tmp_path / "c" / "features.npy", mode="r+")

@@ -24,6 +24,7 @@ from clip_distill.use.cache import (
     VERSION,
     Cache,
     Rows,
+    captions_digest,
     ids_digest,
     open_cache,
     read_manifest,
@@ -188,7 +189,7 @@ def _planned(
             "names": list(classes.names), "templates": list(classes.templates),
             "source": classes.source,
         },
-        "captions": captions,
+        "captions": captions_digest(pictures) if captions else None,
         "versions": versions(teacher.libraries),
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(form))

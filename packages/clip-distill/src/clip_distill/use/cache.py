@@ -121,6 +121,9 @@ def check_pictures(cache: Cache, pictures: Pictures) -> None:
         raise UserError(f"{cache.folder}: made of {counts}")
     if pictures.fingerprint() != data["fingerprint"] or ids_digest(pictures) != data["ids"]:
         raise UserError(f"{cache.folder}: made of other pictures than those of {pictures.where}")
+    captions = cache.manifest["captions"]
+    if captions is not None and captions_digest(pictures) != captions:
+        raise UserError(f"{cache.folder}: captions of {pictures.where} have changed since")
 
 
 def check_teacher(cache: Cache, pictures: Pictures, teacher: Teacher) -> None:
@@ -191,3 +194,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def ids_digest(pictures: Pictures) -> str:
     """Of the samples' ids in their order."""
     return sha256_bytes("\n".join(pictures.ids).encode())
+
+
+def captions_digest(pictures: Pictures) -> str:
+    """Of all captions in their order."""
+    return sha256_bytes("\n".join(map(pictures.caption, range(len(pictures)))).encode())
