@@ -72,7 +72,7 @@ def test_what_selectors_see_belongs_together(base: Any) -> None:
     x = np.asarray(seen.truth.features[seen.truth.row], np.float32)
     assert np.allclose(np.linalg.norm(x, axis=1), 1, atol=1e-2)
     # Rows follow objects: a feature is that of its own crop.
-    from ofds.study.proposed import cropped, features
+    from ofds.study.proposed import features
     from ofds.use.nets.lite0 import lite0
 
     for pool in (seen.truth, seen.proposals):
@@ -83,7 +83,6 @@ def test_what_selectors_see_belongs_together(base: Any) -> None:
         )
         near = np.asarray(pool.features[pool.row[which]], np.float32) @ one[0].astype(np.float32)
         assert near > 0.999
-    assert cropped(opened.pool.images[0], np.array([90, 90, 6, 6], np.float32)).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("selector", ["random", "class-balanced random", "OFDS", "oracle OFDS"])

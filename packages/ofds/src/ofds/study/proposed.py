@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.nn import functional
 
 from ofds.method.objects import Pool, make_pool
@@ -28,6 +27,7 @@ from ofds.use.nets.centre_point import CentrePoint
 from ofds.use.nets.committed import DIGITS, digits
 from ofds.use.nets.detector import Detections, as_tensor, columns
 from ofds.use.nets.lite0 import WIDTH, lite0
+from ofds.use.proposers.crops import SIDE, cut
 from ofds.use.proposers.keep import kept
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import derive_seed
@@ -37,7 +37,6 @@ from repro_shared.study.trip import steps_through
 
 WEIGHTS = "model.safetensors"
 PROPOSALS, TRUE, WHOLE = "proposals.npz", "true.npy", "whole.npy"
-CROP, AROUND = 96, 0.15  # pixels of a described crop, and how much is seen around a box
 THRESHOLD = 0.35  # score of the proposals that images are chosen by
 KEPT, OVERLAP, MOST = 0.15, 0.6, 60  # lowest score of a proposal, overlap of doubles, an image's
 
@@ -167,21 +166,12 @@ def features(
     with Progress(len(box), f"{ctx.label}: features") as progress:
         for start in range(0, len(box), 64):
             part = slice(start, start + 64)
-            crops = [cropped(images[i], b) for i, b in zip(image[part], box[part], strict=True)]
-            x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
-            found[part] = functional.normalize(network(x.to(ctx.device))).cpu().numpy()
+            edges = np.concatenate([box[part, :2], box[part, :2] + box[part, 2:]], axis=1)
+            crops = [cut(images[i], own, SIDE) for i, own in zip(image[part], edges, strict=True)]
+            x = as_tensor(np.stack(crops)).to(ctx.device)
+            found[part] = functional.normalize(network(x)).cpu().numpy()
             progress.update(min(start + 64, len(box)))
     return found
-
-
-def cropped(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A box x, y, width, height of an image with a little around it, as a square picture."""
-    x, y, width, height = (float(value) for value in box)
-    edge, (limit_y, limit_x) = AROUND * max(width, height), image.shape[:2]
-    left, top = max(0.0, x - edge), max(0.0, y - edge)
-    area = (left, top, min(limit_x, x + width + edge), min(limit_y, y + height + edge))
-    picture = Image.fromarray(image)
-    return np.asarray(picture.resize((CROP, CROP), Image.Resampling.BILINEAR, box=area))
 
 
 def proposals(ctx: Context) -> Detections:

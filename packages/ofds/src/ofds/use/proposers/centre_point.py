@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ofds.use.nets.committed import DIGITS, digits
-from ofds.use.proposers.crops import as_tensor
+from ofds.use.nets.detector import as_tensor
 from ofds.use.proposers.hub import Machine
 from ofds.use.proposers.interface import Detections, Picture, inside
 from repro_shared.runtime.errors import UserError

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ofds.use.nets import lite0
+from ofds.use.nets.detector import as_tensor
 from ofds.use.proposers.hub import Machine
 from ofds.use.proposers.interface import Boxes, Floats, Picture
 
@@ -53,11 +54,6 @@ def by_crops(
         return [np.zeros((0, empty), np.float32) for _ in images]
     ends = np.cumsum([len(own) for own in boxes])[:-1]
     return np.split(np.concatenate(parts), ends)
-
-
-def as_tensor(pictures: NDArray[np.uint8]) -> Tensor:
-    """(n, h, w, 3) bytes as (n, 3, h, w), 0 to 1."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
 class Lite0Crops:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofds.use.nets.detector import as_tensor
 from ofds.use.proposers.backbones import CELLS, cached
-from ofds.use.proposers.crops import as_tensor
 from ofds.use.proposers.hub import Machine
 from ofds.use.proposers.interface import Detections, Picture
 from ofds.use.proposers.sam2 import run_lengths
