@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 
-from clip_distill.method.objective import PRESETS, Name, Objective
+from clip_distill.method.objective import Objective
+from clip_distill.study.taught import Taught, objective_of, taught_with, varied
 from clip_distill.train import STAGES, Training, fit
-from clip_distill.use.cache import (
-    CAPTIONS,
-    CLASSES,
-    MANIFEST,
-    Cache,
-    check_together,
-    open_cache,
-)
-from clip_distill.use.feature_file import read_features
-from clip_distill.use.joined import Joined, JoinedRows
-from clip_distill.use.lessons import Lessons, Rows
+from clip_distill.use.cache import CLASSES
+from clip_distill.use.lessons import Lessons
 from clip_distill.use.pictures import Pictures, overlap
 from clip_distill.use.preprocessing import Preprocessing
-from clip_distill.use.prompts import ClassTexts, load_class_texts, save_class_texts
+from clip_distill.use.prompts import save_class_texts
 from clip_distill.use.sources import pictures_of
 from clip_distill.use.students import (
     CONFIG,
@@ -38,7 +28,6 @@ from clip_distill.use.students import (
     save_student,
     warm_start,
 )
-from clip_distill.use.views import Views
 from repro_shared.evidence.hashing import recipe_hash, resolved_config
 from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.distributed import from_first, processes
@@ -47,29 +36,6 @@ from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.progress import say
 from repro_shared.runtime.rng import derive_seed, isolated_rng
 from repro_shared.study.alone import flat, occupied
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What there is to learn from.
-
-    Attributes:
-        features: (samples, views, width).
-        views: that they belong to.
-        cache: where they come from, the first of several; None for a feature file.
-        texts: text vectors of the classes.
-        captions: (samples, width) text vectors of the captions.
-        pixels: (samples, views, s, s, 3) decoded views.
-        digest: of where they come from.
-    """
-
-    features: Rows
-    views: Views
-    cache: Cache | None
-    texts: ClassTexts | None
-    captions: Rows | None
-    pixels: Rows | None
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +108,7 @@ def distill(
     """
     check_device(device)
     require(bool(out), "--out", "a folder for the student", "nothing")
-    pictures, taught = _taught(data, cache, teacher_features, skip_bad)
+    pictures, taught = taught_with(data, cache, teacher_features, skip_bad)
     usual = STAGES[stage]
     training = replace(
         usual,
@@ -153,7 +119,7 @@ def distill(
         amp=amp,
     )
     chosen = objective_of(objective, temperature, mix_with, alpha)
-    chosen = _varied(chosen, multi_positive, learn_temperature)
+    chosen = varied(chosen, multi_positive, learn_temperature)
     student = _student(taught, backbone, init, image_size, seed)
     run = Run(student.config, chosen, training)
     found = _check_overlap(pictures, test, allow_overlap)
@@ -188,77 +154,6 @@ def distill(
         train()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
-
-
-def objective_of(
-    name: str, temperature: float | None, other: str | None = None, alpha: float = 0.0
-) -> Objective:
-    """A preset (with another temperature, if given), a loss by name, or two of them mixed.
-
-    Raises:
-        UserError: unknown, or a temperature or share that does not fit.
-    """
-    names = get_args(Name)
-    unknown = [each for each in (name, other) if each is not None and each not in names]
-    try:
-        if name in PRESETS and other is None and alpha == 0:
-            preset = PRESETS[name]
-            return preset if temperature is None else replace(preset, temperature=temperature)
-        if not unknown:
-            return Objective(name, temperature, "identity", other, alpha)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UserError(f"--objective {name}: {error}") from None
-    known = ", ".join(names if other else (*PRESETS, *(n for n in names if n not in PRESETS)))
-    raise UserError(f"--objective {unknown[0]}: unknown; known are {known}")
-
-
-def _varied(objective: Objective, multi_positive: bool, learned: bool) -> Objective:
-    try:
-        if multi_positive:
-            objective = replace(objective, targets="multi-positive")
-        return replace(objective, learned=learned) if learned else objective
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def _taught(
-    data: Sequence[str], caches: Sequence[str], features: str | None, skip_bad: bool
-) -> tuple[Pictures, Taught]:
-    if not data:
-        raise UserError("no data: give the folder or shards that the cache was made of")
-    if bool(caches) == (features is not None):
-        raise UserError("give --cache FOLDER or --teacher-features FILE.npy")
-    parts = [pictures_of(each, skip_bad) for each in data]
-    pictures: Pictures = parts[0] if len(parts) == 1 else Joined(parts)
-    if features is not None:
-        if len(parts) > 1:
-            raise UserError("--teacher-features is of one set of pictures")
-        rows = read_features(features, len(pictures), tuple(pictures.ids))
-        views = Views() if rows.shape[1] == 1 else Views(rows.shape[1], "random-crop")
-        return pictures, Taught(rows, views, None, None, None, None, sha256_file(features))
-    if len(caches) != len(parts):
-        raise UserError(
-            f"{len(parts)} sets of pictures and {len(caches)} caches: give one for each"
-        )
-    made = [open_cache(each, part) for each, part in zip(caches, parts, strict=True)]
-    check_together(made)
-    first, texts, captions = made[0], None, None
-    if first.manifest["classes"] is not None:
-        texts = load_class_texts(first.folder / CLASSES)
-    if all(each.manifest["captions"] for each in made):
-        captions = _joined([
-            np.load(each.folder / CAPTIONS, mmap_mode="r", allow_pickle=False) for each in made
-        ])  # fmt: skip
-    pixels = None
-    if all(each.pixels is not None for each in made):
-        pixels = _joined([each.pixels for each in made if each.pixels is not None])
-    digest = " ".join(sha256_file(each.folder / MANIFEST) for each in made)
-    rows = _joined([each.features for each in made])
-    return pictures, Taught(rows, first.views, first, texts, captions, pixels, digest)
-
-
-def _joined(arrays: Sequence[NDArray[Any]]) -> Any:
-    return arrays[0] if len(arrays) == 1 else JoinedRows(arrays)
 
 
 def _student(
