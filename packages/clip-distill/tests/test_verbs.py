@@ -170,6 +170,29 @@ def test_c3_two_sets_with_two_caches(
     assert len(about["losses"]) == 4  # 18 pictures in fours
 
 
+def test_flags_that_would_be_without_effect(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ("--init", world.root / "student")
+    command = _distill(world, tmp_path / "x", *start, "--image-size", 48)
+    assert world.run(*command) == 2
+    assert "--image-size 48: the student of" in capsys.readouterr().err
+    command[command.index("test_efficientnet")] = "test_vit"
+    assert world.run(*command) == 2
+    assert "--backbone test_vit: the student of" in capsys.readouterr().err
+    flat = world.root / "train" / "class 0"
+    names = tmp_path / "names.txt"
+    names.write_text("a\nb\n")
+    command = ["cache", flat, "--out", tmp_path / "c", "--teacher", world.teacher]
+    assert world.run(*command, "--classes", names) == 2
+    assert "has no class folders; leave it out" in capsys.readouterr().err
+    np.save(tmp_path / "f.npy", np.ones((12, 5), np.float32))
+    command = ["distill", world.root / "train", "--out", tmp_path / "x", *start,
+               "--teacher-features", tmp_path / "f.npy"]  # fmt: skip
+    assert world.run(*command) == 2
+    assert "spaces of other widths: 16 and 5" in capsys.readouterr().err
+
+
 def test_shards_with_captions(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

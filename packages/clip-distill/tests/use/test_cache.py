@@ -33,7 +33,9 @@ def folder(tmp_path: Path, pictures: Callable[..., Path]) -> Folder:
     return Folder(pictures(tmp_path / "pictures"))
 
 
-def test_float32_equals_online_to_the_bit(folder: Folder, teacher: Teacher, tmp_path: Path) -> None:
+def test_c4_float32_equals_online_to_the_bit(
+    folder: Folder, teacher: Teacher, tmp_path: Path
+) -> None:
     cache = build_cache(tmp_path / "c", teacher, folder, PLAN, UNCHECKED)
     rows = Rows(folder, CROPS, teacher.preprocessing)
     flat = cache.features.reshape(len(rows), -1)

@@ -37,6 +37,8 @@ from repro_shared.runtime.progress import say
 from repro_shared.runtime.rng import derive_seed, isolated_rng
 from repro_shared.study.alone import flat, occupied
 
+BACKBONE = "tiny_vit_11m_224"  # as in the authors' examples
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,7 +55,7 @@ def distill(
     out: str = "",
     cache: tuple[str, ...] = (),
     teacher_features: str | None = None,
-    backbone: str = "tiny_vit_11m_224",
+    backbone: str | None = None,
     objective: str = "feature",
     temperature: float | None = None,
     mix_with: str | None = None,
@@ -83,7 +85,7 @@ def distill(
         out: folder of the student.
         cache: folder that `cache` wrote, one for each of the data.
         teacher_features: .npy file (pictures, width) or (pictures, views, width) instead.
-        backbone: timm's name.
+        backbone: timm's name; tiny_vit_11m_224 by default.
         objective: feature, vision-language, clip-kd-fd, tinyclip-affinity, authors-2025-02, ..., or
             a loss: l2, cosine, mse, image-to-image, class, teacher-logits, affinity, ...
         temperature: of the loss; needed for losses that have one.
@@ -135,7 +137,7 @@ def distill(
     def train() -> None:
         made = fit(
             student, lessons, chosen, training, seed, device, folder / "checkpoints", identity,
-            f"{backbone}, {objective}", workers,
+            f"{student.config.backbone}, {objective}", workers,
         )  # fmt: skip
         if rank == 0:
             _save(folder, made.student, taught, run, found, made.losses, made.temperature)
@@ -157,7 +159,7 @@ def distill(
 
 
 def _student(
-    taught: Taught, backbone: str, init: str | None, size: int | None, seed: int
+    taught: Taught, backbone: str | None, init: str | None, size: int | None, seed: int
 ) -> Student:
     width = int(taught.features.shape[2])
     if init is not None and Path(init).is_dir():
@@ -165,11 +167,17 @@ def _student(
         if student.config.width != width:
             widths = f"{student.config.width} and {width}"
             raise UserError(f"{init}: student and teacher have spaces of other widths: {widths}")
+        for flag, given, own in (
+            ("--backbone", backbone, student.config.backbone),
+            ("--image-size", size, student.config.preprocessing.size),
+        ):
+            if given not in (None, own):
+                raise UserError(f"{flag} {given}: the student of {init} has {own}; leave it out")
         return student
     prepared = taught.cache.preprocessing if taught.cache else Preprocessing()
     prepared = replace(prepared, size=size or prepared.size)
     with isolated_rng(derive_seed(seed, "weights")):
-        student = Student(StudentConfig(backbone, width, prepared))
+        student = Student(StudentConfig(backbone or BACKBONE, width, prepared))
     return student if init is None else warm_start(student, init)
 
 
@@ -177,7 +185,9 @@ def _lessons(pictures: Pictures, taught: Taught, prepared: Preprocessing) -> Les
     pixels = taught.pixels
     if pixels is not None and taught.cache is not None:
         kept = taught.cache.preprocessing
-        same = [getattr(kept, n) == getattr(prepared, n) for n in ("size", "interpolation")]
+        same = [
+            getattr(kept, n) == getattr(prepared, n) for n in ("size", "interpolation", "resize")
+        ]
         if not all(same):
             say("decoded views are of another size than the student's images: decoding anew")
             pixels = None

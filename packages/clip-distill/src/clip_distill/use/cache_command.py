@@ -83,6 +83,10 @@ def _texts(
 ) -> ClassTexts | None:
     """Text vectors of the classes, where teacher and pictures have such."""
     if teacher.texts is None or not pictures.classes:
+        if file is not None:
+            lacks = teacher.name if teacher.texts is None else pictures.where
+            what = "text encoder" if teacher.texts is None else "class folders"
+            raise UserError(f"--classes {file}: {lacks} has no {what}; leave it out")
         return None
     names, source = names_of(pictures.classes, file, pictures.where)
     return class_texts(teacher, names, templates_of(template), source)
