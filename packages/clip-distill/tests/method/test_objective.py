@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from clip_distill.method.objective import (
     authors_mix,
 )
 
+# Quick; later Pythons warn of it where there are threads.
+START = "fork" if sys.version_info < (3, 12) else "spawn"
 ALL = (
     Objective("l2"), Objective("fd"), Objective("image-to-image", 0.1),
     Objective("vision-language", 0.1), Objective("vision-language", 0.1, "multi-positive"),
@@ -67,7 +70,7 @@ def _process(rank: int, file: str, out: str) -> None:
 
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
     file, out = str(tmp_path / "meet"), str(tmp_path / "found")
-    mp.start_processes(_process, (file, out), nprocs=2, start_method="fork")
+    mp.start_processes(_process, (file, out), nprocs=2, start_method=START)
     for objective, (total, *gradients) in zip(ALL, torch.load(out), strict=True):
         model = network()
         loss = loss_of(model, objective, slice(None))
