@@ -180,6 +180,18 @@ def test_flags_that_would_be_without_effect(
     command[command.index("test_efficientnet")] = "test_vit"
     assert world.run(*command) == 2
     assert "--backbone test_vit: the student of" in capsys.readouterr().err
+    student, test = world.root / "student", world.root / "test"
+    for command, said in {
+        ("evaluate", test, "--student", student, "--template", "pets"): "give both or neither",
+        ("classify", test, "--student", student, "--template", "pets"): "give both or neither",
+        ("evaluate", test, "--teacher", world.teacher, "--texts", student): "give one",
+        ("export", student, "--onnx", "x.onnx", "--template", "pets"): "--template would be with",
+        ("export", student, "--onnx", "x.onnx", "--text-input", "--classes", "n"): "--classes wo",
+        ("export", student, "--open-clip", "x", "--text-input"): "--text-input would be without",
+        ("evaluate", test, "--student", student, "--workers", -1): "--workers must be 0 or more",
+    }.items():
+        assert world.run(*command) == 2
+        assert said in capsys.readouterr().err
     flat = world.root / "train" / "class 0"
     names = tmp_path / "names.txt"
     names.write_text("a\nb\n")

@@ -184,10 +184,11 @@ def test_each_sample_pulls_alike_in_l2_and_not_in_its_square() -> None:
     noise = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     far = teacher + torch.tensor([0.01, 0.1, 1.0, 3.0, 10.0])[:, None] * noise
     unit = losses.unit(far).requires_grad_()
-    apart = (unit - losses.unit(teacher)).detach()
-    gradient = torch.autograd.grad(torch.linalg.vector_norm(unit - losses.unit(teacher), dim=1)
-                                   .mean(), unit)[0]  # fmt: skip
-    assert torch.allclose(gradient, apart / apart.norm(dim=1, keepdim=True) / 5)
+    apart = (unit - losses.unit(teacher)).detach().norm(dim=1)
+    along = (1 - apart.square() / 4).sqrt()  # what of the pull lies on the sphere
+    for loss, pull in ((losses.l2, along / 5), (losses.squared_l2, 2 * apart * along / 5)):
+        (gradient,) = torch.autograd.grad(loss(unit, teacher), unit)
+        assert torch.allclose(gradient.norm(dim=1), pull)
 
 
 @pytest.mark.parametrize("autocast", [False, True])

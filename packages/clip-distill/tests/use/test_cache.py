@@ -95,6 +95,31 @@ def test_interrupted_and_gone_on_with_to_the_same_bytes(
     assert not seen
 
 
+def test_stopped_before_the_first_batch_it_begins_anew(
+    folder: Folder, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*given: object) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "encode_pixels", dying)
+        with pytest.raises(KeyboardInterrupt):
+            build_cache(tmp_path / "c", teacher, folder, PLAN, UNCHECKED)
+    build_cache(tmp_path / "c", teacher, folder, PLAN, UNCHECKED)
+    build_cache(tmp_path / "whole", teacher, folder, PLAN, UNCHECKED)
+    assert files(tmp_path / "c") == files(tmp_path / "whole")
+
+
+def test_weights_are_taken_out_of_captions(
+    folder: Folder, teacher: Teacher, tmp_path: Path
+) -> None:
+    for number, path in enumerate(folder.paths):
+        path.with_suffix(".txt").write_text("a beagle++++" if number else "a beagle")
+    build_cache(tmp_path / "c", teacher, folder, PLAN, UNCHECKED, captions=True)
+    kept = np.load(tmp_path / "c" / "captions.npy")
+    assert np.array_equal(kept[0], kept[1])
+
+
 def test_workers_change_nothing(folder: Folder, teacher: Teacher, tmp_path: Path) -> None:
     one = build_cache(tmp_path / "a", teacher, folder, PLAN, UNCHECKED)
     two = build_cache(tmp_path / "b", teacher, folder, PLAN, UNCHECKED, workers=2)
@@ -224,6 +249,10 @@ def test_c8_a_teacher_at_chance_is_refused(
     texts = class_texts(good, folder.classes, ["a photo of a {}."], "folders")
     found = teacher_check(good, folder, texts)
     assert found == {"checked": "classes", "images": 24, "right": 24, "chance": 0.3333}
+    few = Folder(pictures(tmp_path / "few", classes=2, each=2))  # 4 of 4 by luck in 6 % of cases
+    found = teacher_check(good, few, class_texts(good, few.classes, ["a photo of a {}."], "few"))
+    assert found["right"] == 4
+    assert found["checked"].startswith("no: too few images")
     bad = class_texts(teacher, folder.classes, ["a photo of a {}."], "folders")
     with pytest.raises(UserError, match=r"looks untrained: .* of 24 images right, guessing gives"):
         teacher_check(teacher, folder, bad)

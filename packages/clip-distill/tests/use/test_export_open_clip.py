@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from clip_distill.use.export_open_clip import check_widths, export_open_clip
+from clip_distill.use.open_clip_teachers import config_of
 from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.students import Student, StudentConfig
 from clip_distill.use.teachers import load_teacher
@@ -67,6 +68,19 @@ def test_c12_it_is_true_of_open_clip() -> None:
     model = open_clip.timm_model.TimmModel("mobilenetv3_small_100", 512, 64).eval()
     with pytest.raises(RuntimeError, match="1x1024 and 576x512"):
         model(torch.zeros(1, 3, 64, 64))
+
+
+def test_the_text_tower_is_the_teachers(
+    tmp_path: Path, model_of: Callable[..., Any], clip_config: dict[str, Any]
+) -> None:
+    teacher, student = model_of(quick_gelu=True), student_of("test_efficientnet")
+    with pytest.raises(UserError, match=r"other texts than the teacher .*quick_gelu"):
+        export_open_clip(student, teacher, clip_config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export_open_clip(student, teacher, {**clip_config, "quick_gelu": True}, tmp_path / "out")
+    # OpenAI's weights were trained with it, and the model's name does not say so.
+    assert config_of("open_clip:ViT-B-32:openai")["quick_gelu"] is True
+    assert "quick_gelu" not in config_of("open_clip:ViT-B-32:datacomp_xl_s13b_b90k")
 
 
 def test_refusals(

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from clip_distill.use.prompts import (
-    checked,
+    captions_of,
+    check_lengths,
+    chosen_texts,
     class_texts,
     encode_texts,
     read_names,
     templates_of,
+    unweighted,
     without_weights,
 )
 from clip_distill.use.teachers import Teacher
@@ -26,21 +29,46 @@ def test_c11_a_long_prompt_is_refused_with_the_words_that_it_would_lose(teacher:
     with pytest.raises(UserError, match=r"77 tokens of open_clip:tiny: '.*axolotl'"):
         class_texts(teacher, ["axolotl"], [long], "a test")
     exact = " ".join(["very"] * 74)
-    assert checked([f"{exact} cat"], teacher) == [f"{exact} cat"]  # 75 tokens and two special ones
+    check_lengths([f"{exact} cat"], teacher)  # 75 tokens and two special ones
     with pytest.raises(UserError, match="'cat' would be cut"):
-        checked([f"{exact} very cat"], teacher)
+        check_lengths([f"{exact} very cat"], teacher)
 
 
-def test_c11_weights_are_taken_out_once_and_said(
-    teacher: Teacher, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_c11_weights_are_taken_out_once_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     texts = ["photo of a beagle++++ (dog++, pet), at dawn", "a (small dog)1.3 in C++", "plain"]
-    plain = checked(texts, teacher)
+    plain = unweighted(texts, "prompt")
     assert plain == ["photo of a beagle dog, pet, at dawn", "a small dog in C", "plain"]
     assert capsys.readouterr().err == ("weights such as ++ were taken out of 2 of 3 prompts\n")
     assert without_weights("a well-known half-timbered house - by night") == (
         "a well-known half-timbered house - by night"
     )
+    assert without_weights("a crane (bird), a Boeing 737 (2010)") == (
+        "a crane (bird), a Boeing 737 (2010)"
+    )
+
+
+def test_c11_captions_lose_weights_and_long_ones_are_counted(
+    teacher: Teacher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = " ".join(["very"] * 90)
+    assert captions_of(["a beagle++++", long, long], teacher) == ["a beagle", long, long]
+    said = capsys.readouterr().err
+    assert "weights such as ++ were taken out of 1 of 3 captions" in said
+    assert "2 of 3 captions are cut to 77 tokens" in said
+
+
+def test_names_come_into_prompts_as_they_are(teacher: Teacher) -> None:
+    seen: list[str] = []
+    assert teacher.texts is not None
+    real = teacher.texts.encode
+
+    def noting(texts: list[str]) -> torch.Tensor:
+        seen.extend(texts)
+        return real(texts)
+
+    noted = replace(teacher, texts=replace(teacher.texts, encode=noting))
+    class_texts(noted, ["C++", "crane (bird)"], ["{}++++ {x}"], "a list")
+    assert seen == ["C++ {x}", "crane (bird) {x}"]
 
 
 def test_one_vector_a_class(teacher: Teacher) -> None:
@@ -80,6 +108,11 @@ def test_refusals(teacher: Teacher, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("# animals\ncat\n\n Dog \n")
     assert read_names(names) == ("cat", "Dog")
+    names.write_text("cat\ndog\n", encoding="utf-8-sig")  # as Windows' Notepad writes it
+    assert read_names(names) == ("cat", "dog")
+    names.write_text("# animals\ncat\n\n Dog \n")
+    with pytest.raises(UserError, match="names: 'cat' twice"):
+        chosen_texts(class_texts(teacher, ["cat"], ["{}"], "x"), ["cat", "cat"], "it", "names")
     assert templates_of(["pets", "a {}", f"@{names}"])[:2] == (
         "a photo of a {}, a type of pet.", "a {}",
     )  # fmt: skip

@@ -156,6 +156,17 @@ def test_other_faults(tmp_path: Path) -> None:
         Shards(path)
 
 
+def test_files_of_macos_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        for number in range(3):
+            for name, data in ((f"./._{number}.png", b"mac"), (f"./{number}.png", png(number))):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    assert Shards(tmp_path / "m.tar").ids == ("m.tar/0", "m.tar/1", "m.tar/2")
+    assert "passed over: 3 hidden files" in capsys.readouterr().err
+
+
 def test_ranges_of_names() -> None:
     assert expand("a-{08..10}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar"]
     assert expand("{1..2}/{0..1}") == ["1/0", "1/1", "2/0", "2/1"]

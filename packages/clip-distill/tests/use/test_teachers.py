@@ -175,6 +175,47 @@ def test_c8_a_missing_key_is_refused(
         load_teacher(f"open_clip:{folder}")
 
 
+def test_a_tower_of_timm_without_a_projection() -> None:
+    """As open_clip's SigLIP, MobileCLIP and EVA models have it."""
+    form = {"timm_model_name": "test_efficientnet", "timm_pool": "avg", "timm_proj": "none",
+            "image_size": 32}  # fmt: skip
+    text = {"context_length": 8, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    model = open_clip.CLIP(256, form, text)
+    teacher = open_clip_teachers.of_model("tiny", model, open_clip.tokenizer.SimpleTokenizer())
+    assert teacher.width == 256
+
+
+def test_damaged_folders(
+    tmp_path: Path, clip_config: dict[str, Any], model_of: Callable[..., Any]
+) -> None:
+    folder = open_clip_folder(tmp_path, clip_config, model_of())
+    weights = folder / "open_clip_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(UserError, match="no open_clip model"):
+        load_teacher(f"open_clip:{folder}")
+    weights.write_bytes(whole)
+    for config in ({}, {**clip_config, "depth": 1}):
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+        with pytest.raises(UserError, match="no open_clip model"):
+            load_teacher(f"open_clip:{folder}")
+    kinds()["dinov3_vit"].save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes(whole[:1000])
+    with pytest.raises(UserError, match="transformers:"):
+        load_teacher(f"transformers:{folder}")
+
+
+def test_a_tokenizer_that_is_not_here(
+    tmp_path: Path, clip_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = {**clip_config["text_cfg"], "hf_tokenizer_name": "nowhere/at-all"}
+    config = {**clip_config, "text_cfg": text}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-hf-test", config)
+    (tmp_path / "w.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"fetch its tokenizer once"):
+        load_teacher(f"open_clip:tiny-hf-test:{tmp_path / 'w.pt'}")
+
+
 def test_weights_that_are_not_here() -> None:
     for given, said in {
         "open_clip:ViT-B-32:datacomp_xl_s13b_b90k": "not on this machine, and nothing is",

@@ -109,6 +109,7 @@ def distill(
         workers: decoding processes.
     """
     check_device(device)
+    require(workers >= 0, "--workers", "0 or more", workers)
     require(bool(out), "--out", "a folder for the student", "nothing")
     pictures, taught = taught_with(data, cache, teacher_features, skip_bad)
     usual = STAGES[stage]

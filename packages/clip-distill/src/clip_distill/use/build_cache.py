@@ -30,7 +30,7 @@ from clip_distill.use.cache import (
     read_manifest,
 )
 from clip_distill.use.pictures import Pictures
-from clip_distill.use.prompts import ClassTexts, encode_texts, save_class_texts
+from clip_distill.use.prompts import ClassTexts, captions_of, encode_texts, save_class_texts
 from clip_distill.use.teachers import Compute, Teacher, damaged_rows, encode_pixels, versions
 from clip_distill.use.views import Views
 from repro_shared.datasets.views import readable
@@ -112,8 +112,9 @@ def build_cache(
         if classes is not None:
             save_class_texts(out / CLASSES, classes)
         if captions:
-            texts = [pictures.caption(index) for index in range(len(pictures))]
+            texts = captions_of(list(map(pictures.caption, range(len(pictures)))), teacher)
             np.save(out / CAPTIONS, encode_texts(teacher, texts).astype(plan.storage))
+        atomic_write_json(out / BUILDING, {"done": 0, "planned": planned})
     _fill(out, teacher, rows, plan, planned, features, pixels, done or 0, workers)
     atomic_write_json(out / MANIFEST, {**planned, "canaries": _canaries(rows, planned)})
     (out / BUILDING).unlink(missing_ok=True)

@@ -56,6 +56,7 @@ def cache(
         workers: decoding processes.
     """
     check_device(device)
+    require(workers >= 0, "--workers", "0 or more", workers)
     require(bool(out), "--out", "a folder for the cache", "nothing")
     require(views >= 1, "--views", "at least 1", views)
     require(batch >= 1, "--batch", "at least 1", batch)

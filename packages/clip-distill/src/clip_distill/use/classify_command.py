@@ -15,6 +15,7 @@ from clip_distill.use.cost import card_line, cost_card
 from clip_distill.use.pictures import Folder
 from clip_distill.use.prompts import (
     ClassTexts,
+    check_template,
     chosen_texts,
     class_texts,
     read_names,
@@ -62,8 +63,10 @@ def classify(
         workers: decoding processes.
     """
     check_device(device)
+    require(workers >= 0, "--workers", "0 or more", workers)
     require(bool(student), "--student", "a folder that `distill` wrote", "nothing")
     require(top >= 1, "--top", "at least 1", top)
+    check_template(template, teacher)
     model, about = load_student(student)
     texts = _texts(student, classes, teacher, template, device)
     check_taught_by(about, texts.teacher)

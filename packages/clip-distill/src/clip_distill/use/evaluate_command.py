@@ -9,14 +9,20 @@ from torch import Tensor, nn
 
 from clip_distill.use.class_names import names_of
 from clip_distill.use.pictures import Pictures
-from clip_distill.use.prompts import ClassTexts, chosen_texts, class_texts, templates_of
+from clip_distill.use.prompts import (
+    ClassTexts,
+    check_template,
+    chosen_texts,
+    class_texts,
+    templates_of,
+)
 from clip_distill.use.sources import pictures_of, texts_of
 from clip_distill.use.students import check_taught_by, load_student
 from clip_distill.use.teachers import Floats, Teacher, load_teacher
 from clip_distill.use.zero_shot import Scores, agreement, encode, scores, similarities
 from repro_shared.evidence.cells import read_cells
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.runtime.checks import check_device
+from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.errors import UserError
 
 SETS = {
@@ -59,8 +65,12 @@ def evaluate(
         workers: decoding processes.
     """
     check_device(device)
+    require(workers >= 0, "--workers", "0 or more", workers)
     if student is None and teacher is None:
         raise UserError("nothing to evaluate: give a student's folder, --teacher, or both")
+    check_template(template, teacher)
+    if teacher is not None and texts is not None:
+        raise UserError("--texts and --teacher, whose text encoder knows any name: give one")
     pictures = pictures_of(data, labelled=True)
     if not pictures.classes:
         raise UserError(f"{data}: evaluation needs class folders")

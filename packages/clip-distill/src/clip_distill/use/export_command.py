@@ -40,6 +40,17 @@ def export(
     """
     if onnx is None and open_clip is None:
         raise UserError("nothing to write: give --onnx FILE, --open-clip FOLDER, or both")
+    built = onnx is not None and not text_input
+    for flag, given, used in (
+        ("--classes", classes is not None, built),
+        ("--template", bool(template), built and classes is not None and teacher is not None),
+        ("--text-input", text_input, onnx is not None),
+    ):
+        if given and not used:
+            with_classes = "--onnx with --classes and --teacher, without --text-input"
+            needs = {"--template": with_classes, "--text-input": "--onnx"}
+            wanted = needs.get(flag, "--onnx without --text-input")
+            raise UserError(f"{flag} would be without effect: it needs {wanted}")
     model, about = load_student(student)
     frozen = load_teacher(teacher) if teacher else None
     if frozen is not None:

@@ -43,7 +43,7 @@ def export_open_clip(
         raise UserError(f"student and teacher have spaces of other widths: {widths}")
     config = _config(student, teacher_config)
     state = _state(student, teacher)
-    _try(student, config, state)
+    _try(student, teacher, config, state)
     target = ensure_output_dir(folder)
     prepared = student.config.preprocessing
     with TemporaryDirectory(dir=target) as made:
@@ -100,8 +100,8 @@ def _state(student: Student, teacher: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in merged.items()}
 
 
-def _try(student: Student, config: dict[str, Any], state: dict[str, Tensor]) -> None:
-    """Make the model as open_clip would, and compare one image; UserError where that fails."""
+def _try(student: Student, teacher: Any, config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """Make the model as open_clip would; UserError where an image or a text comes out otherwise."""
     form = {name: value for name, value in config.items() if name != "custom_text"}
     kind = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
     size = student.config.preprocessing.size
@@ -111,6 +111,8 @@ def _try(student: Student, config: dict[str, Any], state: dict[str, Tensor]) -> 
             model: Any = kind(**form).eval()
             model.load_state_dict(state)
             apart = (model.encode_image(image) - student.cpu().eval()(image)).abs().max()
+            words = torch.arange(1, model.context_length + 1)[None]
+            amiss = (model.encode_text(words) - teacher.encode_text(words)).abs().max()
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise UserError(
             f"open_clip cannot hold {student.config.backbone} at {size} pixels: "
@@ -118,3 +120,8 @@ def _try(student: Student, config: dict[str, Any], state: dict[str, Tensor]) -> 
         ) from None
     if not float(apart) <= CLOSE:
         raise UserError(f"open_clip gives other features than the student (by {float(apart):.2g})")
+    if not float(amiss) <= CLOSE:
+        raise UserError(
+            f"open_clip gives other texts than the teacher (by {float(amiss):.2g}): the teacher's "
+            "configuration is not that of its weights (quick_gelu?)"
+        )

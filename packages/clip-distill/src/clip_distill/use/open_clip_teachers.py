@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
+from huggingface_hub import constants
 from open_clip.factory import load_checkpoint
 from open_clip.transform import PreprocessCfg
 from torch import nn
@@ -46,6 +50,8 @@ def of_model(
         )  # fmt: skip
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
+    with torch.inference_mode():
+        width = network.encode_image(torch.zeros(1, 3, *sides, device=network.logit_scale.device))
     context = int(getattr(network, "context_length", 0) or tokenizer.context_length)
     texts = Texts(
         lambda given: network.encode_text(
@@ -58,7 +64,7 @@ def of_model(
         name=f"open_clip:{name}",
         network=network,
         preprocessing=prepared,
-        width=_width(network),
+        width=int(width.shape[1]),
         encode=network.encode_image,
         texts=texts,
         image_tower=network.visual,
@@ -81,11 +87,18 @@ def load(rest: str) -> Teacher:
     path = _cached(name, weights, tag) if tag else Path(weights)
     if not path.is_file():
         raise UserError(f"{weights}: no such file, and no tag of open_clip's {name}")
-    with quiet():
-        model: Any = open_clip.create_model(
-            name, load_weights=False, force_quick_gelu=bool(tag.get("quick_gelu"))
-        )
-        tokenizer = open_clip.get_tokenizer(name)
+    try:
+        with quiet(), _offline():
+            model: Any = open_clip.create_model(
+                name, load_weights=False, force_quick_gelu=bool(tag.get("quick_gelu"))
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:  # parts from the hub, in many ways
+        raise UserError(
+            f"open_clip:{name} cannot be made with what is on this machine, and nothing is "
+            f"downloaded here: fetch its tokenizer once with open_clip.get_tokenizer({name!r}) "
+            f"({one_line(str(error))[:160]})"
+        ) from None
     _fill(model, path, f"open_clip:{name}")
     known = PreprocessCfg.__dataclass_fields__
     own = {**open_clip.get_model_preprocess_cfg(model), **{k: tag[k] for k in tag if k in known}}
@@ -96,12 +109,24 @@ def load(rest: str) -> Teacher:
 def _from_folder(folder: Path) -> Teacher:
     where = f"{LOCAL}{folder}"
     try:
-        with quiet():
+        with quiet(), _offline():
             model, _, _ = open_clip.create_model_and_transforms(where, require_pretrained=True)
             tokenizer = open_clip.get_tokenizer(where)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"{folder}: no open_clip model ({one_line(str(error))[:300]})") from None
+    except Exception as error:  # every file in it has its own way of failing
+        said = f"{type(error).__name__}: {one_line(str(error))[:300]}"
+        raise UserError(f"{folder}: no open_clip model ({said})") from None
     return of_model(folder.name, model, tokenizer)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Inside, parts of models and tokenizers come from the hub's cache or not at all."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _fill(model: nn.Module, path: Path, name: str) -> None:
@@ -137,13 +162,6 @@ def _cached(name: str, tag: str, form: dict[str, Any]) -> Path:
     )
 
 
-def _width(network: Any) -> int:
-    dim = getattr(network.visual, "output_dim", None)
-    if dim is None:
-        dim = network.visual.head.proj.out_features
-    return int(dim)
-
-
 def _lost(tokenizer: Any, text: str, context: int) -> str:
     """What open_clip's tokenizer would cut away silently."""
     if hasattr(tokenizer, "bpe"):
@@ -163,6 +181,9 @@ def config_of(specification: str) -> dict[str, Any]:
     if Path(rest).is_dir():
         form = json.loads((Path(rest) / "open_clip_config.json").read_text(encoding="utf-8"))
         return dict(form["model_cfg"])
-    config = open_clip.get_model_config(rest.partition(":")[0])
+    name, _, tag = rest.partition(":")
+    config = open_clip.get_model_config(name)
     assert config is not None  # it was loaded
+    if (open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"):
+        return {**config, "quick_gelu": True}  # as `load` makes it
     return dict(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 AT_ONCE = 256  # texts in a forward pass
 
 # Weights that the compel library reads: word++, (two words)--, (words)1.3
-_SIGNS = re.compile(r"(?<=[\w)])(\++|-{2,})(?=[\s,.;:)]|$)")
+_SIGNS = re.compile(r"(?<=[\w)}])(\++|-{2,})(?=[\s,.;:)]|$)")
+_WEIGHTED = re.compile(r"\)\d+(?:\.\d+)?(?=[\s,.;:)]|$)")
 _NUMBERS = re.compile(r"\(([^()]*)\)(?:\d+(?:\.\d+)?)?")
 
 
@@ -57,26 +59,51 @@ class ClassTexts:
 
 
 def without_weights(text: str) -> str:
-    """A prompt without the weights of the compel library: "++++" would be a token of its own."""
+    """A prompt without the weights of the compel library: "++++" would be a token of its own.
+
+    Brackets stay in a prompt that has no weights.
+    """
+    if not _SIGNS.search(text) and not _WEIGHTED.search(text):
+        return text
     plain = _SIGNS.sub("", text)
     while _NUMBERS.search(plain):
         plain = _NUMBERS.sub(r"\1", plain)
     return plain
 
 
-def checked(texts: Sequence[str], teacher: Teacher, what: str = "prompt") -> list[str]:
-    """The texts without weights, which costs a line once; UserError for one that is too long."""
-    assert teacher.texts is not None
+def unweighted(texts: Sequence[str], what: str) -> list[str]:
+    """The texts without weights; how many had some is said in a line."""
     plain = [without_weights(text) for text in texts]
     if changed := sum(a != b for a, b in zip(texts, plain, strict=True)):
         say(f"weights such as ++ were taken out of {changed} of {len(texts)} {what}s")
-    for text in plain:
+    return plain
+
+
+def captions_of(texts: Sequence[str], teacher: Teacher) -> list[str]:
+    """Captions without weights; how many the teacher cuts is said: web captions may be long."""
+    assert teacher.texts is not None
+    plain = unweighted(texts, "caption")
+    cut = {text for text in set(plain) if teacher.texts.lost(text)}
+    if many := sum(text in cut for text in plain):
+        say(f"{many} of {len(plain)} captions are cut to {teacher.texts.context} tokens")
+    return plain
+
+
+def check_lengths(prompts: Sequence[str], teacher: Teacher) -> None:
+    """UserError, with the words that would be lost, for a prompt that is too long."""
+    assert teacher.texts is not None
+    for text in prompts:
         if lost := teacher.texts.lost(text):
             raise UserError(
-                f"a {what} has more than the {teacher.texts.context} tokens of {teacher.name}: "
+                f"a prompt has more than the {teacher.texts.context} tokens of {teacher.name}: "
                 f"{lost!r} would be cut from {text[:60]!r}; shorten it"
             )
-    return plain
+
+
+def check_template(template: Sequence[str], teacher: str | None) -> None:
+    """UserError for prompts that nobody would read."""
+    if template and teacher is None:
+        raise UserError("--template is read by the text encoder of --teacher: give both or neither")
 
 
 def class_texts(
@@ -96,7 +123,9 @@ def class_texts(
     for template in templates:
         if template.count("{}") != 1:
             raise UserError(f"the template {template!r} needs {{}} once, where the name goes")
-    prompts = checked([t.format(name) for name in names for t in templates], teacher)
+    plain = unweighted(templates, "template")  # a name may well end in ++
+    prompts = [template.replace("{}", name) for name in names for template in plain]
+    check_lengths(prompts, teacher)
     rows = encode_texts(teacher, prompts).reshape(len(names), len(templates), -1)
     mean = rows.mean(axis=1)
     unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
@@ -124,7 +153,7 @@ def encode_texts(teacher: Teacher, texts: Sequence[str]) -> Floats:
 def read_names(path: str | Path) -> tuple[str, ...]:
     """Class names, one a line; empty lines and those that begin with # are passed over."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -155,6 +184,8 @@ def chosen_texts(
     known: ClassTexts, names: Sequence[str], where: str, source: str | None = None
 ) -> ClassTexts:
     """Those of some classes, in their order; UserError, with a name, where one is not there."""
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{source or where}: {twice[0]!r} twice")
     places = {name: place for place, name in enumerate(known.names)}
     if lacking := [name for name in names if name not in places]:
         raise UserError(

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import bdtrc
 
 from clip_distill.use.pictures import Pictures
-from clip_distill.use.prompts import ClassTexts, encode_texts
+from clip_distill.use.prompts import ClassTexts, encode_texts, without_weights
 from clip_distill.use.teachers import Teacher, encode_pixels
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import say
@@ -35,7 +35,7 @@ def teacher_check(
 
     Returns:
         How many of how many were right and what guessing gives, for the manifest; or why nothing
-        was checked.
+        was checked, such as images so few that guessing could name all of them.
 
     Raises:
         UserError: guessing would do as well with a probability of 1 % or more.
@@ -52,7 +52,7 @@ def teacher_check(
         targets = np.array([pictures.targets[place] for place in places])
         texts, kinds = classes.vectors, len(classes.names)
     else:
-        captions = [pictures.caption(place) for place in places]
+        captions = [without_weights(pictures.caption(place)) for place in places]
         different = list(dict.fromkeys(captions))
         texts, kinds = encode_texts(teacher, different), len(different)
         targets = np.array([different.index(text) for text in captions])
@@ -63,7 +63,9 @@ def teacher_check(
     found = {"checked": "classes" if classes is not None else "captions", "images": len(places),
              "right": right, "chance": round(guess, 4)}  # fmt: skip
     said = f"{teacher.name}: {right} of {len(places)} images right, guessing gives {guess:.1%}"
-    if by_luck >= CHANCE:
+    if guess ** len(places) >= CHANCE:
+        found["checked"] = "no: too few images, or too many of one class, to tell it from guessing"
+    elif by_luck >= CHANCE:
         if refuse:
             raise UserError(
                 f"the teacher looks untrained: {said}; check weights, preprocessing and class "

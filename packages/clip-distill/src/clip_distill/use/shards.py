@@ -69,6 +69,9 @@ class Shards:
             for number, path in enumerate(self.paths):
                 self.samples += self._index(number, path, skip_bad)
                 progress.update(number + 1)
+        if self.passed_over:
+            listed = ", ".join(f"{count} {kind}" for kind, count in self.passed_over.items())
+            say(f"{source}: passed over: {listed}")
         if not self.samples:
             raise UserError(f"{source}: no samples with a picture in {len(self.paths)} shards")
         names = [path.name for path in self.paths]
@@ -128,6 +131,11 @@ class Shards:
         order = list[str]()
         for name, offset, size in members:
             folder, _, base = name.rpartition("/")
+            if base.startswith(
+                "."
+            ):  # macOS writes a ._ file beside each; webdataset skips them too
+                self.passed_over["hidden files"] += 1
+                continue
             stem, _, ending = base.partition(".")
             key = f"{folder}/{stem}" if folder else stem
             if any(part.lower() in PICKLED for part in ending.split(".")):
