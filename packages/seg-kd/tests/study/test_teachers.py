@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from repro_shared.evidence.hashing import recipe_hash, resolved_config
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
-from repro_shared.runtime.weights import read_weights
-from repro_shared.study.paper import Context, Study
+from repro_shared.runtime.weights import read_weights, save_weights
+from repro_shared.study.paper import Context, Start, Study
 from repro_shared.study.session import Session
 from seg_kd import METHOD_VERSION
 from seg_kd.cli import PAPER
@@ -96,6 +97,23 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / name).unlink()
     with pytest.raises(UserError, match="missing or damaged"):
         run_teacher(study, tmp_path / "two")
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_given_teacher_teaches_with_the_auxiliary_head_of_its_file(
+    tiny: Study, tmp_path: Path, has: bool
+) -> None:
+    arm = teacher(tiny)
+    state = stages.untrained(arm.config, 7).state_dict()
+    state = {k: v for k, v in state.items() if has or not k.startswith("auxiliary_head.")}
+    path = str(tmp_path / "given.safetensors")
+    given = stages.File(save_weights(state, path), path)
+    arm = replace(arm, config=replace(arm.config, weights="", given=given))
+    data = tiny.data.open(None)
+    stages.teacher(arm.config, Context(data, 0, "cpu", tmp_path, key="", label=""))
+    found = stages.load_teacher(Start(arm, tmp_path), 0).state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:

@@ -71,6 +71,20 @@ def test_one_score_for_two_classes_is_two_scores(binary: dict[str, Any]) -> None
     torch.testing.assert_close(seen.logits().softmax(dim=1)[:, 1:], alone.sigmoid())
 
 
+def test_one_auxiliary_score_for_two_classes_is_two_scores(
+    binary: dict[str, Any], plain: dict[str, Any]
+) -> None:
+    own = {"num_classes": 2, "out_channels": 1, "threshold": 0.3}
+    loss = binary["decode_head"]["loss_decode"]
+    binary["auxiliary_head"] = {**plain["auxiliary_head"], **own, "loss_decode": loss}
+    model = adapter.build_model(binary).eval()
+    with watched(model) as seen:
+        model(images(), mode="tensor")
+    alone = model.auxiliary_head(model.extract_feat(images()))
+    assert alone.shape[1] == 1
+    torch.testing.assert_close(seen.auxiliary().softmax(dim=1)[:, 1:], alone.sigmoid())
+
+
 def test_masks_and_points_are_no_map(plain: dict[str, Any]) -> None:
     model = adapter.build_model(plain).eval()
     for output in ((torch.zeros(2, 10, 6), torch.zeros(2, 10, 8, 8)), torch.zeros(2, 5, 9), None):

@@ -5,15 +5,38 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from repro_shared.runtime.errors import UserError
 from seg_kd.use import adapter
+from seg_kd.use.outputs import Models
 from seg_kd.use.weights import load_start, load_trained, once
 
 
-def test_auxiliary_heads_are_ignored_in_a_trained_network(plain: dict[str, Any]) -> None:
+def test_a_trained_network_has_the_auxiliary_head_of_its_file_or_none(
+    plain: dict[str, Any],
+) -> None:
+    trained, model = adapter.build_model(plain), adapter.build_model(plain)
+    load_trained(model, trained.state_dict(), "zoo.pth")
+    own = trained.auxiliary_head.state_dict()
+    assert own.keys() == model.auxiliary_head.state_dict().keys()
+    assert all(torch.equal(v, own[k]) for k, v in model.auxiliary_head.state_dict().items())
+    state = trained.state_dict()
+    lacking = {k: v for k, v in state.items() if not k.startswith("auxiliary_head.")}
+    name = "auxiliary_head.conv_seg.bias"
+    for file in (lacking, {**state, name: torch.zeros(7)}, {**state, name: state[name] * np.nan}):
+        model = adapter.build_model(plain)
+        load_trained(model, file, "zoo.pth")
+        assert model.auxiliary_head is None
+        assert model.state_dict().keys() == lacking.keys()
+        Models(adapter.build_model(plain), trained).need_auxiliary()
+        with pytest.raises(UserError, match="the teacher has not exactly one"):
+            Models(adapter.build_model(plain), model).need_auxiliary()
+
+
+def test_auxiliary_heads_of_another_network_do_not_matter(plain: dict[str, Any]) -> None:
     with_auxiliary = adapter.build_model(plain)
     without = adapter.build_model({**plain, "auxiliary_head": None})
     load_trained(without, with_auxiliary.state_dict(), "zoo.pth")

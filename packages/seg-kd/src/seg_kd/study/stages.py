@@ -15,7 +15,7 @@ from repro_shared.metrics.segmentation import SegmentationScores
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.rng import isolated_rng
-from repro_shared.runtime.weights import load_strictly, read_weights, save_weights
+from repro_shared.runtime.weights import read_weights, save_weights
 from repro_shared.study.paper import Context, Outcome, Start
 from repro_shared.study.trip import steps_through
 from seg_kd.method.objectives import PLAIN, Objective
@@ -205,7 +205,7 @@ def load_teacher(start: Start, seed: int) -> nn.Module:
 def _load(config: Teacher, seed: int, path: Path, origin: str) -> nn.Module:
     model = untrained(config, seed)
     state = {k: v.float() if v.is_floating_point() else v for k, v in read_weights(path).items()}
-    load_strictly(model, state, origin)
+    load_trained(model, state, origin)
     return model.eval().requires_grad_(False)
 
 

@@ -58,7 +58,7 @@ class Seen:
                 f"{_name(self.head)} gives no map of class scores (it classifies masks, points or "
                 "depth), so it can neither teach nor be taught; `seg-kd train` does without"
             )
-        return torch.cat([torch.zeros_like(main), main], dim=1) if main.shape[1] == 1 else main
+        return _by_class(main)
 
     def layer(self, name: str) -> Tensor:
         """The distilled feature: `pre-classifier`, or `c4` (what the head reads)."""
@@ -72,7 +72,7 @@ class Seen:
         return found
 
     def auxiliary(self) -> Tensor:
-        """Class scores of the auxiliary head, (B, K, h, w); it is run if it has not been.
+        """Class scores of the auxiliary head, as `logits`; it is run if it has not been.
 
         Raises:
             UserError: there is none, or it gives no such map.
@@ -85,7 +85,7 @@ class Seen:
             raise UserError(
                 f"{_name(self.head)} has no auxiliary head that gives one map of scores"
             )
-        return found
+        return _by_class(found)
 
 
 @dataclass
@@ -122,7 +122,8 @@ class Models:
             if _auxiliary_head(model) is None:
                 raise UserError(
                     f"this objective also teaches the auxiliary head, and the {whose} has not "
-                    "exactly one: choose the preset without `-as-published`"
+                    "exactly one (or its weights lack it): choose the preset without "
+                    "`-as-published`"
                 )
 
 
@@ -201,6 +202,11 @@ def _classifier(head: Any) -> tuple[Any, Any]:
     """The 1x1 classifier and its dropout, None where there is none; K-Net's lie a level deeper."""
     inner = getattr(head, "kernel_generate_head", head)
     return getattr(inner, "conv_seg", None), getattr(inner, "dropout", None)
+
+
+def _by_class(scores: Tensor) -> Tensor:
+    """(B, K, h, w); one score, whose sigmoid is the second class's probability, becomes two."""
+    return torch.cat([torch.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
 
 
 def _no_feature(head: Any) -> UserError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,21 +18,25 @@ AUXILIARY = "auxiliary_head."
 ENOUGH = 0.5  # of a model's numbers: with fewer, the file is of another model
 
 
-def load_trained(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load a trained segmentor for answers: all but the auxiliary heads, which only train.
+def load_trained(model: Any, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load a trained segmentor for answers.
+
+    Auxiliary heads only train, so a file may lack them, or have others: then the model loses its
+    own, whose weights nobody trained.
 
     Raises:
         UserError: tensors that do not fit, or hold values that are not finite.
     """
-    own = {name: value for name, value in model.state_dict().items() if name.startswith(AUXILIARY)}
-    given = {name: value for name, value in state.items() if not name.startswith(AUXILIARY)}
-    for name, value in given.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(
-                f"{origin}: {name} holds NaN or infinity, so what this network answers means "
-                "nothing (its training diverged?): give other weights"
-            )
-    load_strictly(model, {**given, **own}, origin)
+    infinite = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    for name in (each for each in infinite if not each.startswith(AUXILIARY)):
+        raise UserError(
+            f"{origin}: {name} holds NaN or infinity, so what this network answers means "
+            "nothing (its training diverged?): give other weights"
+        )
+    if any(name.startswith(AUXILIARY) for name in (*infinite, *misfits(model, state))):
+        model.auxiliary_head = None
+        state = {name: value for name, value in state.items() if not name.startswith(AUXILIARY)}
+    load_strictly(model, state, origin)
 
 
 def load_start(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
