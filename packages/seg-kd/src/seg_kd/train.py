@@ -115,7 +115,9 @@ class Job:
         source: the training images.
         optimiser: with its schedule.
         iterations: length of the complete schedule.
-        seed: initialisation, data order, augmentation and dropout; jobs that share it are paired.
+        seed: initialisation, data order, augmentation and dropout; jobs that share it are paired
+            (in dropout only while neither objective draws random numbers of its own, as masks of
+            generators and draws from queues do).
         objective: what is learned besides the labels.
         teacher: the frozen teacher, None for plain training.
         directory: checkpoints of this job.

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from repro_shared.runtime.errors import UserError
+from seg_kd.method import distilled
 from seg_kd.method.objectives import Objective
 from seg_kd.rivals.attention import Attention
 from seg_kd.rivals.boundary import Boundary
@@ -26,6 +28,7 @@ from seg_kd.train import Distiller, Job, Optimiser, make_model
 from seg_kd.use import adapter
 from seg_kd.use.data import Samples, View
 from seg_kd.use.models import Model, model_config
+from seg_kd.use.outputs import watched
 
 CROP = (64, 64)
 WIDE = model_config(
@@ -83,6 +86,42 @@ def test_widths_and_strides_may_differ(plain: dict[str, Any], name: str) -> None
     total.backward()
     assert any(p.grad is not None and p.grad.any() for p in model.student.parameters())
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+class HostReads(TorchDispatchMode):
+    """Notes what a CUDA device would have to be waited for: numbers, and places of True."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        reads = ("_local_scalar_dense", "nonzero", "masked_select", "unique")
+        masks = name.startswith(("aten.index.", "aten.index_put")) and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if masks or any(each in name for each in reads):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_step_takes_no_number_off_the_device(plain: dict[str, Any], name: str) -> None:
+    objective = replace(RIVALS[name], terms=tuple(map(smaller, RIVALS[name].terms)))
+    model = make_model(job(plain, WIDE, objective)).train()
+    data = model.data_preprocessor(batch(), True)
+    with watched(model.student) as seen:
+        model.student(data["inputs"], data["data_samples"], mode="loss")
+    taught = model.teach(data["inputs"])
+    labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data["data_samples"]])
+    with HostReads() as reads:
+        losses = distilled.losses_of(objective, model, seen, taught, labels)
+        torch.stack([*losses.values()]).sum().backward()
+    assert reads.found == []
+    with HostReads() as reads:  # it does see them
+        labels[labels == 1].sum().item()
+    assert len(reads.found) == 2
 
 
 def smaller(term: Any) -> Any:
@@ -175,5 +214,5 @@ def test_a_map_that_is_too_small_is_named() -> None:
     small = model_config(Model(base_channels=8, head_channels=16), 5, (24, 24))
     model = make_model(job(small, small, RIVALS["af-dcd"])).train()
     raw = [(image[:24, :24], label[:24, :24]) for image, label in pictures()]
-    with pytest.raises(ValueError, match=re.escape("a map of 3 x 3 has no patch of 4 x 4")):
+    with pytest.raises(UserError, match=re.escape("layer c4 has 3 x 3: give a larger --crop")):
         losses_of(model, adapter.training_batch(False)(raw))

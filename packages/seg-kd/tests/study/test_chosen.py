@@ -30,6 +30,7 @@ def test_every_objective_is_chosen_by_its_name() -> None:
         ("skd", ("pair-wise=much",), "--weights pair-wise=much: give TERM=NUMBER"),
         ("skd", ("pair-wise=-1",), "the weight of pair-wise must be 0 or more, got -1"),
         ("skd", ("pair-wise=0",), "--weights leave objective 'skd' no term"),
+        ("skd", ("pair-wise=1", "pair-wise=2"), "--weights has pair-wise twice"),
         ("skdd", (), "unknown objective 'skdd': choose one of logit, feature,"),
     ],
 )
@@ -38,3 +39,9 @@ def test_weights_that_cannot_be_are_one_line(
 ) -> None:
     with pytest.raises(UserError, match=message):
         changed(objective, weights=weights)
+
+
+def test_flags_for_a_term_that_is_left_out_are_refused() -> None:
+    for flag in ("logit_weight", "temperature"):
+        with pytest.raises(UserError, match=f"takes no --{flag.replace('_', '-')}"):
+            changed("skd-as-published", weights=("logit=0",), **{flag: 2.0})

@@ -151,8 +151,8 @@ class OmniContrast(Term):
     """`generation` and `omni_contrast` of one generated feature on layer c4 (Af-DCD).
 
     Weights are its Cityscapes script's, 2e-6 and 5e-3; on ADE20K they are 1e-6 and 0.04 (and 0.5
-    for logit distillation), on CamVid 8e-6 and 0.01. The gradient of the generator's parameters is
-    clipped to a norm of 15.
+    for logit distillation), on CamVid 8e-6 and 0.01 with maps that are not pooled. The gradient of
+    the generator's parameters is clipped to a norm of 15.
     """
 
     weight: float = 2e-6
@@ -196,6 +196,12 @@ class _Generation(Module):
         if term is None or term.weight:
             found["generation"] = generation(made, other)
         if term is not None and term.contrast_weight:
+            height, width = made.shape[2:]
+            if min(height, width) < term.patch:
+                raise UserError(
+                    f"the contrast cuts patches of {term.patch} x {term.patch} places, and the "
+                    f"student's layer c4 has {height} x {width}: give a larger --crop"
+                )
             found["contrast"] = omni_contrast(
                 made,
                 other,

@@ -38,7 +38,11 @@ def changed(
         if objective in NAMED:
             problem = f"objective {objective!r} has no distillation term (use `seg-kd train`)"
         raise UserError(f"{problem}: choose one of {', '.join(taken)}")
-    chosen = NAMED[objective]
+    parts = [_part_and_weight(text) for text in weights]
+    twice = next((part for part, _ in parts if [p for p, _ in parts].count(part) > 1), None)
+    if twice:
+        raise UserError(f"--weights has {twice} twice")
+    chosen = NAMED[objective].reweighted(dict(parts))
     for flag, value, term in (
         ("--logit-weight", logit_weight, chosen.logit_weight),
         ("--temperature", temperature, chosen.logit_weight),
@@ -49,7 +53,6 @@ def changed(
         if not term:
             raise UserError(f"objective {objective!r} takes no {flag}: choose another, or leave it")
         require(0 < value < math.inf, flag, "above 0", value)
-    chosen = chosen.reweighted(dict(_part_and_weight(text) for text in weights))
     if not chosen.needs_teacher:
         raise UserError(f"--weights leave objective {objective!r} no term (use `seg-kd train`)")
     return replace(
