@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from repro_shared.runtime.errors import UserError
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import cost
 from seg_kd.study.cost import SHAPES, Card, Largest, card, figure, table
@@ -99,3 +100,9 @@ def test_table_figure_and_files(
     assert made.title in capsys.readouterr().out
     assert (tmp_path / "tables" / "cost-card.csv").is_file()
     assert (tmp_path / "figures" / "cost-card.svg").is_file()
+
+
+def test_a_card_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--arms names no objective that adds anything"):
+        cost.command(arms=("plain",), out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from repro_shared.evidence.figures import PALETTE, caption, house_style, new_figure, save_figure
 from repro_shared.evidence.tables import Cell, Column, Table, write_tables
 from repro_shared.runtime.checks import require
+from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import ensure_output_dir
 from repro_shared.timing.bench import add_bench
 from repro_shared.timing.counts import CONVENTION, count_operations, count_parameters
@@ -106,6 +107,9 @@ def command(
         rounds: timed rounds.
     """
     chosen = [NAMED[name] for name in known_arms(arms)]
+    distilled = [each for each in chosen if each.needs_teacher]
+    if not distilled and not measure:
+        raise UserError("--arms names no objective that adds anything: name one beside plain")
     folder = ensure_output_dir(out) if out else None
     if measure:
         require(rounds >= 1, "--rounds", "at least 1", rounds)
@@ -115,7 +119,7 @@ def command(
         if folder:
             add_bench(folder, timed)
     else:
-        cards = [card(scene, [each for each in chosen if each.needs_teacher]) for scene in SHAPES]
+        cards = [card(scene, distilled) for scene in SHAPES]
         made = table(cards)
         if folder:
             save_figure(figure(cards), folder / "figures" / "cost-card")
