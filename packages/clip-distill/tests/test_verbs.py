@@ -218,12 +218,45 @@ def test_shards_with_captions(
     cache = ["cache", shard, "--out", kept, "--teacher", world.teacher, *more]
     assert world.run(*cache) == 0
     assert "caption" in capsys.readouterr().out
+    broken = tmp_path / "broken"
+    shutil.copytree(kept, broken)
+    rows = np.lib.format.open_memmap(broken / "features.npy", mode="r+")
+    rows[5:] = 0  # as a copy that was not finished
+    rows.flush()
+    assert world.run("distill", shard, "--out", tmp_path / "s", "--cache", broken) == 2
+    assert "features.npy: row 5 (s-000.tar/005) is zeros only" in capsys.readouterr().err
     command = ["distill", shard, "--out", tmp_path / "s", "--cache", kept,
                "--backbone", "test_efficientnet", "--stage", 1, "--batch-size", 4,
                "--objective", "tinyclip-affinity"]  # fmt: skip
     assert world.run(*command) == 0
     assert world.run("distill", world.root / "train", "--out", tmp_path / "t", *command[4:]) == 2
     assert "made of other pictures" in capsys.readouterr().err
+
+
+def test_shards_with_classes(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard, kept, names = tmp_path / "s.tar", tmp_path / "cache", tmp_path / "names.txt"
+    with webdataset.TarWriter(str(shard)) as writer:
+        for number, file in enumerate(sorted((world.root / "test").rglob("*.png"))):
+            label = int(file.parent.name[-1])
+            writer.write({"__key__": str(number), "png": file.read_bytes(), "cls": label})
+    names.write_text("class 0\nclass 1\nclass 2\tclass 2\n")
+    more = ["--classes", names, "--no-teacher-check", "--views", 1]
+    assert world.run("cache", shard, "--out", kept, "--teacher", world.teacher, *more) == 0
+    command = ["distill", shard, "--out", tmp_path / "s", "--cache", kept, "--backbone",
+               "test_efficientnet", "--epochs", 1, "--batch-size", 4]  # fmt: skip
+    assert world.run(*command, "--objective", "class", "--temperature", 0.1) == 0
+    student = ("--student", world.root / "student")
+    assert world.run("evaluate", shard, *student) == 2
+    assert "needs class folders, or .cls and --classes" in capsys.readouterr().err
+    said = []
+    for data in (shard, world.root / "test"):
+        assert world.run("evaluate", data, *student, "--classes", names) == 0
+        said.append(
+            [line for line in capsys.readouterr().out.splitlines() if "student" in line][-1]
+        )
+    assert said[0] == said[1]
 
 
 def test_the_teacher_is_checked(

@@ -213,7 +213,13 @@ def test_damaged_caches(folder: Folder, teacher: Teacher, tmp_path: Path) -> Non
     np.save(tmp_path / "c" / "features.npy", np.zeros((3, 3), np.float32))
     with pytest.raises(UserError, match="were promised"):
         open_cache(tmp_path / "c")
-    (tmp_path / "c" / "manifest.json").write_text("{")
+    manifest = tmp_path / "c" / "manifest.json"
+    form = json.loads(manifest.read_text())
+    for name in form.keys() - {"version"}:
+        manifest.write_text(json.dumps({k: v for k, v in form.items() if k != name}))
+        with pytest.raises(UserError, match=f"damaged .*{name}"):
+            open_cache(tmp_path / "c", folder)
+    manifest.write_text("{")
     with pytest.raises(UserError, match="damaged"):
         open_cache(tmp_path / "c")
 

@@ -92,6 +92,16 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "student.json").write_text(json.dumps({**form, "width": 9}))
     with pytest.raises(UserError, match=r"head\.weight: 8x256 in the file, 9x256 in the model"):
         load_student(tmp_path)
+    save_student(small(), tmp_path)
+    (tmp_path / "student.json").write_text(json.dumps({**form, "version": 9}))
+    with pytest.raises(UserError, match="version 9, this is 1"):
+        load_student(tmp_path)
+    (tmp_path / "student.json").write_text(json.dumps(form))
+    other = small()
+    other.head.bias.data += 1
+    save_weights(other, tmp_path / "student.safetensors")
+    with pytest.raises(UserError, match=r"not the weights that student\.json speaks of"):
+        load_student(tmp_path)
     (tmp_path / "student.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         load_student(tmp_path)

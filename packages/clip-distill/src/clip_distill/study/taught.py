@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_distill.method.objective import PRESETS, Name, Objective
-from clip_distill.use.cache import CAPTIONS, CLASSES, MANIFEST, Cache, check_together, open_cache
-from clip_distill.use.feature_file import read_features
+from clip_distill.use.cache import (
+    CAPTIONS,
+    CLASSES,
+    FEATURES,
+    MANIFEST,
+    Cache,
+    check_together,
+    open_cache,
+    read_manifest,
+)
+from clip_distill.use.feature_file import check_rows, read_features
 from clip_distill.use.joined import Joined, JoinedRows
 from clip_distill.use.lessons import Rows
 from clip_distill.use.pictures import Pictures
@@ -95,7 +105,9 @@ def taught_with(
         raise UserError("no data: give the folder or shards that the cache was made of")
     if bool(caches) == (features is not None):
         raise UserError("give --cache FOLDER or --teacher-features FILE.npy")
-    parts = [pictures_of(each, skip_bad) for each in data]
+    names = [_class_names(each) for each in caches]
+    names += [()] * (len(data) - len(names))
+    parts = [pictures_of(each, skip_bad, own) for each, own in zip(data, names, strict=False)]
     pictures: Pictures = parts[0] if len(parts) == 1 else Joined(parts)
     if features is not None:
         if len(parts) > 1:
@@ -109,6 +121,8 @@ def taught_with(
         )
     made = [open_cache(each, part) for each, part in zip(caches, parts, strict=True)]
     check_together(made)
+    for each, part in zip(made, parts, strict=True):  # such as a copy that was not finished
+        check_rows(each.features, str(each.folder / FEATURES), part.ids)
     first, texts, captions = made[0], None, None
     if first.manifest["classes"] is not None:
         texts = load_class_texts(first.folder / CLASSES)
@@ -122,6 +136,11 @@ def taught_with(
     digest = " ".join(sha256_file(each.folder / MANIFEST) for each in made)
     rows = _joined([each.features for each in made])
     return pictures, Taught(rows, first.views, first, texts, captions, pixels, digest)
+
+
+def _class_names(cache: str) -> tuple[str, ...]:
+    """What the numbers in shards stand for, as the cache has it."""
+    return tuple((read_manifest(Path(cache)).get("classes") or {}).get("names", ()))
 
 
 def _joined(arrays: Sequence[NDArray[Any]]) -> Any:

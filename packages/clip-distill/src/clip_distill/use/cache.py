@@ -27,6 +27,19 @@ from repro_shared.runtime.files import sha256_bytes
 VERSION = 1
 MANIFEST, BUILDING, FEATURES, IDS = "manifest.json", "building.json", "features.npy", "ids.txt"
 PIXELS, CLASSES, CAPTIONS = "pixels.npy", "classes.npz", "captions.npy"
+NAMES = (
+    "teacher",
+    "data",
+    "views",
+    "storage",
+    "compute",
+    "batch",
+    "pixels",
+    "classes",
+    "captions",
+    "versions",
+    "canaries",
+)  # of a manifest
 ALIKE = 0.999  # least cosine of a canary
 
 
@@ -182,6 +195,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if manifest["version"] != VERSION:
             raise UserError(f"{path}: version {manifest['version']}, this is {VERSION}")
+        if lacking := [name for name in NAMES if name not in manifest]:
+            raise KeyError(lacking[0])
         return manifest
     except FileNotFoundError:
         if (folder / BUILDING).is_file():

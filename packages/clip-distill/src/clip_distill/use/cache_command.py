@@ -7,7 +7,7 @@ from typing import Literal
 
 from clip_distill.use.build_cache import Plan, Storage, build_cache
 from clip_distill.use.cache import open_cache
-from clip_distill.use.class_names import names_of
+from clip_distill.use.class_names import names_of, numbered
 from clip_distill.use.pictures import Pictures
 from clip_distill.use.prompts import ClassTexts, class_texts, templates_of
 from clip_distill.use.sanity import teacher_check
@@ -48,7 +48,7 @@ def cache(
         batch: images of a forward pass.
         pixels: keep the decoded views, too.
         template: prompts of the classes: photo, pets, food, ..., a text with {}, or @FILE.
-        classes: file of class names: a line each, or folder, tab and name.
+        classes: file of class names: a line each, or folder, tab and name; shards number them.
         captions: keep text vectors of the captions (.txt beside pictures, or in shards).
         no_teacher_check: take a teacher that does no better than guessing.
         skip_bad: leave out what truncated shards have lost.
@@ -60,7 +60,7 @@ def cache(
     require(bool(out), "--out", "a folder for the cache", "nothing")
     require(views >= 1, "--views", "at least 1", views)
     require(batch >= 1, "--batch", "at least 1", batch)
-    pictures = pictures_of(data, skip_bad)
+    pictures = pictures_of(data, skip_bad, numbered(classes))
     frozen = load_teacher(teacher, device)
     print(f"teacher: {frozen.name}, {frozen.preprocessing}")
     texts = _texts(frozen, pictures, template, classes)

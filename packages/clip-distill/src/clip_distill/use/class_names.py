@@ -10,6 +10,12 @@ from clip_distill.use.prompts import read_names
 from repro_shared.runtime.errors import UserError
 
 
+def numbered(file: str | Path | None) -> tuple[str, ...]:
+    """Classes of a file in the order of their numbers in shards; none without a file."""
+    lines = () if file is None else read_names(file)
+    return tuple(line.partition("\t")[0].strip() for line in lines)
+
+
 def names_of(folders: Sequence[str], file: str | Path | None, where: str) -> tuple[list[str], str]:
     """A name for each class folder, and where the names come from, in words.
 

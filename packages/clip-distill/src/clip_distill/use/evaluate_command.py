@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from clip_distill.use.class_names import names_of
+from clip_distill.use.class_names import names_of, numbered
 from clip_distill.use.pictures import Pictures
 from clip_distill.use.prompts import (
     ClassTexts,
@@ -53,7 +53,7 @@ def evaluate(
     """Zero-shot accuracy, top-1 and mean per class, beside the teacher's and the reported ones.
 
     Args:
-        data: class folders of test images.
+        data: class folders of test images, or shards with `.cls`, whose numbers count --classes.
         student: folder that `distill` wrote; without one the teacher alone is scored.
         teacher: see `cache`; its text encoder knows any class names, and it is scored, too.
         texts: text vectors instead: a cache, a student's folder, or a .npz.
@@ -71,9 +71,9 @@ def evaluate(
     check_template(template, teacher)
     if teacher is not None and texts is not None:
         raise UserError("--texts and --teacher, whose text encoder knows any name: give one")
-    pictures = pictures_of(data, labelled=True)
+    pictures = pictures_of(data, classes=numbered(classes), labelled=True)
     if not pictures.classes:
-        raise UserError(f"{data}: evaluation needs class folders")
+        raise UserError(f"{data}: evaluation needs class folders, or .cls and --classes")
     frozen = load_teacher(teacher, device) if teacher else None
     known = _texts(pictures, frozen, texts or student, template or ((set,) if set else ()), classes)
     found, rows_of = dict[str, Scores](), dict[str, Floats]()

@@ -76,6 +76,8 @@ def export_onnx(
     Raises:
         UserError: onnx or onnxscript is missing, or class vectors of another width.
     """
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise UserError(f"export needs {' and '.join(missing)}: pip install 'clip-distill[export]'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,15 @@ def read_features(path: str | Path, samples: int, names: tuple[str, ...] = ()) -
     if array.ndim != 3 or len(array) != samples or not array.size:
         wanted = f"({samples}, width) or ({samples}, views, width)"
         raise UserError(f"{path}: has shape {array.shape}; {samples} pictures need {wanted}")
+    check_rows(array, str(path), names)
+    return array
+
+
+def check_rows(array: NDArray[Any], path: str, names: Sequence[str] = ()) -> None:
+    """UserError, with its name, for a row (samples, views, width) that is no direction."""
     flat = array.reshape(-1, array.shape[2])
     for start in range(0, len(flat), TILE):
         if (bad := damaged_rows(flat[start : start + TILE])) is not None:
             row = (start + bad[0]) // array.shape[1]
             name = f" ({names[row]})" if names else ""
             raise UserError(f"{path}: row {row}{name} is {bad[1]}")
-    return array

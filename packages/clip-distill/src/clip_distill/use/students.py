@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.quiet import quiet
 from repro_shared.runtime.errors import UserError, one_line
-from repro_shared.runtime.files import atomic_write_json, ensure_output_dir
+from repro_shared.runtime.files import atomic_write_json, ensure_output_dir, sha256_file
 from repro_shared.runtime.weights import load_strictly, read_weights, save_weights
 from repro_shared.timing.counts import count_parameters
 
@@ -132,6 +132,8 @@ def load_student(folder: str | Path) -> tuple[Student, dict[str, Any]]:
     path = Path(folder) / CONFIG
     try:
         form = json.loads(path.read_text(encoding="utf-8"))
+        if form["version"] != VERSION:
+            raise UserError(f"{path}: version {form['version']}, this is {VERSION}")
         prepared = Preprocessing.read(form["preprocessing"])
         config = StudentConfig(form["backbone"], int(form["width"]), prepared, bool(form["bias"]))
     except FileNotFoundError:
@@ -139,7 +141,10 @@ def load_student(folder: str | Path) -> tuple[Student, dict[str, Any]]:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}: {error})") from None
     student = Student(config)
-    load_strictly(student, read_weights(path.parent / WEIGHTS), str(path.parent / WEIGHTS))
+    weights = path.parent / WEIGHTS
+    load_strictly(student, read_weights(weights), str(weights))
+    if sha256_file(weights) != form.get("sha256"):
+        raise UserError(f"{weights}: not the weights that {CONFIG} speaks of")
     return student.eval(), form
 
 
