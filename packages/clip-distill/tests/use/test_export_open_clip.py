@@ -88,6 +88,9 @@ def test_refusals(
 ) -> None:
     with pytest.raises(UserError, match="other widths: 8 and 16"):
         export_open_clip(student_of("test_efficientnet", 8), model_of(), clip_config, tmp_path)
+    cut = Student(StudentConfig("test_efficientnet", 16, Preprocessing(32, shorter=40)))
+    with pytest.raises(UserError, match="cannot cut images from 40 pixels"):
+        export_open_clip(cut, model_of(), clip_config, tmp_path / "out")
     # open_clip makes transformers for their own image size only.
     with pytest.raises(UserError, match="open_clip cannot hold test_vit at 32 pixels"):
         export_open_clip(student_of("test_vit"), model_of(), clip_config, tmp_path / "out")

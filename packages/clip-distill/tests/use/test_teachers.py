@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,15 @@ def test_c15_preprocessing_of_processors() -> None:
     assert torch.allclose(theirs, mine, atol=1e-5)
     siglip = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
     assert transformers_teachers.preprocessing_of(siglip).resize == "squash"
-    odd = CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})
-    with pytest.raises(UserError, match="only one square size"):
+    dino = CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})
+    ours = transformers_teachers.preprocessing_of(dino)  # as DINOv2's: resized to 256, cut to 224
+    assert (ours.size, ours.shorter) == (32, 40)
+    assert Preprocessing.read(asdict(ours)) == ours
+    theirs = dino(picture, return_tensors="pt")["pixel_values"][0]
+    mine = ours.normalise(torch.from_numpy(ours.centre(picture).copy())[None])[0]
+    assert torch.allclose(theirs, mine, atol=1e-5)
+    odd = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 32, "width": 32})
+    with pytest.raises(UserError, match="only squares"):
         transformers_teachers.preprocessing_of(odd)
 
 

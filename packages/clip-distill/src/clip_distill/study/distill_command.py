@@ -176,7 +176,8 @@ def _student(
                 raise UserError(f"{flag} {given}: the student of {init} has {own}; leave it out")
         return student
     prepared = taught.cache.preprocessing if taught.cache else Preprocessing()
-    prepared = replace(prepared, size=size or prepared.size)
+    if size not in (None, prepared.size):
+        prepared = replace(prepared, size=size, shorter=None)
     with isolated_rng(derive_seed(seed, "weights")):
         student = Student(StudentConfig(backbone or BACKBONE, width, prepared))
     return student if init is None else warm_start(student, init)
@@ -187,7 +188,8 @@ def _lessons(pictures: Pictures, taught: Taught, prepared: Preprocessing) -> Les
     if pixels is not None and taught.cache is not None:
         kept = taught.cache.preprocessing
         same = [
-            getattr(kept, n) == getattr(prepared, n) for n in ("size", "interpolation", "resize")
+            getattr(kept, n) == getattr(prepared, n)
+            for n in ("size", "interpolation", "resize", "shorter")
         ]
         if not all(same):
             say("decoded views are of another size than the student's images: decoding anew")

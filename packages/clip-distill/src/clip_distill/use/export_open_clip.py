@@ -41,6 +41,8 @@ def export_open_clip(
     if student.config.width != teacher_config["embed_dim"]:
         widths = f"{student.config.width} and {teacher_config['embed_dim']}"
         raise UserError(f"student and teacher have spaces of other widths: {widths}")
+    if (shorter := student.config.preprocessing.shorter) is not None:
+        raise UserError(f"open_clip cannot cut images from {shorter} pixels; ONNX still works")
     config = _config(student, teacher_config)
     state = _state(student, teacher)
     _try(student, teacher, config, state)

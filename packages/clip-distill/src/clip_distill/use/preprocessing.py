@@ -34,6 +34,7 @@ class Preprocessing:
         mean, std: of R, G, B on the scale 0 to 1.
         interpolation: of the resizing.
         resize: the shorter side is resized and the centre cut out, or the whole is squeezed.
+        shorter: what the shorter side is resized to before the cut; None for the size itself.
     """
 
     size: int = 224
@@ -41,12 +42,15 @@ class Preprocessing:
     std: tuple[float, ...] = CLIP_STD
     interpolation: Interpolation = "bicubic"
     resize: Resize = "shortest"
+    shorter: int | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"impossible preprocessing: {self}")
         if self.interpolation not in _FILTERS or self.resize not in ("shortest", "squash"):
             raise ValueError(f"unknown resizing: {self.interpolation}, {self.resize}")
+        if self.shorter is not None and (self.shorter < self.size or self.resize == "squash"):
+            raise ValueError(f"{self.size} pixels cannot be cut out of {self.shorter}")
 
     @classmethod
     def read(cls, form: Mapping[str, Any]) -> Preprocessing:
@@ -57,6 +61,7 @@ class Preprocessing:
             tuple(map(float, form["std"])),
             form["interpolation"],
             form["resize"],
+            form.get("shorter"),
         )
 
     @property
@@ -70,11 +75,10 @@ class Preprocessing:
         if self.resize == "squash":
             return np.asarray(image.resize((self.size, self.size), self.filter))
         width, height = image.size
-        short = min(width, height)
+        short, target = min(width, height), self.shorter or self.size
         # The longer side is cut to a whole number and the centre rounded, as torchvision does.
         wide, high = (
-            self.size if side == short else int(self.size * side / short)
-            for side in (width, height)
+            target if side == short else int(target * side / short) for side in (width, height)
         )
         if (wide, high) != image.size:
             image = image.resize((wide, high), self.filter)
@@ -92,6 +96,5 @@ class Preprocessing:
 
     def __str__(self) -> str:
         mean, std = (", ".join(f"{v:.4g}" for v in each) for each in (self.mean, self.std))
-        return (
-            f"{self.size} pixels, {self.resize}, {self.interpolation}, mean {mean}, deviation {std}"
-        )
+        size = f"{self.size} pixels" + (f" cut from {self.shorter}" if self.shorter else "")
+        return f"{size}, {self.resize}, {self.interpolation}, mean {mean}, deviation {std}"

@@ -119,15 +119,18 @@ def preprocessing_of(processor: Any, default_size: int = 224) -> Preprocessing:
         return tuple(int(each) for each in found if each)
 
     size = sides(processor.size or {})
-    cut = getattr(processor, "do_center_crop", False)
-    crop = sides(processor.crop_size or {}) if cut else ()
+    crops = getattr(processor, "do_center_crop", False)
+    crop = sides(processor.crop_size or {}) if crops else ()
     if not size:  # SigLIP 2's models of any shape
         size = (default_size,) * 2
     # Either the shorter side, then a cut of that size, or height and width of the squeezed image.
     squash = len(size) == 2
     final = crop or size
-    if len(set(final)) != 1 or len(set(size)) != 1 or size[0] != final[0]:
-        raise UserError(f"images of {size}, cut to {final}: only one square size is known here")
+    cut = size[0] != final[0]
+    if len(set(final)) != 1 or len(set(size)) != 1 or (cut and (squash or size[0] < final[0])):
+        raise UserError(
+            f"images of {size}, cut to {final}: only squares out of them are known here"
+        )
     if not (processor.do_normalize and processor.do_rescale):
         raise UserError("the image processor does not normalise: its teacher is not known here")
     if processor.resample not in _RESAMPLING:
@@ -135,6 +138,7 @@ def preprocessing_of(processor: Any, default_size: int = 224) -> Preprocessing:
     return Preprocessing(
         final[0], tuple(processor.image_mean), tuple(processor.image_std),
         _RESAMPLING[processor.resample], "squash" if squash else "shortest",
+        size[0] if cut else None,
     )  # fmt: skip
 
 
