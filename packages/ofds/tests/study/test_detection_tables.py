@@ -16,6 +16,7 @@ from ofds.study.active_recipes import active_learning, by_round
 from ofds.study.detection import Detect
 from ofds.study.detection_claims import FEWER, SEEDS
 from ofds.study.detection_recipes import autolabels, detection_balanced, detection_long_tail
+from ofds.study.detection_voc_recipes import detection_voc
 from repro_shared.evidence.figures import house_style, save_figure
 from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.study.paper import Study
@@ -90,7 +91,11 @@ def test_what_autolabels_are_worth() -> None:
     assert rate.interval is not None
     assert rate.interval.mean == pytest.approx(33.3, abs=1)
     rows = autolabel_tables.exchange(found).rows
-    assert [row[0] for row in rows] == ["simple", "complex"]
+    assert [row[:2] for row in rows[:2]] == [
+        ("simple", "autolabels only"), ("simple", "pre-trained, 5 % people"),
+    ]  # fmt: skip
+    assert len(rows) == 2 * (1 + 2 * 4)
+    assert "joint, 40 % people" in [row[1] for row in rows]
     assert "worth 33 % of people's labels" in autolabel_tables.worth(found)[0]
     low = results(autolabels("cpu"), FEWER)
     for record in low.records:
@@ -98,7 +103,49 @@ def test_what_autolabels_are_worth() -> None:
             record.metrics["ap50"] = 1.0
     assert autolabel_tables.rate(low, "complex").below == len(FEWER)
     assert autolabel_tables.rate(low, "complex").shares == (5.0,) * len(FEWER)
-    assert "lie outside the curve" in autolabel_tables.worth(low)[1]
+    said = autolabel_tables.worth(low)[1]
+    assert "worth at most 5 % of people's labels" in said
+    assert "6 of 6 seeds lie outside the curve" in said
+
+
+def test_shares_are_averaged_in_the_logarithm() -> None:
+    found = autolabel_tables.Rate((5.0, 20.0, 80.0, 20.0, 20.0), 0, 0).interval
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.mean == pytest.approx(20)
+    assert found.high / found.mean == pytest.approx(found.mean / found.low)  # even in the logarithm
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "words"),
+    [(0, 0, "20 %"), (1, 0, "at most 20 %"), (0, 5, "at least 20 %"), (1, 1, "about 20 %")],
+)
+def test_one_seed_outside_the_curve_makes_a_bound(below: int, above: int, words: str) -> None:
+    found = autolabel_tables.Rate((5.0, 20.0, 80.0, 20.0, 20.0), below, above)
+    assert found.words == words
+    assert found.interval is not None
+    assert (found.interval.low is None) == bool(below or above)
+
+
+def test_both_forms_are_worth_the_share_that_reaches_their_score() -> None:
+    found = results(autolabels("cpu"), FEWER)
+    scores = {r.seed: r.metrics["ap50"] for r in found.records if r.arm == "simple-20-people"}
+    for record in found.records:
+        if record.arm == "simple-joint-5-people":
+            record.metrics["ap50"] = scores[record.seed]
+    rows = {row[1]: row for row in autolabel_tables.exchange(found).rows if row[0] == "simple"}
+    worth = rows["joint, 5 % people"][2]
+    assert worth.mean == pytest.approx(20)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("study", [autolabels("cpu"), detection_voc("paper")])
+def test_all_train_equally_long(study: Study) -> None:
+    for arm in study.arms:
+        before = [a.config.training.steps for a in arm.starts_from if hasattr(a.config, "training")]
+        if hasattr(arm.config, "training") and not arm.name.endswith("pre-training"):
+            total = arm.config.training.steps + sum(before)
+            assert total == (600 if study.name == "autolabels" else 12_000)
 
 
 def test_nothing_run_yet() -> None:

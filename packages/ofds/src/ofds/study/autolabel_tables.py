@@ -25,23 +25,48 @@ from repro_shared.study.results import Results
 
 @dataclass(frozen=True)
 class Rate:
-    """Which share of people's labels gives the AP50 of labels that cost nothing, by seed.
+    """Which share of people's labels alone gives the AP50 of an arm, by seed.
 
     Attributes:
-        complexity: of the scenes.
         shares: in percent, one a seed; where AP50 lies outside people's curve, the curve's end.
         below, above: seeds that lie outside.
     """
 
-    complexity: str
     shares: tuple[float, ...]
     below: int
     above: int
 
     @property
     def interval(self) -> Interval | None:
-        """Over the seeds."""
-        return interval(self.shares)
+        """Over the seeds, of the logarithm; the mean is the geometric one. None without a seed.
+
+        Of seeds that lie outside the curve only a bound is known, so that there are no ends then.
+        """
+        found = interval(np.log(self.shares).tolist())
+        if found is None:
+            return None
+        known = not (self.below or self.above)
+        ends = (float(np.exp(e)) if known and e is not None else None for e in found[1:])
+        return Interval(float(np.exp(found.mean)), *ends)
+
+    @property
+    def bound(self) -> str:
+        """What the mean is where seeds lie outside the curve, in words; nothing elsewhere."""
+        if self.below and self.above:
+            return "about"
+        return "at most" if self.below else "at least" if self.above else ""
+
+    @property
+    def words(self) -> str:
+        """The mean, with what it is; empty without a seed."""
+        mean = self.interval
+        return "" if mean is None else f"{self.bound} {mean.mean:.0f} %".strip()
+
+    @property
+    def outside(self) -> str:
+        """How many seeds lie outside, in words; nothing if none does."""
+        count = self.below + self.above
+        return f"{count} of {len(self.shares)} seeds lie outside the curve" if count else ""
 
 
 def people(results: Results, complexity: str) -> list[Arm]:
@@ -54,13 +79,18 @@ def people(results: Results, complexity: str) -> list[Arm]:
     return sorted(found, key=lambda arm: float(arm.config.share))
 
 
-def rate(results: Results, complexity: str) -> Rate:
+def rate(results: Results, complexity: str, labels: str = "autolabels only") -> Rate:
     """Interpolated for each seed between the shares that were run, on a logarithmic axis.
 
     The curve is made monotone first (running maximum), so that there is one answer.
+
+    Args:
+        results: of the study.
+        complexity: of the scenes.
+        labels: name of the arm, without the scenes.
     """
     arms = people(results, complexity)
-    alone = results.study.arm(f"{complexity}-autolabels-only")
+    alone = next(a for a in results.study.arms if a.name == f"{complexity}: {labels}")
     shares, below, above = list[float](), 0, 0
     by_seed = [{run.seed: run.metrics["ap50"] for run in results.runs(arm)} for arm in arms]
     for run in results.runs(alone):
@@ -70,7 +100,7 @@ def rate(results: Results, complexity: str) -> Rate:
         curve = np.maximum.accumulate([each[run.seed] for each in by_seed])
         below, above = below + int(value < curve[0]), above + int(value > curve[-1])
         shares.append(interpolated(value, curve, [arm.config.share for arm in arms]))
-    return Rate(complexity, tuple(shares), below, above)
+    return Rate(tuple(shares), below, above)
 
 
 def interpolated(value: float, curve: Any, shares: Sequence[float]) -> float:
@@ -92,28 +122,32 @@ def worth(results: Results) -> list[str]:
         if each.interval is None:
             said.append(f"What autolabels are worth on {kind} scenes has not been tried yet.")
             continue
-        outside = each.below + each.above
-        also = f" {outside} of {len(each.shares)} seeds lie outside the curve." if outside else ""
+        also = f" {each.outside}." if each.outside else ""
         said.append(
-            f"**On {kind} scenes, autolabels alone are worth {each.interval.mean:.0f} % of "
-            f"people's labels.** So much of the pool would people have to annotate.{also}"
+            f"**On {kind} scenes, autolabels alone are worth {each.words} of people's labels.** So "
+            f"much of the pool would people have to annotate.{also}"
         )
     return said
 
 
 def exchange(results: Results) -> Table:
-    """What autolabels are worth."""
-    rows = list[tuple[Cell, ...]]()
-    for complexity in ("simple", "complex"):
-        found = rate(results, complexity)
-        rows.append((complexity, found.interval, found.below, found.above, len(found.shares)))
+    """What autolabels are worth, alone and in both forms beside people's labels."""
+    rows, worth_it = list[tuple[Cell, ...]](), ("autolabels only", "pre-trained, ", "joint, ")
+    for arm in selections(results):
+        complexity, _, labels = arm.name.partition(": ")
+        if labels.startswith(worth_it):
+            found = rate(results, complexity, labels)
+            counts = (found.below, found.above, len(found.shares))
+            rows.append((complexity, labels, found.interval, found.bound, *counts))
     columns = (
-        Column("scenes"), Column("autolabels only are worth", "% of people's labels", 1),
+        Column("scenes"), Column("labels"), Column("are worth", "% of people's labels", 1),
+        Column("which is"),
         Column("seeds below people's curve"), Column("seeds above it"), Column("seeds"),
     )  # fmt: skip
     note = (
-        "Interpolated for each seed between people's labels on random images. A seed outside that "
-        "curve counts with its end."
+        "The share of people's labels alone, on random images, that has its AP50: interpolated for "
+        "each seed, averaged in the logarithm. A seed outside that curve counts with its end, "
+        "so that the mean is a bound and has no interval."
     )
     return Table(
         f"{tag(results)}-exchange", f"{results.study.name}: what autolabels are worth", columns,
@@ -135,8 +169,9 @@ def of_autolabels(results: Results) -> Table:
         rows.append((complexity, words, *score_cells(results, arm), *cost_cells(results, arm)))
     columns = (Column("scenes"), Column("labels"), *SCORES, *COST)
     note = (
-        "Pre-trained: on the pool's autolabels, then half as many steps on people's labels. Joint: "
-        "people's labels on their images, autolabels with half the weight on all others."
+        "All train for the same number of steps. Pre-training: half of them, on the pool's "
+        "autolabels; pre-trained: this, then the other half on people's labels. Joint: people's "
+        "labels on their images, autolabels with half the weight on all others."
     )
     return Table(
         f"{tag(results)}-labels", f"{results.study.name}: people's and autolabels", columns,

@@ -66,7 +66,7 @@ def exchange(results: Results) -> tuple[str, Figure]:
             panel.axvline(worth.interval.mean, color="0.3", linestyle=":")
             outside = worth.below + worth.above
             also = f" ({outside} of {len(worth.shares)} seeds outside)" if outside else ""
-            panel.set_title(f"{complexity}: worth {worth.interval.mean:.0f} %{also}")
+            panel.set_title(f"{complexity}: worth {worth.words}{also}")
         else:
             panel.set_title(complexity)
         panel.set_xscale("log")

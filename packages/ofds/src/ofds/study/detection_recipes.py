@@ -198,9 +198,12 @@ def autolabels(scale: Scale) -> Study:
 
 
 def _autolabel_arms(scale: Scale, complexity: Complexity) -> Iterator[Arm]:
-    """People only, the proposer only, one after the other, and both together."""
+    """People only, the proposer only, one after the other, and both together; all train alike long.
+
+    What is pre-trained has half of the steps on autolabels and half on people's labels.
+    """
     data, make = pools(scale, complexity, TAIL), training(scale)
-    after = training(scale, STEPS // 2)
+    half = replace(make, steps=make.steps // 2)
     shares = (0.2, 1.0) if scale == "smoke" else SHARES
 
     def arm(words: str, config: Any, *starts: Arm) -> Arm:
@@ -208,12 +211,13 @@ def _autolabel_arms(scale: Scale, complexity: Complexity) -> Iterator[Arm]:
 
     found = Arm(f"{complexity}: proposals", Propose(), propose, data=data, seed=0)
     yield found
-    alone = arm("autolabels only", Detect(make, share=0.0, autolabels=1.0, kept=True), found)
-    yield alone
+    yield arm("autolabels only", Detect(make, share=0.0, autolabels=1.0), found)
+    first = arm("pre-training", Detect(half, share=0.0, autolabels=1.0, kept=True), found)
+    yield first
     for share in shares:
         people = f"{100 * share:g} % people"
         yield arm(people, Detect(make, share=share))
         if share < 1:
-            yield arm(f"pre-trained, {people}", Detect(after, share=share), alone)
+            yield arm(f"pre-trained, {people}", Detect(half, share=share), first)
             joint = Detect(make, share=share, autolabels=AUTOLABELS)
             yield arm(f"joint, {people}", joint, found)
