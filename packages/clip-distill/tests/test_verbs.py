@@ -127,7 +127,9 @@ def test_c10_a_test_image_among_the_training_images(
     assert about["overlap"] == [["class 1/2.png", "class 0/copy.png"]]
 
 
-def test_c14_from_a_feature_file_without_any_teacher(world: World, tmp_path: Path) -> None:
+def test_c14_from_a_feature_file_without_any_teacher(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     np.save(tmp_path / "f.npy", rows)
     command = ["distill", world.root / "train", "--out", tmp_path / "s", "--teacher-features",
@@ -135,6 +137,8 @@ def test_c14_from_a_feature_file_without_any_teacher(world: World, tmp_path: Pat
                "--batch-size", 4]  # fmt: skip
     assert world.run(*command) == 0
     assert json.loads((tmp_path / "s" / "student.json").read_text())["width"] == 5
+    assert world.run("evaluate", world.root / "test", "--student", tmp_path / "s") == 2
+    assert "keeps no text vectors of classes: give --teacher" in capsys.readouterr().err
 
 
 def test_another_stage_starts_from_a_student(world: World, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_the_teacher_knows_the_classes_in_both_domains_and_hardly_heeds_the_cues
     assert abs(right["real"] - right["swapped"]) < 0.15
 
 
+def test_swapped_cues_are_those_of_another_class_with_synthetic_images() -> None:
+    scenes = draw(WORLD, "synthetic", 90, 101, seen_only=True)
+    cues = swapped(WORLD, scenes).cues
+    assert (cues != scenes.label[:, None]).all()
+    assert set(cues.ravel().tolist()) == set(scenes.label.tolist())
+
+
 def test_the_fingerprint_is_that_of_the_generator() -> None:
     one = Worlds(WORLD, "a").open(None).fingerprint
     assert one == Worlds(WORLD, "b").open(None).fingerprint

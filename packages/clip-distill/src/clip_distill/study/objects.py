@@ -107,8 +107,8 @@ def draw(world: World, domain: Domain, count: int, seed: int, seen_only: bool = 
 
 
 def swapped(world: World, scenes: Scenes) -> Scenes:
-    """The same objects with the cues of the next class."""
-    other = (scenes.label + 1) % world.classes
+    """The same objects of seen classes with the cues of the next seen class."""
+    other = (scenes.label + 1) % (world.classes - world.held_out)
     cues = np.repeat(other[:, None], len(CUES), axis=1)
     return Scenes(scenes.content, scenes.label, cues, scenes.pose, scenes.real, scenes.noise)
 

@@ -47,6 +47,7 @@ def evaluate(
     classes: str | None = None,
     set: SetName | None = None,
     per_class: bool = False,
+    skip_bad: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
     workers: int = 0,
 ) -> None:
@@ -61,6 +62,7 @@ def evaluate(
         classes: file of class names: a line each, or folder, tab and name.
         set: one of the paper's data sets: its template, and the paper's numbers beside.
         per_class: list the classes, too.
+        skip_bad: leave out what truncated shards have lost.
         device: cpu or cuda.
         workers: decoding processes.
     """
@@ -71,7 +73,7 @@ def evaluate(
     check_template(template, teacher)
     if teacher is not None and texts is not None:
         raise UserError("--texts and --teacher, whose text encoder knows any name: give one")
-    pictures = pictures_of(data, classes=numbered(classes), labelled=True)
+    pictures = pictures_of(data, skip_bad, numbered(classes), labelled=True)
     if not pictures.classes:
         raise UserError(f"{data}: evaluation needs class folders, or .cls and --classes")
     frozen = load_teacher(teacher, device) if teacher else None

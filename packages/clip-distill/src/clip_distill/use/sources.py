@@ -39,4 +39,6 @@ def pictures_of(
 def texts_of(file: str) -> ClassTexts:
     """Class texts of a `.npz`, or of a cache or student's folder that holds one."""
     path = Path(file)
+    if path.is_dir() and not (path / CLASSES).is_file():
+        raise UserError(f"{file} keeps no text vectors of classes: give --teacher and --classes")
     return load_class_texts(path / CLASSES if path.is_dir() else path)
