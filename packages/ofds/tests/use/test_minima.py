@@ -17,7 +17,13 @@ CLASSES = ["cat", "t-shirt", "a=b"]
 
 @pytest.mark.parametrize(
     ("given", "found"),
-    [((), [0, 0, 0]), (("2",), [2, 2, 2]), (("a=b=5", "1", "cat=0"), [0, 1, 5])],
+    [
+        ((), [1, 1, 1]),
+        (("2",), [2, 2, 2]),
+        (("a=b=5", "1", "cat=0"), [0, 1, 5]),
+        (("cat=6",), [6, 1, 1]),
+        (("0", "cat=6"), [6, 0, 0]),
+    ],
 )
 def test_minima(given: tuple[str, ...], found: list[int]) -> None:
     assert minima(given, CLASSES, targets((), CLASSES)).tolist() == found

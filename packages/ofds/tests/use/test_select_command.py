@@ -152,13 +152,94 @@ def test_never_into_the_same_folder(files: Any, capsys: pytest.CaptureFixture[st
     assert (files.folder / "out" / "selection.json").read_bytes() == before
 
 
-def test_features_that_are_not_finite_cost_their_objects(files: Any) -> None:
+def test_features_that_are_not_finite_leave_cost_and_minima(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.results = [
+        {"image_id": place, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.9}
+        for place in (*(0,) * 50, 7, 14, 14)
+    ]
+    files.results += [
+        {"image_id": 21, "category_id": 3, "bbox": [place, 1, 5, 5], "score": 0.9}
+        for place in range(4)
+    ]
+    for place, each in enumerate(files.results):
+        each["bbox"] = [place % 40, place % 30, 5, 5]
+    files.features = np.ones((57, 4), np.float16)
+    files.features[1:50] = np.nan  # of the 50 objects of one image
+    files.features[53:] = np.inf  # of all dogs
+    files.features[51] = 0
+    files.write()
+    assert files.select("--budget", "10", "--minimum", "0", "dog=3") == 0
+    made, printed = files.made(), capsys.readouterr().out
+    costs = {image["id"]: image["cost"] for image in made["images"]}
+    assert costs == {7: 1, 14: 2, 21: 4}
+    assert made["budget"]["spent"] == 7
+    assert {each["name"]: each["found"] for each in made["classes"]}["dog"] == 4
+    assert made["contract"]["status"] == "met"
+    assert "1 x class without any features: it has no turn, its objects count" in printed
+    assert "such as 'dog'" in printed
+    assert "53 x features that are not finite: counted, but in no cluster" in printed
+    assert "1 x features that are all zero: clustered together, such as 'a/002.jpg'" in printed
+    files.features[:] = np.nan
+    files.write()
+    assert files.select("--budget", "10", out="none") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "features.npy: no proposal that counts has features that are finite" in error
+
+
+def test_true_objects_on_annotated_images_count(
+    files: Any, true_objects: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposed = [each for each in files.results if each["score"] >= 0.3]
+    dogs = [each["image_id"] for each in proposed if each["category_id"] == 3]
+    labels = true_objects(files)
+    done = {*dogs[:6]}
+    for image in labels["images"]:
+        image["labelled"] = image["id"] in done
+    wrong = {"id": 1, "image_id": dogs[0], "category_id": 1, "bbox": [1, 1, 9, 9]}
+    crowd = {**wrong, "id": 2, "category_id": 3, "iscrowd": 1}
+    labels["annotations"] = [wrong, crowd]  # none of these dogs is one
+    path = files.json("labels.json", labels)
+    assert files.select("--budget", "20", "--annotated", str(path)) == 0
+    made, printed = files.made(), capsys.readouterr().out
+    names = {image["id"]: image["file_name"] for image in files.images}
+    assert set(made["annotated"]) == {names[image] for image in done}
+    picked = {image["id"] for image in made["images"]}
+    wanted = {each["name"]: each["found"] for each in made["classes"]}
+    assert wanted["dog"] == sum(image in picked for image in dogs)
+    cats = sum(each["category_id"] == 1 and each["image_id"] in picked for each in proposed)
+    assert wanted["cat"] == cats + 1
+    assert "found: true on annotated images + proposed on chosen ones" in printed
+    assert made["contract"]["found"] == "true on annotated images + proposed on chosen ones"
+    # More than is left, so that it cannot be met, as `ofds ingest` says.
+    left = sum(image not in done for image in dogs)
+    more = ("--annotated", str(path), "--minimum", f"dog={left + 1}")
+    assert files.select("--budget", "400", *more, out="more") == 0
+    contract = files.made("more")["contract"]
+    assert contract["status"] == "infeasible"
+    assert contract["reasons"][0] == (
+        f"dog: {left + 1} wanted, {left} proposed on images that may be chosen or true on "
+        "annotated ones"
+    )
+    # The program that decides counts them, too.
+    exact = ("--annotated", str(path), "--minimum", "0", f"dog={left}")
+    assert files.select("--budget", "400", *exact, out="exact") == 0
+    assert files.made("exact")["contract"]["status"] == "met"
+    # Names alone: proposals, as on other images.
+    names_alone = files.folder / "names.txt"
+    names_alone.write_text("".join(f"{names[image]}\n" for image in done))
+    assert files.select("--budget", "20", "--annotated", str(names_alone), out="list") == 0
+    assert "found" not in files.made("list")["contract"]
+
+
+def test_a_few_features_that_are_not_finite(files: Any) -> None:
     files.features[[3, 5], 0] = np.nan
     files.write()
     assert files.select("--budget", "20") == 0
     reasons = {each["reason"]: each for each in files.made()["repairs"]}
     names = {i["id"]: i["file_name"] for i in files.images}
-    dropped = reasons["dropped: features that are not finite"]
+    dropped = reasons["features that are not finite: counted, but in no cluster"]
     assert dropped["count"] == 2
     assert dropped["example"] == min(repr(names[files.results[row]["image_id"]]) for row in (3, 5))
     assert not {image["object"]["row"] for image in files.made()["images"]} & {3, 5}

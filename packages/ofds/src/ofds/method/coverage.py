@@ -32,7 +32,7 @@ class Contract:
     Attributes:
         status: all are met; or no selection can meet them; or that could not be decided in time.
         minimum: (classes,) objects asked for.
-        found: (classes,) predicted objects on the chosen images, annotated ones included.
+        found: (classes,) objects on the chosen images, which are predicted, and on annotated ones.
         reasons: a line for each thing that stands in the way.
     """
 
@@ -53,48 +53,57 @@ def select_covering(
     excluded: Sequence[int] = (),
     seconds: float = SECONDS,
     limits: Limits = NO_LIMITS,
+    have: Ints | None = None,
 ) -> tuple[list[Choice], Contract]:
-    """`select`, with at least `minimum` predicted objects of each class on its images.
+    """`select`, with at least `minimum` objects of each class on its images and annotated ones.
 
     Args:
         pool, costs, amount, settings, required, annotated, excluded, limits: as of `select`.
         minimum: (classes,) objects of each class.
         seconds: for the integer program.
+        have: (classes,) true objects on the annotated images, where they are known; else what is
+            predicted there counts. Clusters are covered by predicted objects either way.
 
     Returns:
         The choices and what became of the minima. Where they cannot be met, the choices are those
         of `select`, and the contract says why; classes with too few proposals do not stand in the
-        way of the others' minima. All this concerns predicted objects.
+        way of the others' minima. On images to choose all this concerns predicted objects.
     """
     counts = pool.counts
+    more = np.zeros_like(minimum) if have is None else have - counts[[*annotated]].sum(axis=0)
 
-    def run(more: Sequence[int] = ()) -> tuple[list[Choice], Ints]:
-        whole = dict.fromkeys((*required, *more))
+    def run(images: Sequence[int] = ()) -> tuple[list[Choice], Ints]:
+        whole = dict.fromkeys((*required, *images))
         made = select(
             pool, costs, amount, settings, tuple(whole), annotated, excluded, limits=limits
         )
-        return made, counts[[*annotated, *(c.image for c in made)]].sum(axis=0)
+        return made, counts[[*annotated, *(c.image for c in made)]].sum(axis=0) + more
 
     free = np.ones(len(pool.images), bool)
     free[list(excluded)] = False
     free[list(annotated)] = True
-    have = counts[free].sum(axis=0)
-    if (have < minimum).any():
+    there = counts[free].sum(axis=0) + more
+    if (there < minimum).any():
+        on = "images that may be chosen" + (
+            " or true on annotated ones" if have is not None else ""
+        )
         short = tuple(
-            f"{pool.classes[c]}: {minimum[c]} wanted, {have[c]} proposed on images that may be "
-            "chosen"
-            for c in np.flatnonzero(have < minimum)
+            f"{pool.classes[c]}: {minimum[c]} wanted, {there[c]} proposed on {on}"
+            for c in np.flatnonzero(there < minimum)
         )
         # The others' minima still count.
-        least = np.where(have < minimum, 0, minimum)
+        least = np.where(there < minimum, 0, minimum)
         choices, rest = select_covering(
-            pool, costs, amount, least, settings, required, annotated, excluded, seconds, limits
-        )
+            pool, costs, amount, least, settings, required, annotated, excluded, seconds, limits,
+            have,
+        )  # fmt: skip
         return choices, Contract("infeasible", minimum, rest.found, short + rest.reasons)
     choices, found = run()
     if (found >= minimum).all():
         return choices, Contract("met", minimum, found)
-    images, bound = cheapest(counts, costs, minimum, required, annotated, excluded, seconds, limits)
+    images, bound = cheapest(
+        counts, costs, minimum - more, required, annotated, excluded, seconds, limits
+    )
     if bound == np.inf:
         reason = f"no images with at most {limits.cap} of a group meet the minima"
         return choices, Contract("infeasible", minimum, found, (reason,))
@@ -126,7 +135,7 @@ def cheapest(
     Args:
         counts: (images, classes) predicted objects.
         costs: (images,).
-        minimum: (classes,).
+        minimum: (classes,) of predicted objects, on annotated images too.
         required, annotated, excluded: images by place.
         seconds: time limit.
         limits: of which the caps of groups count.

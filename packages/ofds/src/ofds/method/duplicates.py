@@ -26,10 +26,10 @@ def image_vectors(pool: Pool) -> NDArray[np.float16]:
     cuts = np.searchsorted(pool.image, np.arange(len(pool.images) + 1))
     for start in range(0, len(found), TILE):
         stop = min(start + TILE, len(found))
-        first, last = int(cuts[start]), int(cuts[stop])
-        x = np.asarray(pool.features[pool.row[first:last]], np.float32)
+        own = slice(int(cuts[start]), int(cuts[stop]))
+        row, image = pool.row[own], pool.image[own] - start
         sums = np.zeros((stop - start, found.shape[1]), np.float32)
-        np.add.at(sums, pool.image[first:last] - start, x)
+        np.add.at(sums, image[row >= 0], np.asarray(pool.features[row[row >= 0]], np.float32))
         found[start:stop] = unit(sums)
     return found
 

@@ -27,7 +27,8 @@ class Pool:
         box: (n, 4) x, y, width, height in pixels.
         area: (n,) pixels to annotate: the mask's, or the box's.
         features: (m, d), any float type, may be a memory map; None where none were computed.
-        row: (n,) row of `features` of each object.
+        row: (n,) row of `features` of each object; -1 for one without, which counts for cost and
+            minima and is in no cluster.
         twin: (images,) equal numbers for images of equal content.
     """
 
@@ -55,6 +56,10 @@ class Pool:
     def of_class(self, label: int) -> Ints:
         """Places of the objects of a class, ascending."""
         return np.flatnonzero(self.label == label)
+
+    def described(self, label: int) -> Ints:
+        """Places of the objects of a class that have features, ascending."""
+        return np.flatnonzero((self.label == label) & (self.row >= 0))
 
     def above(self, threshold: float) -> Pool:
         """Without objects of a lower score; images stay."""
@@ -87,7 +92,7 @@ def make_pool(
         label: the class of each object, by place.
         score, box, area: of each object, see `Pool`; the box's area by default.
         features: (m, d), see `Pool`.
-        row: row of each object, 0 to n - 1 by default.
+        row: row of each object, -1 for one without features; 0 to n - 1 by default.
         content: what tells images apart, such as a hash of each file; their names by default.
 
     Raises:

@@ -132,7 +132,7 @@ class Selector:
         if pool.features is None:
             raise ValueError("selection by objects needs their features")
         self.pool, self.costs, self.settings, self.room = pool, costs, settings, room
-        places = [pool.of_class(c) for c in range(len(pool.classes))]
+        places = [pool.described(c) for c in range(len(pool.classes))]
         self.classes = [_Class(each, np.unique(pool.image[each])) for each in places]
         self.by_image = np.append(
             np.searchsorted(pool.image, np.arange(len(pool.images))), len(pool)

@@ -24,12 +24,14 @@ class Features:
         array: (m, d) float16 or float32, mapped.
         sha256: of shape, type and values.
         damaged: rows with a value that is not finite, ascending.
+        blank: rows of zeros, ascending.
         unit: each row is scaled to length 1 as it is read; a row of zeros stays one.
     """
 
     array: NDArray[Any]
     sha256: str
     damaged: NDArray[np.int64]
+    blank: NDArray[np.int64]
     unit: bool = True
 
     def __len__(self) -> int:
@@ -73,12 +75,14 @@ def read_features(
         raise UserError(f"{path}: holds {array.dtype}; store features as float16 or float32")
     if array.ndim != 2 or len(array) != rows or not array.shape[1]:
         raise UserError(f"{path}: has shape {array.shape}; {rows} {what} need ({rows}, d)")
-    digest, damaged = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode()), []
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    damaged, blank = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     with Progress(rows, "features checked") as progress:
         for start in range(0, rows, TILE):
             tile = np.ascontiguousarray(array[start : start + TILE])
             digest.update(tile.data if tile.size else b"")
             damaged.append(start + np.flatnonzero(~np.isfinite(tile).all(axis=1)))
+            blank.append(start + np.flatnonzero(~tile.any(axis=1)))
             progress.update(start + len(tile))
-    where = np.concatenate([*damaged, np.zeros(0, np.int64)])
-    return Features(array, digest.hexdigest(), where.astype(np.int64), unit)
+    sha256 = digest.hexdigest()
+    return Features(array, sha256, np.concatenate(damaged), np.concatenate(blank), unit)

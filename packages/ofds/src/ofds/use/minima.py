@@ -36,12 +36,13 @@ def _unknown(name: str, classes: Sequence[str]) -> str:
 def minima(
     given: Sequence[str], classes: Sequence[str], targets: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """The minimum of each class, from `N` for all and `CLASS=N` for one; 0 where none is given.
+    """The minimum of each class, from `N` for all and `CLASS=N` for one; 1 where none is given,
+    and 0 for classes that are not selected for.
 
     Raises:
         UserError: a class that is none or is not selected for, or a number that is none.
     """
-    found, own = np.zeros(len(classes), np.int64), dict[str, int]()
+    found, own = targets.astype(np.int64), dict[str, int]()
     for text in given:
         name, equals, number = text.rpartition("=")
         if not number.isascii() or not number.isdecimal() or len(number) > 9:

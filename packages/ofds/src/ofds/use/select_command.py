@@ -37,17 +37,30 @@ def select(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
         choices, contract = select_covering(
             given.pool, given.costs, given.budget.amount, given.minimum, settings,
             given.required, given.annotated, given.excluded, limits=given.kept.limits,
+            have=given.have,
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from None
-    reasons = (
-        *contract.reasons,
-        *advice(given.dataset, given.proposals, contract, request.threshold),
-    )
+    reasons = (*contract.reasons, *_advice(given, contract))
     contract = Contract(contract.status, contract.minimum, contract.found, reasons)
     selection = written(given, choices, contract)
     write_selection(request.out, selection)
     print(report(given, selection), end="")
+
+
+def _advice(given: Inputs, contract: Contract) -> list[str]:
+    """What to do where minima are not met; what is proposed on images with labels does not help."""
+    proposals, true = given.proposals, given.true
+    if given.truth:
+        proposals = proposals.take(np.flatnonzero(~given.truth.labelled[proposals.image]))
+    rest = Contract(contract.status, contract.minimum - true, contract.found - true)
+    return advice(given.dataset, proposals, rest, given.request.threshold)
+
+
+def counted(given: Inputs) -> str:
+    """What counts for the minima where there are labels."""
+    others = "chosen and unlabelled ones" if given.unlabelled else "chosen ones"
+    return f"true on annotated images + proposed on {others}"
 
 
 def written(given: Inputs, choices: Sequence[Choice], contract: Contract) -> Selection:
@@ -91,7 +104,11 @@ def written(given: Inputs, choices: Sequence[Choice], contract: Contract) -> Sel
             }
             for c, each in enumerate(categories)
         ],
-        "contract": {"status": contract.status, "reasons": list(contract.reasons)},
+        "contract": {
+            "status": contract.status,
+            "reasons": list(contract.reasons),
+            **({"found": counted(given)} if given.truth else {}),
+        },
         "limits": described(request.keeping, given.kept, pool, choices, taken, free),
         "repairs": given.repairs.rows(),
         "fingerprints": given.sha256,
@@ -150,13 +167,14 @@ def report(given: Inputs, selection: Selection) -> str:
         Column(name)
         for name in ("class", "proposals", f"quota ({unit})", "minimum", "found", "met")
     )
-    counted = "on chosen and annotated images" if given.annotated else "on chosen images"
-    title = f"{len(selection.images)} of {len(given.pool.images)} images; objects found {counted}"
+    on = "on chosen and annotated images" if given.annotated else "on chosen images"
+    found = f"found: {counted(given)}" if given.truth else f"objects found {on}"
+    title = f"{len(selection.images)} of {len(given.pool.images)} images; {found}"
     contract, budget, spent = head["contract"], head["budget"], head["predicted"]
     text = [
         f"cost: {budget['spent']:g} of {budget['amount']:g} {unit} ({budget['costs']}); predicted: "
         + ", ".join(f"{value:,.0f} {name}" for name, value in spent.items()),
-        f"minima, on proposals: {contract['status']}",
+        f"minima, {counted(given) if given.truth else 'on proposals'}: {contract['status']}",
         *(f"  {reason}" for reason in contract["reasons"]),
         *lines(head["limits"]),
         *(f"put right: {line}" for line in given.repairs.lines()),

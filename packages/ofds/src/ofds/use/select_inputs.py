@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,9 +11,10 @@ import tyro
 from numpy.typing import NDArray
 
 from ofds.method.budget import Budget, Unit
-from ofds.method.objects import Pool, make_pool
+from ofds.method.objects import Ints, Pool, make_pool
 from ofds.method.quotas import quotas
 from ofds.method.room import Room
+from ofds.use.coco import read_json
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.features import Features, read_features
 from ofds.use.limits import Keeping, Kept, read_limits
@@ -22,9 +24,12 @@ from ofds.use.photos import contents
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
 from ofds.use.selection_file import check_new, continued
+from ofds.use.truth import Truth, read_truth
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,12 @@ class Request:
         cost_column: the column of costs in it.
         threshold: proposals of a lower score are left out.
         classes: those that are selected for, by default all; objects of the others count nowhere.
-        minimum: objects of each class that must be found, as N for all and CLASS=N for one.
+        minimum: objects of each class that must be found, as N for all (1) and CLASS=N for one.
         must: list of images that must be chosen: a name a line, or JSON.
         exclude: list of images that must not be.
-        annotated: list of images that are annotated already (or a COCO file): they cover for free.
+        annotated: images that are annotated already, which cover for free: a list, or a COCO file
+            such as labels.json of `ofds ingest`, whose true objects count for the minima; clusters
+            are covered by what is proposed on them.
         continued: an earlier selection, whose images count as annotated; refused if it was made
             from other features, proposals or classes.
         keeping: groups, shares of metadata, near duplicates.
@@ -59,7 +66,7 @@ class Request:
 
     files: Annotated[PoolFiles, tyro.conf.OmitArgPrefixes] = field(default_factory=PoolFiles)
     out: str = ""
-    budget: float = 0.0
+    budget: float | None = None
     unit: Unit = "objects"
     preset: str = "boxes"
     looking: float = 0.0
@@ -98,6 +105,7 @@ class Inputs:
     annotated: list[int]
     excluded: list[int]
     before: tuple[str, ...]  # annotated according to the selection that is continued
+    truth: Truth | None  # what is on annotated images, where there are labels
     sha256: dict[str, str]
     repairs: Repairs
 
@@ -109,14 +117,39 @@ class Inputs:
         return free
 
     @property
+    def true(self) -> NDArray[np.int64]:
+        """(classes,) true objects on annotated images that have labels."""
+        if self.truth is None:
+            return np.zeros(len(self.targets), np.int64)
+        alone = self.truth.objects.label[~self.truth.objects.crowd]
+        return np.bincount(alone, minlength=len(self.targets)) * self.targets
+
+    @property
+    def have(self) -> NDArray[np.int64] | None:
+        """(classes,) objects on annotated images: true ones where there are labels, else proposed
+        ones; None if there are no labels at all."""
+        if self.truth is None:
+            return None
+        found: NDArray[np.int64] = self.true + self.pool.counts[self.unlabelled].sum(axis=0)
+        return found
+
+    @property
+    def unlabelled(self) -> list[int]:
+        """Annotated images of which there are no labels."""
+        images, labels = self.dataset.images, self.truth.labelled if self.truth else ()
+        names = {image.name for image, own in zip(images, labels, strict=False) if own}
+        return [place for place in self.annotated if self.pool.images[place] not in names]
+
+    @property
     def quota(self) -> NDArray[np.float64]:
         """(classes,) share of the budget."""
         room = Room(
             self.pool, self.costs, self.budget.amount, self.budget.amount,
             self.required, self.annotated, self.excluded, self.kept.limits,
         )  # fmt: skip
-        held = self.pool.counts.T
-        available = [room.available(np.flatnonzero(each)) for each in held]
+        pool = self.pool
+        held = [np.unique(pool.image[pool.described(c)]) for c in range(len(pool.classes))]
+        available = [room.available(each) for each in held]
         return quotas(self.budget.amount, np.array(available))
 
 
@@ -130,6 +163,8 @@ def read(request: Request) -> Inputs:
     require(request.threads >= 1, "--threads", "at least 1", request.threads)
     require(request.seed >= 0, "--seed", "0 or more", request.seed)
     repairs = Repairs()
+    if request.budget is None:
+        raise UserError("--budget is missing: how much may be spent, in the unit of --unit")
     try:
         budget = Budget(request.budget, request.unit, request.preset, request.looking)
     except ValueError as error:
@@ -147,11 +182,12 @@ def read(request: Request) -> Inputs:
 
     def listed(flag: str) -> list[int]:
         path = getattr(request, flag)
-        found = read_names(path, flag == "annotated") if path else []
+        found = read_names(path) if path else []
         return places(found, f"--{flag} {path}", names, repairs, strict=flag == "must")
 
     sha256 = {"proposals": sha256_file(files.proposals), "features": features.sha256}
-    annotated, before = listed("annotated"), list[str]()
+    annotated, truth = _annotated(request.annotated, dataset, names, repairs)
+    before = list[str]()
     if request.continued:
         classes = [{"id": each.id, "name": each.name} for each in dataset.categories]
         earlier = continued(request.continued, sha256["features"], sha256["proposals"], classes)
@@ -170,10 +206,26 @@ def read(request: Request) -> Inputs:
         request, dataset, proposals, features, pool, budget, budget.costs(pool, column), wanted,
         minimum, kept,
         [place for place in required if place not in set(annotated)],
-        sorted(set(annotated)), sorted(set(excluded)), tuple(before), sha256, repairs,
+        sorted(set(annotated)), sorted(set(excluded)), tuple(before), truth, sha256, repairs,
     )  # fmt: skip
     _check_affordable(given)
     return given
+
+
+def _annotated(
+    path: str | None, dataset: Dataset, names: Names, repairs: Repairs
+) -> tuple[list[int], Truth | None]:
+    """Places of the images of --annotated, and what is on them if the file says so."""
+    if not path:
+        return [], None
+    listed = read_names(path, annotated=True)
+    content = read_json(path) if Path(path).suffix.lower() == ".json" else None
+    notes = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(notes, list):
+        return places(listed, f"--annotated {path}", names, repairs), None
+    truth = read_truth([path], dataset, repairs, "labelled" if notes else "unlabelled")
+    found = [names.exact[dataset.images[place].name] for place in np.flatnonzero(truth.labelled)]
+    return found, truth
 
 
 def pool_of(
@@ -185,15 +237,14 @@ def pool_of(
     repairs: Repairs,
 ) -> tuple[Pool, list[str]]:
     """The pool of the proposals that count, and the images whose files cannot be read."""
-    names, source = [image.name for image in dataset.images], request.files.found().proposals
+    files, names = request.files.found(), [image.name for image in dataset.images]
+    source = files.proposals
     damaged = np.isin(proposals.row, features.damaged)
-    for place in proposals.image[damaged]:
-        repairs.add("dropped: features that are not finite", repr(names[place]))
     if crowds := int(proposals.crowd.sum()):
         repairs.add("dropped: a crowd, which is no object", source, crowds)
     if others := int((~wanted[proposals.label]).sum()):
         repairs.add("left out: of a class that is not among --classes", source, others)
-    usable = ~damaged & ~proposals.crowd & wanted[proposals.label]
+    usable = ~proposals.crowd & wanted[proposals.label]
     kept = usable & (proposals.score >= request.threshold)
     if not kept.any():
         best = proposals.score[usable].max(initial=0.0)
@@ -202,6 +253,9 @@ def pool_of(
             f"{source}: no proposal reaches --threshold {request.threshold:g}; {why}"
             + "".join(f"; {line}" for line in repairs.lines() if line.find("dropped") >= 0)
         )
+    if not (kept & ~damaged).any():
+        raise UserError(f"{files.features}: no proposal that counts has features that are finite")
+    _book_features(dataset, proposals, kept, damaged, features.blank, repairs)
     content, unread = None, list[str]()
     if request.folder:
         content, unread = contents(request.folder, names, repairs, request.missing == "skip")
@@ -214,10 +268,25 @@ def pool_of(
         proposals.box[kept],
         proposals.area[kept],
         features,
-        proposals.row[kept],
+        np.where(damaged, -1, proposals.row)[kept],
         content,
     )
     return pool, unread
+
+
+def _book_features(
+    dataset: Dataset, proposals: Objects, kept: Flags, damaged: Flags, blank: Ints, repairs: Repairs
+) -> None:
+    """Book features that say nothing of an object, and classes that have no others."""
+    for reason, rows in (
+        ("features that are not finite: counted, but in no cluster", damaged),
+        ("features that are all zero: clustered together", np.isin(proposals.row, blank)),
+    ):
+        for place in proposals.image[kept & rows]:
+            repairs.add(reason, repr(dataset.images[place].name))
+    for label in np.setdiff1d(proposals.label[kept], proposals.label[kept & ~damaged]):
+        reason = "class without any features: it has no turn, its objects count for minima and cost"
+        repairs.add(reason, repr(dataset.categories[label].name))
 
 
 def _check_affordable(given: Inputs) -> None:
