@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -71,6 +72,42 @@ def test_coco(selected: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert read_dataset(path, Repairs()).labelled == frozenset()
     names = (selected.folder / "made" / "images.txt").read_text().splitlines()
     assert names == [i["name"] for i in chosen(selected)]
+
+
+@pytest.mark.parametrize(
+    ("format_", "lost"), [("coco", ""), ("voc", ""), ("label-studio", "Label Studio"),
+                          ("cvat", "CVAT"), ("yolo", "YOLO")],
+)  # fmt: skip
+def test_crowds_are_kept_or_counted(
+    selected: Any, format_: Any, lost: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = chosen(selected)[0]["id"]
+    crowd = {"image_id": image, "category_id": 3, "bbox": [2, 2, 60, 50], "score": 0.9}
+    selected.results.append({**crowd, "iscrowd": 1})
+    selected.features = np.concatenate([selected.features, selected.features[:1]])
+    selected.write()
+    assert selected.select("--budget", "20", out="again") == 0
+    assert [i["name"] for i in selected.made("again")["images"]] == [
+        i["name"] for i in chosen(selected)
+    ]
+    given = ("--selection", str(selected.folder / "again"), "--format", format_)
+    capsys.readouterr()
+    assert exported(selected, *given) == 0
+    printed, folder = capsys.readouterr().out, selected.folder / "made"
+    assert "with 20 proposals and 1 crowds" in printed
+    assert (f"1 x left out: a crowd, which {lost} would" in printed) == bool(lost)
+    if format_ in ("label-studio", "cvat"):
+        file = {"cvat": "instances_default.json", "label-studio": "tasks.json"}[format_]
+        made = json.loads((folder / file).read_text(encoding="utf-8"))
+        listed = [r for t in made for p in t.get("predictions", ()) for r in p["result"]] if (
+            isinstance(made, list)
+        ) else made["annotations"]  # fmt: skip
+        assert len(listed) == 20
+        return
+    if format_ != "yolo":
+        path = folder / "annotations.json" if format_ == "coco" else folder
+        found = reading.read_results(path, format_, Repairs()).objects
+        assert (len(found), int(found.crowd.sum())) == (21, 1)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -138,6 +175,7 @@ def test_files_of_images_and_their_sizes(selected: Any, tmp_path: Path) -> None:
         ("--image-files copy", "--image-files copy needs --folder of the images"),
         ("--proposals images.json", "was not made from the proposals"),
         ("--pool none", "--pool none: no such folder"),
+        ("--folder none", "--folder none: no such folder"),
     ],
 )
 def test_what_is_refused(

@@ -215,10 +215,41 @@ def test_what_is_refused(tmp_path: Path, change: Any, line: str) -> None:
         read(tmp_path, [note(10)], **change)
 
 
-def test_images_and_classes_that_are_more_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["coco", "cvat", "yolo"])
+@pytest.mark.parametrize(
+    ("names", "name", "owner"),
+    [
+        (["cat", "dog", "St. Bernard", "yak"], "yak", "results"),
+        (["cat", "dog"], "St. Bernard", "images.json"),
+    ],
+)
+def test_lists_of_classes_that_differ(
+    tmp_path: Path, format_: Any, names: list[str], name: str, owner: str
+) -> None:
+    read(tmp_path, [note(10)])  # writes the pool
+    dataset = read_dataset(tmp_path / "images.json", Repairs())
+    proposals, _ = read_proposals(tmp_path / "p.json", dataset, Repairs())
+    path = tmp_path / "results.json"
+    if format_ == "yolo":
+        path = tmp_path / "results"
+        (path / "labels" / "a").mkdir(parents=True)
+        (path / "labels" / "a" / "1.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+        (path / "classes.txt").write_text("\n".join(names))
+    else:
+        classes = [{"id": n, "name": each} for n, each in enumerate(names, start=1)]
+        content = {"images": IMAGES, "categories": classes, "annotations": [note(10, id=1)]}
+        path.write_text(json.dumps(content))
+    line = f"list different classes: '{name}' is in .*{owner}.* alone"
+    with pytest.raises(UserError, match=line):
+        results(
+            path, format_, dataset, proposals, np.ones(len(proposals), bool), SHA, Repairs(),
+            empty="unlabelled",
+        )  # fmt: skip
+
+
+def test_images_that_are_more_are_counted(tmp_path: Path) -> None:
     images = [*IMAGES, {"id": 77, "file_name": "z.jpg"}]
-    classes = [*CLASSES, {"id": 91, "name": "yak"}]
-    found, repairs = read(tmp_path, [note(10), note(77)], images, classes)
+    found, repairs = read(tmp_path, [note(10), note(77)], images)
     assert len(found.dataset.objects) == 1
     assert repairs.count("image of the results that is not in the pool") == 1
     assert repairs.count("dropped: annotation on an image that is not in the pool") == 1

@@ -178,6 +178,11 @@ def test_images_of_which_nobody_knows(labelled: Any, capsys: pytest.CaptureFixtu
 def test_other_files(labelled: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert undone(labelled, "human.json") == 2
     assert "2 annotations have no `source` human or auto" in capsys.readouterr().err
+    for name, notes in (("none.json", []), ("people.json", [{"id": 1, "source": "human"}])):
+        labelled.json(name, {"images": [], "categories": [], "annotations": notes})
+        assert undone(labelled, name) == 2
+        assert f"{name}: no annotation is automatic, and no record" in capsys.readouterr().err
+        assert not (labelled.folder / "back.json").exists()
     assert undone(labelled, "results.json") == 2
     assert "no COCO file with `annotations`" in capsys.readouterr().err
     assert merged(labelled) == 0

@@ -319,6 +319,7 @@ def test_missing_photos(files: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ("--budget 9 --continue none", "none: cannot be read"),
         ("--budget 9 --costs none.csv", "none.csv: cannot be read"),
         ("--budget 9 --unit clicks", "unit"),
+        ("--unit objects", "--budget is missing: how much may be spent"),
     ],
 )
 def test_what_is_refused(

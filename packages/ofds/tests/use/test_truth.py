@@ -42,6 +42,26 @@ def test_several_files(files: Any, true_objects: Callable[..., dict[str, Any]]) 
     assert kinds[0] == kinds[1]
 
 
+def test_ids_are_of_one_file(files: Any) -> None:
+    reason = "annotation id that is missing or repeats: numbered anew"
+
+    def repaired(*ids: list[Any]) -> int:
+        paths = []
+        for place, own in enumerate(ids):
+            image = {**files.images[place], "labelled": True}
+            box = {"image_id": image["id"], "category_id": 1, "bbox": [1, 1, 5, 5]}
+            notes = [{**box, "id": each} for each in own]
+            content = {"images": [image], "categories": files.categories, "annotations": notes}
+            paths.append(files.json(f"{place}.json", content))
+        repairs = Repairs()
+        found = read_truth(paths, pool(files), repairs)
+        assert len(found.objects) == sum(map(len, ids))
+        return repairs.count(reason)
+
+    assert repaired([1, 2], [1, 2], [2, 1]) == 0
+    assert repaired([1, 1], [1, 2, 2, None]) == 3
+
+
 def test_an_image_in_two_files_counts_as_in_the_first(
     files: Any, true_objects: Callable[..., dict[str, Any]]
 ) -> None:

@@ -16,7 +16,7 @@ from ofds.use.dataset import Dataset, Entry, Objects
 from ofds.use.folders import check_empty, new_folder
 from ofds.use.formats import cvat, label_studio, mmseg, voc, yolo
 from ofds.use.formats.coco import content
-from ofds.use.formats.common import Files, put_images, sized
+from ofds.use.formats.common import Files, put_images, sized, without_crowds
 from ofds.use.lists import places, read_names
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
@@ -75,6 +75,8 @@ def export(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
         if not getattr(request, flag):
             raise UserError(f"--{flag} is missing; see `ofds export --help`")
     check_empty(request.out)
+    if request.folder and not Path(request.folder).is_dir():
+        raise UserError(f"--folder {request.folder}: no such folder")
     word = re.fullmatch(r"\w[\w.-]*", request.split) is not None
     require(word, "--split", "a word", repr(request.split))
     repairs = Repairs()
@@ -83,7 +85,10 @@ def export(request: Annotated[Request, tyro.conf.OmitArgPrefixes] = NOTHING) -> 
         _write(request, folder, made, repairs)
         below = IMAGES.get(request.format, "images").format(split=request.split)
         put_images(made, request.folder, folder / below, request.image_files)
-    proposed = f" with {len(made.objects)} proposals" if request.predictions == "yes" else ""
+    crowds = int(made.objects.crowd.sum())
+    proposed = f" with {len(made.objects) - crowds} proposals"
+    proposed += f" and {crowds} crowds" if crowds else ""
+    proposed = proposed if request.predictions == "yes" else ""
     lines = [
         f"{len(made.images)} images{proposed}, {len(made.categories)} classes",
         *(f"put right: {line}" for line in repairs.lines()),
@@ -102,7 +107,7 @@ def gathered(request: Request, repairs: Repairs) -> Dataset:
         wanted = [place for place in wanted if place in only]
     if not wanted:
         raise UserError(f"{request.selection}: no image is left to write")
-    kept = selected.shown & (request.predictions == "yes")
+    kept = (selected.shown | selected.crowds) & (request.predictions == "yes")
     model = model_of(request.files.found("images", "proposals"))
     made = predictions(selected.dataset, selected.proposals, wanted, kept, selected.sha256, model)
     needed = request.format not in ("coco", "list") or request.folder
@@ -182,10 +187,12 @@ def _write(request: Request, folder: Path, made: Dataset, repairs: Repairs) -> N
         case "mmseg":
             mmseg.write(folder, made, repairs, request.split)
         case "cvat":
-            cvat.write(folder, made, repairs)
+            cvat.write(folder, without_crowds(made, "CVAT", repairs), repairs)
         case "label-studio":
             model = model_of(request.files.found("images", "proposals"))
-            label_studio.write(folder, made, request.image_prefix, model or "ofds")
+            made = without_crowds(made, "Label Studio", repairs)
+            own = request.folder if request.image_files == "none" else None
+            label_studio.write(folder, made, request.image_prefix, model or "ofds", own)
     if request.format in ("voc", "yolo", "mmseg") and len(made.objects):
         # What these cannot hold: scores, sources, ids and masks, to look up.
         atomic_write_json(folder / COCO, content(made))

@@ -14,7 +14,7 @@ from ofds.method.objects import Ints
 from ofds.use.coco import dataset_of
 from ofds.use.dataset import Dataset, Entry, Objects, key_of
 from ofds.use.formats.common import boxed, ofds_id
-from ofds.use.formats.reading import Format, on_pool, read_content
+from ofds.use.formats.reading import LISTED, Format, on_pool, read_content, same_names
 from ofds.use.masks import extent, outlines
 from ofds.use.matching import IOU, match, overlaps
 from ofds.use.repairs import Repairs
@@ -78,13 +78,13 @@ def results(
         least: intersection over union that makes an object a proposal, where it has no mark.
 
     Raises:
-        UserError: results that cannot be read or are not of this pool, and images of which it is
-            not known whether they are annotated.
+        UserError: results that cannot be read or are not of this pool, lists of classes that
+            differ, and images of which it is not known whether they are annotated.
     """
-    content = on_pool(read_content(path, format_, repairs, pool), path, pool, repairs)
+    content = _listed(path, format_, pool, repairs)
     guessed = decide(content, path, empty, done)
     if earlier:
-        _add(content, on_pool(read_content(earlier, "coco", repairs), earlier, pool, repairs))
+        _add(content, _listed(earlier, "coco", pool, repairs))
     ids = {key_of(note["image_id"]) for note in content["annotations"]}
     noted = [place for place, image in enumerate(pool.images) if key_of(image.id) in ids]
     on = np.flatnonzero(np.isin(proposals.image, noted))
@@ -105,6 +105,15 @@ def results(
     partner = partners(made.objects, proposals, rows, repairs, least)
     same = [n for n in _as_proposed(made, proposals, shown, partner) if n in guessed]
     return Results(made, partner, tuple(same), seconds)
+
+
+def _listed(path: str | Path, format_: Format, pool: Dataset, repairs: Repairs) -> Entry:
+    """Results on the pool, whose classes are its own where the format lists all of them."""
+    content = read_content(path, format_, repairs, pool)
+    found = on_pool(content, path, pool, repairs)
+    if format_ in LISTED:
+        same_names(content, path, pool)
+    return found
 
 
 def decide(content: Entry, path: str | Path, empty: Empty, done: Sequence[str] | None) -> set[str]:
@@ -178,7 +187,8 @@ def _whole(
     for own in parts.values():
         if len(own) == 1:
             continue
-        repairs.add("polygons of one object, joined again", "annotation", len(own))
+        name = pool.images[ids[key_of(own[0]["image_id"])]].name
+        repairs.add("polygons of one object, joined again", repr(name), len(own))
         polygons = [p for note in own for p in outlines(note["segmentation"])]
         own[0]["segmentation"] = polygons
         for key_ in ("bbox", "area"):  # the mask says
@@ -238,6 +248,8 @@ def _as_proposed(
     """Images with objects that are the proposals that were shown, all of them, where they were."""
     objects, differs = made.objects, np.zeros(len(made.images), bool)
     for place, own in enumerate(partner):
+        if objects.crowd[place]:
+            continue
         alike = own >= 0 and objects.label[place] == proposals.label[own]
         if not alike or overlaps(objects.box[[place]], proposals.box[[own]])[0, 0] < SAME:
             differs[objects.image[place]] = True

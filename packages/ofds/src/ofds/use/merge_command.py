@@ -160,6 +160,11 @@ def _undo(request: Request) -> list[str]:
             f"{lost[0].get('id')!r}; it was not merged by ofds"
         )
     people, head = [each for each in entries if each["source"] == "human"], made.pop(KEY, None)
+    if head is None and len(people) == len(entries):
+        raise UserError(
+            f"{request.undo}: no annotation is automatic, and no record of a merge is there; it "
+            "was not merged by ofds"
+        )
     if isinstance(head, dict) and head.get("annotations") == _hash(people):
         try:
             original = zlib.decompress(base64.b64decode(head["original"], validate=True))

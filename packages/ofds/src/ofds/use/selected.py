@@ -30,6 +30,7 @@ class Selected:
         targets: (classes,) that were selected for.
         proposals: on all images.
         shown: (proposals,) those that count: of a target class and of a sufficient score.
+        crowds: (proposals,) regions of many objects, of the same: they count nowhere, but are kept.
         sha256: of the file of proposals.
     """
 
@@ -41,6 +42,7 @@ class Selected:
     targets: NDArray[np.bool_]
     proposals: Objects
     shown: NDArray[np.bool_]
+    crowds: NDArray[np.bool_]
     sha256: str
 
 
@@ -76,13 +78,13 @@ def read_selected(
     proposals, _ = files.objects(dataset, repairs)
     names = Names([image.name for image in dataset.images])
     source = f"--selection {path}"
+    enough = (proposals.score >= threshold) & targets[proposals.label]
     return Selected(
         selection, dataset, names,
         places(selection.names, source, names, repairs, strict=True),
         places(selection.header["annotated"], source, names, repairs),
         targets, proposals,
-        (proposals.score >= threshold) & ~proposals.crowd & targets[proposals.label],
-        sha256,
+        enough & ~proposals.crowd, enough & proposals.crowd, sha256,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ofds.use.coco import dataset_of
 from ofds.use.dataset import Dataset, Entry, Objects, key_of
-from ofds.use.formats.reading import on_pool, read_content
+from ofds.use.formats.reading import on_pool, read_content, same_names
 from ofds.use.ingest_results import Empty, decide
 from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
@@ -47,16 +47,20 @@ def read_truth(
             of which it is not known whether they are.
     """
     whole, *others = (_content(path, dataset, repairs, empty) for path in paths)
-    for other in others:
+    for number, other in enumerate(others, start=2):
         done = {key_of(image["id"]) for image in whole["images"] if image["labelled"]}
         for mine, theirs in zip(whole["images"], other["images"], strict=True):
             if mine["labelled"] and theirs["labelled"]:
                 name = repr(mine["file_name"])
                 repairs.add("image annotated in two files: the first counts", name)
             mine["labelled"] |= theirs["labelled"]
+        # Ids tell the annotations of one file apart.
         whole["annotations"] += [
-            note for note in other["annotations"] if key_of(note["image_id"]) not in done
-        ]
+            {**note, "id": f"{key_of(note.get('id'))} of file {number}"} if key_of(note.get("id"))
+            else note
+            for note in other["annotations"]
+            if key_of(note["image_id"]) not in done
+        ]  # fmt: skip
     own = dataset_of(whole, ", ".join(map(str, paths)), repairs)
     labelled = np.array([image.name in own.labelled for image in own.images], bool)
     return Truth(own.objects.take(np.flatnonzero(labelled[own.objects.image])), labelled)
@@ -65,14 +69,7 @@ def read_truth(
 def _content(path: str | Path, dataset: Dataset, repairs: Repairs, empty: Empty) -> Entry:
     """One file, with the pool's images and ids; each image says whether it is labelled."""
     content = read_content(path, "coco", repairs)
-    if not isinstance(content.get("categories"), list):
-        raise UserError(f"{path}: no COCO file with `categories`")
-    labels = {str(each.get("name")) for each in content["categories"] if isinstance(each, dict)}
-    if differ := sorted(labels ^ {each.name for each in dataset.categories}):
-        owner = path if differ[0] in labels else dataset.path
-        raise UserError(
-            f"{dataset.path} and {path} list different classes: {differ[0]!r} is in {owner} alone"
-        )
+    same_names(content, path, dataset)
     found = on_pool(content, path, dataset, repairs)
     decide(found, path, empty, None)
     for image in found["images"]:

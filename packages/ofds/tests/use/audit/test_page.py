@@ -255,6 +255,7 @@ def test_refusals(files: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ((), "--selection is missing"),
         ((*out[:2], "--out", "page.txt"), "name an .html file"),
         ((*out, "--limit", "-1"), "--limit must be 0 or more"),
+        ((*out, "--folder", "nope"), "--folder nope: no such folder"),
         ((*out, "--estimate", str(files.folder / "images.json")), "no estimate of a selection"),
         ((*out, "--estimate", estimate_), "an estimate of another selection"),
     ):

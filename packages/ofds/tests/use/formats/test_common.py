@@ -65,6 +65,19 @@ def test_stems(made: Any) -> None:
     images = [{"id": 1, "file_name": "a/1.png"}, {"id": 2, "file_name": "a\\1.jpg"}]
     with pytest.raises(UserError, match=r"YOLO cannot tell 'a/1.png' and 'a\\\\1.jpg' apart"):
         stems(made(images=images).images, "YOLO")
+    images = [{"id": 1, "file_name": "a/1.jpg"}, {"id": 2, "file_name": "a\\1.jpg"}]
+    with pytest.raises(UserError, match=r"'a\\\\1.jpg' apart: a backslash is written as a slash"):
+        stems(made(images=images).images, "YOLO")
+
+
+def test_files_of_images_that_a_backslash_tells_apart(made: Any, tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a/1.jpg"}, {"id": 2, "file_name": "a\\1.jpg"}]
+    (tmp_path / "a").mkdir()
+    for name in ("a/1.jpg", "a\\1.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    line = r"--image-files copy cannot tell 'a/1.jpg' and 'a\\\\1.jpg' apart: a backslash"
+    with pytest.raises(UserError, match=line):
+        put_images(made(images=images), tmp_path, tmp_path / "out", "copy")
 
 
 def test_sizes_from_files(made: Any, tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def test_masks_that_cvat_marks_as_crowds_are_objects(made: Any, tmp_path: Path) 
     path.write_text(json.dumps({**content, "annotations": [{**usual, **n} for n in notes]}))
     found = dataset_of(cvat.read(path, repairs), path, repairs).objects
     assert found.crowd.tolist() == [False, False]
-    assert repairs.count("mask that CVAT marks as a crowd: taken as an object") == 1
+    reason = "mask that CVAT marks as a crowd: taken as an object"
+    assert repairs.found[reason] == (1, "'1.jpg'")
 
 
 def test_archive_and_folder(made: Any, out: Path, tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ def test_addresses_are_quoted_and_names_are_kept(made: Any, out: Path) -> None:
     assert second["data"]["image"] == "http://host/x/b.jpg"
 
 
+def test_names_that_a_backslash_tells_apart(made: Any, out: Path, tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "x/1.jpg"}, {"id": 2, "file_name": "x\\1.jpg"}]
+    line = r"Label Studio cannot tell 'x/1.jpg' and 'x\\\\1.jpg' apart: a backslash is written as a"
+    with pytest.raises(UserError, match=line):
+        label_studio.write(out, made(images=images))
+    (tmp_path / "x\\1.jpg").write_bytes(b"x")  # a name like any other, but on Windows
+    first, second = tasks(out, made(images=images), images=tmp_path)
+    assert first["data"]["image"].endswith("?d=x/1.jpg")
+    assert second["data"]["image"].endswith("?d=x%5C1.jpg")
+
+
 def test_the_config_has_the_controls_and_all_classes(made: Any, out: Path) -> None:
     mask = {"size": [100, 200], "counts": [5, 3, 19992]}
     notes = [{"segmentation": [[1, 1, 9, 1, 9, 9]]}, {"segmentation": mask}]
@@ -200,7 +211,12 @@ def test_names(tmp_path: Path, data: Any, name: str) -> None:
     [
         ([], "no tasks of Label Studio"),
         ([{"image": "1.jpg", "label": []}], "export them as JSON, not as JSON-MIN"),
-        ([{"data": {"text": "x"}}], r"task 1 \(from 1\) names no image"),
+        ([{"data": {"image": "1.jpg"}, "predictions": [{"result": []}]}],
+         "no task has an annotation: these are tasks to import; export the project as JSON"),
+        ([{"data": {"image": "1.jpg"}, "predictions": [{"result": []}], "annotations": []}],
+         "no task has an annotation"),
+        ([{"data": {"image": "1.jpg"}}], "no task has an annotation"),
+        ([{"data": {"text": "x"}, "annotations": []}], r"task 1 \(from 1\) names no image"),
         ([{"data": {"image": "1.jpg"},
            "annotations": [{"result": [{"type": "rectanglelabels",
                                         "value": {"rectanglelabels": ["cat"]}}]}]}],

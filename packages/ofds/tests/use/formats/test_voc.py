@@ -48,6 +48,12 @@ def test_what_is_lost_is_counted(made: Any, out: Path) -> None:
     assert (out / "Annotations" / "a" / "1.xml").read_text().count("<difficult>1<") == 1
 
 
+def test_a_crowd_comes_back_as_one(made: Any, out: Path) -> None:
+    voc.write(out, made([{"iscrowd": 1}, {"bbox": [1, 1, 5, 5]}]), Repairs(), "train")
+    found = dataset_of(voc.read(out, Repairs()), out, Repairs()).objects
+    assert found.crowd.tolist() == [True, False]
+
+
 def test_names_that_only_their_suffix_tells_apart(made: Any, out: Path) -> None:
     images = [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "1.jpg"}]
     with pytest.raises(UserError, match=r"VOC cannot tell '1.png' and '1.jpg' apart"):

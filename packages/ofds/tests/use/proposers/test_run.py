@@ -174,7 +174,12 @@ def test_shards_and_torchrun_give_one_pool_from_the_last(
     assert "other shards are not finished" in capsys.readouterr().out
     merging = ["propose", "--merge", "--out", str(photos.root / "pool")]
     assert run("ofds", "", {"propose": propose}, merging, version="0") == 2
-    assert "shards are missing" in capsys.readouterr().err
+    assert "shards are missing: 1/3 was not run, 3/3 was not run" in capsys.readouterr().err
+    part = next((photos.root / "pool" / "parts").glob("*.npz"))
+    away = part.rename(part.with_suffix(".away"))
+    assert run("ofds", "", {"propose": propose}, merging, version="0") == 2
+    assert "1/3 was not run, 2/3 has " in capsys.readouterr().err
+    away.rename(part)
     for rank in (2, 0):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "3")

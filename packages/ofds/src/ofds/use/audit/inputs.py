@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -109,6 +110,8 @@ def read(request: Request) -> Inputs:
         raise UserError("--selection is missing; see `ofds audit --help`")
     require(request.limit >= 0, "--limit", "0 or more", request.limit)
     require(16 <= request.side <= 1000, "--side", "16 to 1000", request.side)
+    if request.folder and not Path(request.folder).is_dir():
+        raise UserError(f"--folder {request.folder}: no such folder")
     if not request.out.lower().endswith((".html", ".htm")):
         raise UserError(f"--out {request.out}: name an .html file")
     repairs, files = Repairs(), request.files.found("images", "proposals")

@@ -10,12 +10,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
+
 from ofds.use.dataset import Dataset, Entry, Image
 from ofds.use.masks import extent, plain
+from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.images import read_rgb
 
 Files = Literal["none", "link", "copy"]
+SUFFIX, SLASH = "it leaves out the suffix", "a backslash is written as a slash"
 NO_XML = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -52,6 +56,14 @@ def by_image(dataset: Dataset) -> list[list[tuple[int, Entry]]]:
             entry["segmentation"] = plain(entry["segmentation"])
         found[image].append((label, entry))
     return found
+
+
+def without_crowds(dataset: Dataset, format_: str, repairs: Repairs) -> Dataset:
+    """The same for a format in which a crowd would come back as an object; counts them."""
+    for place in dataset.objects.image[dataset.objects.crowd]:
+        name = repr(dataset.images[place].name)
+        repairs.add(f"left out: a crowd, which {format_} would take for an object", name)
+    return replace(dataset, objects=dataset.objects.take(np.flatnonzero(~dataset.objects.crowd)))
 
 
 def boxed(entries: Sequence[Entry]) -> None:
@@ -108,19 +120,30 @@ def stems(images: Sequence[Image], format_: str) -> list[PurePosixPath]:
     """Path of each image without its suffix, as formats with a file an image name them.
 
     Raises:
-        UserError: two images that only their suffix tells apart, both named.
+        UserError: two images that only their suffix or a backslash tells apart, both named.
     """
     seen, found = dict[PurePosixPath, str](), list[PurePosixPath]()
     for image in images:
         stem = relative(image.name).with_suffix("")
         if stem in seen:
-            raise UserError(
-                f"{format_} cannot tell {seen[stem]!r} and {image.name!r} apart: it leaves out the "
-                "suffix; rename one of them"
-            )
+            alike = relative(seen[stem]) == relative(image.name)
+            raise _alike(format_, seen[stem], image.name, SLASH if alike else SUFFIX)
         seen[stem] = image.name
         found.append(stem)
     return found
+
+
+def _alike(format_: str, one: str, two: str, why: str) -> UserError:
+    return UserError(f"{format_} cannot tell {one!r} and {two!r} apart: {why}; rename one of them")
+
+
+def distinct(images: Sequence[Image], keys: Sequence[str], where: str) -> None:
+    """UserError that names two images of one key, their names with slashes for backslashes."""
+    seen = dict[str, str]()
+    for image, key in zip(images, keys, strict=True):
+        if key in seen:
+            raise _alike(where, seen[key], image.name, SLASH)
+        seen[key] = image.name
 
 
 def put_images(dataset: Dataset, folder: str | Path | None, target: Path, how: Files) -> None:
@@ -129,6 +152,8 @@ def put_images(dataset: Dataset, folder: str | Path | None, target: Path, how: F
         return
     if not folder:
         raise UserError(f"--image-files {how} needs --folder of the images")
+    goals = [str(relative(image.name)) for image in dataset.images]
+    distinct(dataset.images, goals, f"--image-files {how}")
     for image in dataset.images:
         source, goal = image_file(folder, image.name), target / relative(image.name)
         if not source.is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ofds.use.coco import read_json
-from ofds.use.dataset import Dataset, Entry, Id
+from ofds.use.dataset import Dataset, Entry, Id, key_of
 from ofds.use.formats.coco import content
 from ofds.use.formats.common import ofds_id, sized, stems
 from ofds.use.masks import outlines
@@ -25,8 +25,8 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs) -> None:
     `cvat-labels.json` goes into the raw editor of labels when the task is made: without the text
     attribute `ofds_id` there, CVAT drops it. CVAT finds frames by name with sub-folders (upload the
     images as an archive, which keeps these), without the suffix. It takes whole numbers from 1 up
-    as ids alone. Masks are marked `iscrowd: 1`, as CVAT marks them, so a crowd comes back as an
-    object.
+    as ids alone. Masks are marked `iscrowd: 1`, as CVAT marks them, so a crowd would come
+    back as an object (see `without_crowds`).
 
     Raises:
         UserError: names that only their suffix tells apart, an image of unknown size.
@@ -80,11 +80,15 @@ def read(path: str | Path, repairs: Repairs) -> dict[str, Any]:
     found = _content(Path(path))
     if not isinstance(found, dict) or not isinstance(found.get("annotations"), list):
         raise UserError(f"{path}: no COCO 1.0 export of CVAT: there are no `annotations`")
+    listed = found.get("images")
+    images = listed if isinstance(listed, list) else []
+    names = {key_of(i.get("id")): i.get("file_name") for i in images if isinstance(i, dict)}
     kept = list[Entry]()
     for entry in found["annotations"]:
         if isinstance(entry, dict) and isinstance(entry.get("segmentation"), dict):
             if entry.get("iscrowd"):
-                repairs.add("mask that CVAT marks as a crowd: taken as an object", "annotation")
+                name = repr(names.get(key_of(entry.get("image_id"))))
+                repairs.add("mask that CVAT marks as a crowd: taken as an object", name)
             entry = {**entry, "iscrowd": 0}
         kept.append(entry)
     return {**found, "annotations": kept}

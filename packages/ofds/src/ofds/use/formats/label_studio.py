@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ofds.use.dataset import Dataset, Entry, Image
 from ofds.use.formats import brush
-from ofds.use.formats.common import by_image, check_xml, ofds_id, sized
+from ofds.use.formats.common import by_image, check_xml, distinct, ofds_id, sized
 from ofds.use.masks import outlines, pixels
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json
 
@@ -23,30 +23,41 @@ TAGS = {
 }
 
 
-def write(folder: Path, dataset: Dataset, prefix: str = PREFIX, model: str = "ofds") -> None:
+def write(
+    folder: Path,
+    dataset: Dataset,
+    prefix: str = PREFIX,
+    model: str = "ofds",
+    images: str | Path | None = None,
+) -> None:
     """Write `tasks.json`, and `label-config.xml` for the project's labeling interface.
 
     Rectangles and polygons are in per cent of the image, masks are brushes. The address of an image
     is the prefix and its name, quoted; `ofds_image` in the data is the name itself. Each region has
     our id as its own and in `meta`, which Label Studio keeps when a prediction becomes an
-    annotation. An object of several polygons is several regions, whose `meta` says so. Crowds,
-    areas, and boxes beside a mask are left out.
+    annotation. An object of several polygons is several regions, whose `meta` says so. Areas, and
+    boxes beside a mask are left out; what is a crowd is not kept (see `without_crowds`).
 
     Args:
         folder: to write into.
         dataset: images and predictions.
         prefix: of an image's address: of Label Studio's local files, or of a server.
         model: the version that predictions are shown under.
+        images: folder that Label Studio takes them from, if known: a name with a backslash stays as
+            it is where that file is there, and else has slashes.
 
     Raises:
-        UserError: an image of unknown size, a class that XML cannot hold.
+        UserError: two images of one address, an image of unknown size, a class that XML cannot
+            hold.
     """
     dataset = sized(dataset, None)
     classes = [each.name for each in dataset.categories]
     check_xml(classes)
     tasks, kinds = list[Entry](), set[str]()
+    paths = [_path(image.name, images) for image in dataset.images]
+    distinct(dataset.images, paths, "Label Studio")
     for rank, (image, own) in enumerate(zip(dataset.images, by_image(dataset), strict=True), 1):
-        address = prefix + quote(image.name.replace("\\", "/"))
+        address = prefix + quote(paths[rank - 1])
         task: Entry = {"data": {"image": address, "ofds_image": image.name, "ofds_rank": rank}}
         regions = [r for label, entry in own for r in _regions(entry, classes[label], image)]
         kinds |= {region["type"] for region in regions}
@@ -58,6 +69,11 @@ def write(folder: Path, dataset: Dataset, prefix: str = PREFIX, model: str = "of
         tasks.append(task)
     atomic_write_json(folder / TASKS, tasks)
     atomic_write_bytes(folder / CONFIG, _config(classes, kinds or {"rectanglelabels"}))
+
+
+def _path(name: str, images: str | Path | None) -> str:
+    there = images is not None and (Path(images) / name).is_file()
+    return name if there else name.replace("\\", "/")
 
 
 def _regions(entry: Entry, name: str, image: Image) -> Iterator[Entry]:

@@ -42,7 +42,8 @@ def read(
         classes: in their order; others that occur come after them, by name.
 
     Raises:
-        UserError: no such export, a region that contradicts itself.
+        UserError: no such export, tasks that nobody annotated yet, a region that contradicts
+            itself.
     """
     tasks = read_json(path)
     if isinstance(tasks, dict):
@@ -52,6 +53,14 @@ def read(
     )
     if not fine or not tasks:
         raise UserError(f"{path}: no tasks of Label Studio; export them as JSON, not as JSON-MIN")
+    if not any(task.get("annotations") for task in tasks) and (
+        any(task.get("predictions") for task in tasks)
+        or not any("annotations" in task for task in tasks)
+    ):
+        raise UserError(
+            f"{path}: no task has an annotation: these are tasks to import; export the project as "
+            "JSON once tasks are submitted"
+        )
     images, notes, names = list[Entry](), list[Entry](), ResultNames([i.name for i in known])
     for number, task in enumerate(tasks, start=1):
         name = _name(task, number, path)

@@ -15,6 +15,7 @@ from ofds.use.result_names import ResultNames
 from repro_shared.runtime.errors import UserError
 
 Format = Literal["coco", "voc", "yolo", "label-studio", "cvat"]
+LISTED: tuple[Format, ...] = ("coco", "yolo", "cvat")  # that list all classes, used or not
 
 
 def read_content(
@@ -101,6 +102,18 @@ def on_pool(content: Entry, path: str | Path, pool: Dataset, repairs: Repairs) -
         notes.append({**entry, **ids})
     categories = [{**c.entry, "id": c.id, "name": c.name} for c in pool.categories]
     return {"images": images, "categories": categories, "annotations": notes}
+
+
+def same_names(content: Entry, path: str | Path, pool: Dataset) -> None:
+    """UserError that names a class which a file of results or the pool lists alone."""
+    if not isinstance(content.get("categories"), list):
+        raise UserError(f"{path}: no COCO file with `categories`")
+    labels = {str(each.get("name")) for each in _dicts(content["categories"])}
+    if differ := sorted(labels ^ {each.name for each in pool.categories}):
+        owner = path if differ[0] in labels else pool.path
+        raise UserError(
+            f"{pool.path} and {path} list different classes: {differ[0]!r} is in {owner} alone"
+        )
 
 
 def _dicts(entries: Any) -> list[Entry]:

@@ -25,8 +25,8 @@ def write(folder: Path, dataset: Dataset, repairs: Repairs, split: str) -> None:
     Boxes are in whole pixels, counted from 1, both ends within: the box x 0, y 0, width 10, height
     5 is `xmin` 1, `ymin` 1, `xmax` 10, `ymax` 5. So a box is rounded, which is counted, and one of
     less than a pixel grows to one; a box of one pixel alone is taken for a click by the reader.
-    Crowds are `difficult`. `score`, `source` and `ofds_id` stand in elements of these names, which
-    other readers pass over. Masks and ids are left out.
+    Crowds are `difficult`. `iscrowd` (of crowds), `score`, `source` and `ofds_id` stand in elements
+    of these names, which other readers pass over. Masks and ids are left out.
 
     Raises:
         UserError: names that only their suffix tells apart, an image of unknown size.
@@ -66,7 +66,8 @@ def _object(root: ET.Element, name: str, entry: Entry, image: Image, repairs: Re
     _add(own, "pose", "Unspecified")
     _add(own, "truncated", 0)
     _add(own, "difficult", entry["iscrowd"])
-    for key, value in (("score", entry.get("score")), ("source", entry.get("source"))):
+    more = {"iscrowd": entry["iscrowd"] or None, **{k: entry.get(k) for k in ("score", "source")}}
+    for key, value in more.items():
         if value is not None:
             _add(own, key, value)
     if ofds_id(entry):
@@ -93,8 +94,8 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
 
     An image is named after its XML file, with the suffix of the image file that is there, of the
     image that is known, or of `filename`. Classes are those of `labelmap.txt`; without one they are
-    those that occur, by name. `difficult` objects are objects. A box of which both ends are the
-    same point is a click and no box (BCCD has two).
+    those that occur, by name. `difficult` objects are objects, but for those with our `iscrowd`. A
+    box of which both ends are the same point is a click and no box (BCCD has two).
 
     Args:
         path: the folder.
@@ -156,7 +157,8 @@ def _note(element: ET.Element, name: str, image: int, repairs: Repairs) -> Entry
         box = [left - 1, top - 1, right - left + 1, bottom - top + 1]  # type: ignore[operator]
         if (left, top) == (right, bottom):
             box[2:] = [0, 0]
-    note: Entry = {"image_id": image, "category_id": class_, "bbox": box, "iscrowd": 0}
+    crowd = int(element.findtext("iscrowd") == "1")
+    note: Entry = {"image_id": image, "category_id": class_, "bbox": box, "iscrowd": crowd}
     if (score := _number(element.findtext("score"))) is not None:
         note["score"] = score
     if source := element.findtext("source"):

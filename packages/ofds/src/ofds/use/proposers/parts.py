@@ -167,6 +167,20 @@ def read_lists(folder: Path, shards: int) -> list[Entry] | None:
     return found
 
 
+def unfinished(folder: Path, shards: int) -> list[str]:
+    """A word for each shard that is not there or has images left."""
+    known = {seen.key for _, some in done(folder) for seen in some}
+    found = list[str]()
+    for shard in range(1, shards + 1):
+        if not (path := _list(folder, shard, shards)).is_file():
+            found.append(f"{shard}/{shards} was not run")
+            continue
+        keys = [each["key"] for each in json.loads(path.read_text(encoding="utf-8"))["entries"]]
+        if left := sum(bool(key) and key not in known for key in keys):
+            found.append(f"{shard}/{shards} has {left} of {len(keys)} images left")
+    return found
+
+
 def counts_of_shards(folder: Path) -> list[int]:
     """Into how many shards the work was split, each count that occurs, the latest first."""
     lists = sorted(folder.glob("list-*-of-*.json"), key=lambda path: -path.stat().st_mtime_ns)

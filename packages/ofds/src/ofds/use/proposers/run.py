@@ -71,10 +71,12 @@ def run(job: Job, models: Models) -> Done:
 def merge_alone(out: Path, skip: bool, quantile: float) -> Merged:
     """Write the pool of shards that are all done; UserError if none are."""
     about, folder = read_run(out), out / parts.FOLDER
-    for shards in parts.counts_of_shards(folder):
+    counts = parts.counts_of_shards(folder)
+    for shards in counts:
         if (pool := merge(out, shards, about, skip, quantile)) is not None:
             return pool
-    raise UserError(f"{out}: shards are missing or not finished; run them first")
+    missing = parts.unfinished(folder, counts[0]) if counts else ["none was run"]
+    raise UserError(f"{out}: shards are missing: {', '.join(missing)}; run them first")
 
 
 def listing(job: Job, by_name: bool = False) -> list[parts.Entry]:
