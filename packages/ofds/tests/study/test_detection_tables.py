@@ -68,6 +68,8 @@ def test_every_row_says_what_it_costs() -> None:
     assert over.mean == pytest.approx(5)  # type: ignore[union-attr]
     assert rows["random", "150 objects"][5] is None
     assert len(tables.of_proposals(found).rows) == 11
+    for make in (tables.by_objects, tables.by_images, tables.verdicts):
+        assert any("not other pools, tests or proposers" in note for note in make(found).notes)
 
 
 def test_verdicts_of_selectors() -> None:

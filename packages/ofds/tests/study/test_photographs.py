@@ -11,8 +11,10 @@ import pytest
 
 from ofds.cli import PAPER
 from ofds.study.cityscapes import CLASSES, Frames
+from ofds.study.cityscapes_stages import SegmentFrames, ordered
 from ofds.study.photographs import BloodCells
 from ofds.study.road_scenes import CAMVID, RoadScenes
+from ofds.train import Training
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main
 
@@ -100,6 +102,12 @@ def test_cityscapes_says_what_is_absent_and_then_runs(
     assert (len(opened.train), len(opened.val)) == (4, 1)
     assert opened.pool.classes == CLASSES
     assert len(opened.pool) == 24
+    pool = opened.pool.where(opened.pool.image != 2)
+    for selector in ("random", "class-balanced random", "image k-centre", "TypiClust", "OFDS"):
+        config = SegmentFrames(Training(1), selector, share=0.25)  # of four frames: one
+        order = ordered(config, pool, 0)
+        assert sorted(order) == [0, 1, 2, 3]  # nothing is proposed on frame 2
+        assert ordered(config, pool, 0) == order
     command = ["reproduce", "--scale", "smoke", "--table", "segmentation_cityscapes"]
     assert main(PAPER, [*command, "--data", str(root), "--out", str(tmp_path / "out")]) == 0
     assert "OFDS, 50 % of the pixels" in capsys.readouterr().out

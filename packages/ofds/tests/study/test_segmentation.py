@@ -11,7 +11,7 @@ import torch
 
 from ofds.cli import PAPER
 from ofds.study.scenes import ScenePools
-from ofds.study.segmentation import Seen, batches, class_weights, viewed
+from ofds.study.segmentation import Seen, batches, class_weights, mean_iou, viewed
 from ofds.use.nets.segmenter import Segmenter
 from repro_shared.study.command import main
 
@@ -44,6 +44,15 @@ def test_weights_of_rare_classes() -> None:
     assert (weights[1] / weights[0]).item() == pytest.approx(2)  # a quarter of the pixels
     assert weights[2] == weights[1]  # does not occur
     assert (0.8 * weights[0] + 0.2 * weights[1]).item() == pytest.approx(1)
+
+
+def test_a_value_that_the_truth_has_not_is_left_out_of_the_mean() -> None:
+    confusion = np.array([[0, 0, 0], [1, 8, 1], [0, 0, 10]])
+    miou, by_value = mean_iou(confusion)
+    assert by_value == pytest.approx((0, 80, 100 * 10 / 11))
+    assert miou == pytest.approx((80 + 100 * 10 / 11) / 2)
+    confusion[0, 0] = 10
+    assert mean_iou(confusion)[0] == pytest.approx((100 * 10 / 11 + 80 + 100 * 10 / 11) / 3)
 
 
 def test_batches_repeat_for_a_seed_and_refuse_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,26 @@ import pytest
 
 from ofds.cli import PAPER
 from ofds.method.budget import Budget
-from ofds.study import stages
+from ofds.study import readme, stages, tables
+from ofds.study.claims import SEEDS
 from ofds.study.selectors import SELECTORS, chosen
 from ofds.study.world import World, draw
+from repro_shared.evidence.records import Origin, RunRecord
 from repro_shared.study.command import main
 from repro_shared.study.keys import recipe_key
+from repro_shared.study.results import Results
 from repro_shared.study.trip import broken
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def record_of(study: str, arm: str, seed: int, metrics: dict[str, float]) -> RunRecord:
+    origin = Origin(method_version=1, data_name="d", data_fingerprint="f", provenance={})
+    return RunRecord(
+        study=study, arm=arm, seed=seed, key="k", config="c", metrics=metrics, origin=origin,
+        status="complete", seconds=1.0, samples=1, macs=None, peak_memory_mb=None, started=NOW,
+        finished=NOW, notes="",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("recipe", PAPER.recipes, ids=lambda recipe: recipe.name)
@@ -27,8 +42,31 @@ def test_hops_and_claims(recipe) -> None:  # type: ignore[no-untyped-def]
         known = {arm.id for arm in study.arms}
         assert all({claim.arm, claim.rival} <= known for claim in study.claims)
     claims = recipe.make("cpu").claims
-    controls = 3 if recipe.name == "cells_bccd" else int("balanced" in recipe.name)
-    assert sum(claim.negative_control for claim in claims) == controls
+    assert sum(claim.negative_control for claim in claims) == int("balanced" in recipe.name)
+
+
+@pytest.mark.parametrize(("gain", "failed"), [(5.0, True), (0.0, False)])
+def test_a_control_that_failed_is_said(gain: float, failed: bool) -> None:
+    study = next(r for r in PAPER.recipes if r.name == "selection_balanced").make("cpu")
+    records = list[RunRecord]()
+    for arm in study.arms:
+        for seed in SEEDS:
+            value = 50 + gain * (arm.name == "OFDS") + 0.1 * (seed + len(arm.name)) % 0.3
+            metrics = {f"accuracy/{amount} objects": value for amount in (150, 600)}
+            records.append(record_of(study.name, arm.id, seed, metrics))
+    results = Results(PAPER, study, records, Path("nowhere"))
+    assert (readme.FAILED in readme.beats(results, "a balanced pool")) == failed
+    for make in (tables.by_objects, tables.by_images):
+        notes = make(Results(PAPER, study, [], Path("nowhere"))).notes
+        assert any("by construction" in note for note in notes)
+
+
+def test_a_tie_is_claimed_as_equivalence() -> None:
+    there, back = next(r for r in PAPER.recipes if r.name == "cells_bccd").make("cpu").claims
+    assert (there.arm, there.rival) == (back.rival, back.arm)
+    assert {(each.kind, each.bound, each.family) for each in (there, back)} == {
+        ("non-inferiority", -2.0, None)
+    }
 
 
 @pytest.mark.parametrize("selector", SELECTORS)

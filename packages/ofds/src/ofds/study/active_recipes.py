@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from ofds.study.active import ACQUISITIONS, Round, learn
 from ofds.study.detection_claims import FEWER, claim_of
 from ofds.study.detection_recipes import QUICK, pools, training
-from ofds.study.detection_tables import HOURS, SCORES, cost_cells, score_cells, tag, verdicts
+from ofds.study.detection_tables import (
+    HOURS,
+    SCORES,
+    SPREAD,
+    cost_cells,
+    score_cells,
+    tag,
+    verdicts,
+)
 from ofds.study.proposed import Describe, Propose, describe, propose
 from ofds.study.scenes import TAIL
 from repro_shared.evidence.claims import Claim
@@ -92,5 +100,5 @@ def by_round(results: Results) -> Table:
     note = "The mean is the area under the curve of AP50 by objects paid for, up to this round."
     return Table(
         f"{tag(results)}-rounds", f"{results.study.name}: rounds at equal cost in objects", columns,
-        tuple(rows), (note, HOURS, *results.notes), ids(arms),
+        tuple(rows), (note, SPREAD, HOURS, *results.notes), ids(arms),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from ofds.study.detection_tables import (
     COST,
     HOURS,
     SCORES,
+    SPREAD,
     cost_cells,
     score_cells,
     selections,
@@ -151,7 +152,7 @@ def exchange(results: Results) -> Table:
     )
     return Table(
         f"{tag(results)}-exchange", f"{results.study.name}: what autolabels are worth", columns,
-        tuple(rows), (note, *sources(results), *results.notes),
+        tuple(rows), (note, SPREAD, *sources(results), *results.notes),
     )  # fmt: skip
 
 
@@ -175,5 +176,5 @@ def of_autolabels(results: Results) -> Table:
     )
     return Table(
         f"{tag(results)}-labels", f"{results.study.name}: people's and autolabels", columns,
-        tuple(rows), (note, HOURS, *sources(results), *results.notes), ids(arms),
+        tuple(rows), (note, SPREAD, HOURS, *sources(results), *results.notes), ids(arms),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ofds.method.budget import Budget
 from ofds.method.objects import Pool
+from ofds.rivals.proposals import at_random
 from ofds.study.cityscapes import CLASSES, OpenedFrames
 from ofds.study.selectors import chosen
 from ofds.study.stages import equations_of
@@ -82,13 +83,9 @@ def segment_frames(config: SegmentFrames, ctx: Context) -> Outcome:
         for number, (_, labels) in enumerate(frames, start=1):
             pixels[number - 1] = (labels != IGNORED).sum()
             progress.update(number)
-    budget = Budget(max(1.0, config.share * pixels.sum()), "pixels")
-    seed = derive_seed(ctx.seed, "selector") % 2**31
-    means = _image_features(pool)
-    view = Drawn(pool, pool, means, means[:0], np.zeros(0, np.int64))
-    order = [place[pool.images[image]] for image in chosen(config.selector, view, budget, seed)]
-    left, bought = budget.amount, list[int]()
-    for image in dict.fromkeys(order):
+    order = ordered(config, pool, derive_seed(ctx.seed, "selector") % 2**31)
+    left, bought = max(1.0, config.share * pixels.sum()), list[int]()
+    for image in (place[pool.images[image]] for image in order):
         if pixels[image] <= left + 0.5:
             left -= pixels[image]
             bought.append(image)
@@ -105,6 +102,20 @@ def segment_frames(config: SegmentFrames, ctx: Context) -> Outcome:
         metrics | _scored(done.model, opened.val, ctx.device), done.seconds, done.samples,
         peak_memory_mb=done.peak_memory_mb,
     )  # fmt: skip
+
+
+def ordered(config: SegmentFrames, pool: Pool, seed: int) -> list[int]:
+    """All images of the pool as a selector would have them annotated, each once.
+
+    A frame is paid for by its labelled pixels, which are nearly all of it and not known before. So
+    selectors plan by frames' size: all have one size, and the share of the pixels is one of frames.
+    Those that a selector has no order for follow at random, so that all spend the same.
+    """
+    budget = Budget(max(1.0, config.share * len(pool.images)), "images")
+    means = _image_features(pool)
+    view = Drawn(pool, pool, means, means[:0], np.zeros(0, np.int64))
+    order = chosen(config.selector, view, budget, seed) + at_random(pool, seed)
+    return list(dict.fromkeys(order))
 
 
 def _image_features(pool: Pool) -> NDArray[np.float32]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ofds.method.budget import SECONDS_AN_OBJECT
 from ofds.study.proposed import Propose
+from ofds.study.scenes import ScenePools
 from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
@@ -39,6 +40,11 @@ DETECTION = Measures(
     (Column("AP50", "%", 1), Column("AP", "%", 1), Column("AP50 of the rarest third", "%", 1)),
     ("ap50", "ap", "rare_ap50"),
 )
+SPREAD = (
+    "Intervals cover parts of one pool and initial weights, not other pools, tests or proposers: "
+    "each seed sees 60 % of the pool, and all have the same scored images and the same proposer."
+)
+"""Of studies on composed scenes (`scenes.ScenePools`)."""
 SCORES = DETECTION.columns
 HOURS = DETECTION.hours
 
@@ -92,7 +98,7 @@ def random_of(results: Results, arm: Arm) -> Arm | None:
 
 def by_objects(results: Results) -> Table:
     """All selectors at equal cost in objects."""
-    return selectors(results, DETECTION, "objects", "at equal cost in objects")
+    return selectors(results, DETECTION, "objects", "at equal cost in objects", SPREAD)
 
 
 def by_images(results: Results) -> Table:
@@ -101,7 +107,7 @@ def by_images(results: Results) -> Table:
         "Images are no equal cost: selectors that like crowded images buy more objects, see the "
         "columns on the right."
     )
-    return selectors(results, DETECTION, "images", "at equal numbers of images", warning)
+    return selectors(results, DETECTION, "images", "at equal numbers of images", warning, SPREAD)
 
 
 def selectors(
@@ -158,7 +164,9 @@ def of_proposals(results: Results) -> Table:
 
 def verdicts(results: Results) -> Table:
     """The verdict of every claim."""
-    return verdict_table(
+    found = verdict_table(
         results.study.claims, results.verdicts, f"{tag(results)}-verdicts",
         f"{results.study.name}: verdicts", results.sentence,
     )  # fmt: skip
+    composed = isinstance(results.study.data, ScenePools)
+    return replace(found, notes=(SPREAD, *found.notes)) if composed else found

@@ -28,7 +28,6 @@ from ofds.use.nets.lite0 import lite0
 from ofds.use.nets.segmenter import label_maps
 from ofds.use.stuff import SMALLEST, Component, components, described
 from repro_shared.metrics.segmentation import confusion_matrix
-from repro_shared.metrics.segmentation import scores as scores_of
 from repro_shared.study.paper import Context, Outcome
 from repro_shared.study.trip import steps_through
 
@@ -118,7 +117,7 @@ def first_segmenter(config: FirstSegmenter, ctx: Context) -> Outcome:
     model, done = segmentation.trained(first, config, ctx)
     maps, probability = label_maps(model, pool.images, ctx.device)
     confusion = confusion_matrix(maps, pool.label_maps, values)
-    metrics = {"pool_miou": scores_of(confusion).miou}
+    metrics = {"pool_miou": segmentation.mean_iou(confusion)[0]}
     metrics |= segmentation.scored(opened, model, places, ctx.device)
     owner, parts, dropped = list[int](), list[Component](), 0
     for place, labels in enumerate(maps):

@@ -18,6 +18,11 @@ CREDIT = {
     "OFDS, no credit": "no credit for what chosen images cover",
 }
 
+FAILED = (
+    "**The control failed: there is a gain.** So imbalance alone does not explain what OFDS gains; "
+    "a part comes from spreading objects over appearances, in the features that the judge looks at."
+)
+
 
 def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
     """The blocks of each document."""
@@ -67,8 +72,11 @@ def beats(results: Results, pool: str) -> str:
             for rival, effect in zip(rivals, effects, strict=True)
         )
         lines.append(f"With {metric.partition('/')[2]} it ends {ends}.")
-        if any(claim.negative_control for claim in own.values()):
+        controls = [claim for claim in own.values() if claim.negative_control]
+        if controls:
             lines.append("There no gain over random images was expected (negative control).")
+        if any(verdicts[claim.id].verdict == "supported" for claim in controls):
+            lines.append(FAILED)
     return " ".join(lines)
 
 

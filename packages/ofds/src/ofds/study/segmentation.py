@@ -205,13 +205,25 @@ def viewed(
 
 
 def scored(opened: OpenedScenes, model: Segmenter, places: Any, device: str) -> dict[str, float]:
-    """mIoU on the test set, of all values and of the classes that are rare in the pool."""
+    """mIoU on the test set, of all its values and of the classes that are rare in the pool."""
     test, part = opened.test, opened.pool.part(places)
     found, _ = label_maps(model, test.images, device)
     confusion = confusion_matrix(found, test.label_maps, len(test.classes) + 1, IGNORED)
-    result = scores_of(confusion)
-    rare = {test.classes[label]: result.iou[1 + label] for label in opened.rare(part)}
+    miou, by_value = mean_iou(confusion)
+    rare = {test.classes[label]: by_value[1 + label] for label in opened.rare(part)}
     known = {f"iou/{name}": iou for name, iou in rare.items() if iou == iou}
     if known:
         known["rare_miou"] = float(np.mean(list(known.values())))
-    return {"miou": result.miou, **known}
+    return {"miou": miou, **known}
+
+
+def mean_iou(confusion: NDArray[np.int64]) -> tuple[float, tuple[float, ...]]:
+    """mIoU and the IoU of each value, in percent, of a confusion matrix (rows target).
+
+    Value 0, which is no class, counts only where the truth has it: on road scenes, where nothing is
+    background, one pixel of it would make a twelfth value with an IoU of 0.
+    """
+    result = scores_of(confusion)
+    if confusion[0].any():
+        return result.miou, result.iou
+    return float(np.nanmean(result.iou[1:])), result.iou

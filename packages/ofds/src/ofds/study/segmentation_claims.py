@@ -10,6 +10,7 @@ from repro_shared.evidence.claims import Claim
 from repro_shared.study.paper import Arm
 
 PHOTOGRAPHS = tuple(range(6))  # seeds of the studies on real photographs
+TIE = 2.0  # AP50 points within which detectors of blood cells are equivalent: ours
 UNITS = {"miou": "mIoU points", "rare_miou": "mIoU points", "ap50": "AP50 points"}
 
 
@@ -34,15 +35,20 @@ def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ..
 
 
 def of_cells(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
-    """BCCD: nearly every image holds all three classes, so no gain is expected."""
+    """BCCD: nearly every image holds all three classes, so a tie with random images is expected.
+
+    Both claims together say that OFDS and random images differ by less than the margin; as both
+    must hold, neither is corrected for the other.
+    """
     same = _under(arms, "objects")
     return tuple(
         _claim(
-            study, same["OFDS"], same[rival],
-            f"on BCCD's blood cells at equal objects, detectors of OFDS beat those of {rival}",
-            "cells", PHOTOGRAPHS, "ap50", negative_control=True, headline=rival == "random",
+            study, same[name], same[rival],
+            f"on BCCD's blood cells at equal objects, detectors of {name} are worse than those of "
+            f"{rival} by less than {TIE:g} points",
+            None, PHOTOGRAPHS, "ap50", kind="non-inferiority", margin=TIE, headline=True,
         )
-        for rival in ("random", "class-balanced random", "image k-centre")
+        for name, rival in (("OFDS", "random"), ("random", "OFDS"))
     )  # fmt: skip
 
 

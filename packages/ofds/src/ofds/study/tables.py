@@ -56,13 +56,17 @@ def _table(results: Results, unit: str, title: str, *notes: str) -> Table:
         for name, budget in config.budgets:
             if budget.unit == unit:
                 rows.append((arm.name, name, *_cells(results, arm.name, name)))
+    judge = (
+        "The judge, nearest annotated objects, looks at the features that OFDS clusters, so that a "
+        "part of its gain is by construction."
+    )
     hours = f"Annotation: {SECONDS_AN_OBJECT['boxes']:g} seconds a box."
     return Table(
         f"selection-{tag(results)}-{unit}",
         f"{results.study.name}: selectors {title}",
         COLUMNS,
         tuple(rows),
-        (*notes, hours, *results.notes),
+        (*notes, judge, hours, *results.notes),
         ids(results.study.arms),
     )
 
