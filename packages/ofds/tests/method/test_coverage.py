@@ -84,6 +84,22 @@ def test_annotated_images_count_and_excluded_ones_do_not() -> None:
     assert contract.status == "infeasible"
 
 
+def test_true_objects_on_annotated_images_count_instead_of_predicted_ones() -> None:
+    verdicts = {True: 0, False: 0}
+    for seed in range(60):
+        pool, g = small(seed), np.random.default_rng([seed, 2])
+        costs, amount = Budget(9).costs(pool), float(g.integers(3, 12))
+        minimum, have, own = g.integers(0, 4, 3), g.integers(0, 3, 3), [0, 5]
+        rest = pool.where(~np.isin(pool.image, own))
+        can = feasible(rest, np.where(np.isin(range(8), own), 0, costs), amount, minimum - have)
+        choices, contract = select_covering(pool, costs, amount, minimum, annotated=own, have=have)
+        assert contract.status == ("met" if can else "infeasible")
+        chosen = pool.counts[[choice.image for choice in choices]].sum(axis=0)
+        assert contract.found.tolist() == (have + chosen).tolist()
+        verdicts[can] += 1
+    assert min(verdicts.values()) > 10
+
+
 def test_no_time_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = small(3)
     costs = Budget(4).costs(pool)

@@ -218,6 +218,18 @@ def test_an_unmet_minimum_and_its_reason(files: Any) -> None:
     assert "St. Bernard: 500 wanted" in page.rows
 
 
+def test_true_objects_on_images_annotated_before(
+    files: Any, true_objects: Callable[..., dict[str, Any]]
+) -> None:
+    labels = true_objects(files)
+    for place, image in enumerate(labels["images"]):
+        image["labelled"] = place < 5
+    path = str(files.json("labels.json", labels))
+    assert files.select("--budget", "20", "--annotated", path) == 0
+    rows = audited(files).rows
+    assert "5 images were annotated before; found: true on annotated images + proposed on" in rows
+
+
 def test_near_duplicates_that_were_left_aside(files: Any) -> None:
     folder = photographs(files)
     first = files.folder / "photos" / files.images[0]["file_name"]

@@ -50,7 +50,8 @@ def _summary(given: Inputs) -> list[Child]:
     if "sample" in head:
         lines.append("Drawn at random, not chosen: it has no quotas and no minima.")
     else:
-        lines.append(f"Minima, on proposals: {head['contract']['status']}.")
+        counted = head["contract"].get("found", "on proposals")
+        lines.append(f"Minima, {counted}: {head['contract']['status']}.")
     notes = [*head["contract"]["reasons"], *limit_lines(head.get("limits", {}))]
     items = [tag("li", note) for note in notes]
     return [*(tag("p", line) for line in lines), tag("ul", *items) if items else None]
@@ -98,7 +99,8 @@ def _block(left: int, width: int, colour: str) -> Element:
 def _coverage(given: Inputs) -> list[Child]:
     """Minima against what is proposed, annotated and expected."""
     head, annotated = given.selection.header, given.annotated
-    columns = ["class", "minimum", "proposed", "met"]
+    counted = head["contract"].get("found")
+    columns = ["class", "minimum", "found" if counted else "proposed", "met"]
     if given.truth:
         columns += ["proposed, annotated images", "true there"]
         truth = given.on_chosen(given.truth.objects, annotated)
@@ -122,7 +124,8 @@ def _coverage(given: Inputs) -> list[Child]:
     notes: list[Child] = []
     if head["annotated"]:
         many = len(head["annotated"])
-        notes.append(tag("p", f"{many:,} images were annotated before; proposed counts them, too."))
+        how = f"found: {counted}" if counted else "proposed counts them, too"
+        notes.append(tag("p", f"{many:,} images were annotated before; {how}."))
     if given.truth:
         some = f"{int(annotated.sum()):,} of {len(annotated):,} chosen images"
         notes.append(tag("p", f"Annotations were given for {some}."))
