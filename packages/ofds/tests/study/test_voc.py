@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ import torch
 from PIL import Image
 
 from ofds.method.budget import Budget
+from ofds.study.annotations import targets
 from ofds.study.detection_voc import (
     DescribeImages,
     DetectVoc,
+    by_annotators,
     describe_images,
     detect_voc,
     mirrored,
@@ -22,6 +26,7 @@ from ofds.study.detection_voc import (
 from ofds.study.detection_voc_recipes import detection_voc
 from ofds.study.voc import BACKBONE, Voc
 from ofds.train import Training
+from ofds.use.mean_ap import mean_ap
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.paper import Arm, Context, Start
 
@@ -86,13 +91,34 @@ def test_what_is_read(folder: Path) -> None:
     assert opened.fingerprint == Voc().open(folder).fingerprint
 
 
+def test_difficult_objects_are_neither_paid_nor_scored_nor_learned(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for name in ("2008_000002", "2008_000008"):  # of train and of val
+        file = copy / "VOC2012/Annotations" / f"{name}.xml"
+        hard = OBJECT.format(label="dog", x=41, y=21, right=50, down=30).replace(">0<", ">1<")
+        file.write_text(file.read_text().replace("</annotation>", f"{hard}</annotation>"))
+    plain, opened = Voc().open(folder), Voc().open(copy)
+    assert opened.train.box.tolist() == plain.train.box.tolist()
+    assert opened.fingerprint != plain.fingerprint
+    made = targets(by_annotators(opened, [1, 2]), 0.4)
+    assert [len(each["boxes"]) for each in made] == [1, 1]
+    assert [each["ignored"].tolist() for each in made] == [[], [[40, 20, 50, 30]]]
+    assert opened.scored.crowd.tolist() == [False, False, True]
+    truth = opened.scored
+    found = SimpleNamespace(image=truth.image, label=truth.label, box=truth.box,
+                            score=np.array([0.5, 0.5, 0.9]))  # fmt: skip
+    assert mean_ap(truth, found, 2, 2).ap50 == pytest.approx([100, 100])
+    missed = SimpleNamespace(**{name: getattr(found, name)[:2] for name in vars(found)})
+    assert mean_ap(truth, missed, 2, 2).ap50 == pytest.approx([100, 100])
+
+
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     assert any("pool/proposals.npz" in each for each in Voc().missing(tmp_path))
 
 
 def test_a_listed_image_without_annotation_is_refused(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "VOC2012/Annotations/2008_000003.xml").unlink()
     with pytest.raises(UserError, match="1 images of train are missing"):

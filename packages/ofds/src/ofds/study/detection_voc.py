@@ -6,7 +6,7 @@ Nothing of it has been run at full size here: it takes a GPU, the photographs an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,14 @@ from PIL import Image
 from ofds.method.budget import Budget
 from ofds.method.objects import Pool, make_pool
 from ofds.rivals.proposals import at_random
-from ofds.study.annotations import Annotations, by_detector, by_people, merged, targets
+from ofds.study.annotations import (
+    COLUMNS,
+    Annotations,
+    by_detector,
+    by_people,
+    merged,
+    targets,
+)
 from ofds.study.detection import costs
 from ofds.study.proposed import WEIGHTS
 from ofds.study.selectors import chosen
@@ -96,7 +103,7 @@ def detect_voc(config: DetectVoc, ctx: Context) -> Outcome:
     opened: OpenedVoc = ctx.data
     train, places = opened.train, np.arange(len(opened.train))
     bought = np.array(_bought(config, ctx) if config.people else [], np.int64)
-    labels = by_people(train, bought)
+    labels = by_annotators(opened, bought)
     if config.autolabels:
         found = by_detector(opened.proposed(), places, config.unsure)
         labels = merged(labels, found)
@@ -118,6 +125,15 @@ def detect_voc(config: DetectVoc, ctx: Context) -> Outcome:
         save_weights(done.model, ctx.folder / WEIGHTS)
     metrics = _scored(opened, done.model, ctx) | costs(train, bought)
     return Outcome(metrics, done.seconds, done.samples, peak_memory_mb=done.peak_memory_mb)
+
+
+def by_annotators(opened: OpenedVoc, places: Any) -> Annotations:
+    """The truth on some images; what is difficult has score 0: a region that is not learned."""
+    people, hard = by_people(opened.train, places), by_people(opened.hard, places)
+    hard = replace(hard, score=np.zeros_like(hard.score))
+    rows = np.argsort(np.concatenate([people.image, hard.image]), kind="stable")
+    both = {name: np.concatenate([getattr(people, name), getattr(hard, name)]) for name in COLUMNS}
+    return replace(people, **{name: values[rows] for name, values in both.items()})
 
 
 def photographs(
@@ -192,4 +208,4 @@ def _scored(opened: OpenedVoc, model: Any, ctx: Context) -> dict[str, float]:
             progress.update(place + 1)
     counts = np.bincount(opened.train.label, minlength=len(test.classes))
     rare = np.argsort(counts, kind="stable")[: len(counts) // 3]
-    return mean_ap(test, columns(found), len(test), len(test.classes)).metrics(rare)
+    return mean_ap(opened.scored, columns(found), len(test), len(test.classes)).metrics(rare)

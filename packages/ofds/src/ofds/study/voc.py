@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,20 @@ from repro_shared.runtime.images import read_rgb
 from repro_shared.runtime.progress import say
 
 BACKBONE = "resnet50.pth"
+COLUMNS = ("image", "label", "box", "area")
+
+
+class Scored(NamedTuple):
+    """Objects that are scored; VOC counts difficult ones neither for nor against, as COCO a crowd.
+
+    A crowd takes what lies in it by half of a detection's own area, where VOC asks for the overlap.
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    box: NDArray[np.float32]
+    area: NDArray[np.float32]
+    crowd: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,9 @@ class OpenedVoc:
     Attributes:
         folder: of everything.
         train, test: images by name, with their true objects as columns; `images` is empty there.
+            Without those that VOC calls difficult (or crowds), which nobody pays for.
+        hard: the same images of `train` with those alone.
+        scored: all objects of `test`.
         found: proposals on `train`, with features' rows.
         features: (m, d), mapped.
     """
@@ -72,6 +89,10 @@ class OpenedVoc:
         self.folder, repairs = folder, Repairs()
         truth = read_results(folder / "VOC2012", "voc", repairs)
         self.train, self.test = (self._part(truth, split) for split in ("train", "val"))
+        self.hard, hard = (self._part(truth, split, hard=True) for split in ("train", "val"))
+        both = [(getattr(self.test, each), getattr(hard, each)) for each in COLUMNS]
+        crowd = np.repeat([False, True], [len(self.test.label), len(hard.label)])
+        self.scored = Scored(*(np.concatenate(pair) for pair in both), crowd)
         files = PoolFiles(pool=str(folder / "pool"))
         pool = files.dataset(repairs)
         self.found, rows = files.objects(pool, repairs)
@@ -85,6 +106,7 @@ class OpenedVoc:
     def fingerprint(self) -> str:
         """Of annotations and proposals; the images are known by their names."""
         arrays: dict[str, NDArray[Any]] = {
+            "hard": self.hard.box, "scored": self.scored.box, "crowd": self.scored.crowd,
             "box": self.train.box, "label": self.train.label, "test": self.test.box,
             "proposals": self.found.box, "score": self.found.score,
         }  # fmt: skip
@@ -94,14 +116,15 @@ class OpenedVoc:
         """An image."""
         return read_rgb(self.folder / "VOC2012" / "JPEGImages" / part.names[place])
 
-    def _part(self, truth: Dataset, split: str) -> Scenes:
+    def _part(self, truth: Dataset, split: str, hard: bool = False) -> Scenes:
         listed = (self.folder / "VOC2012" / "ImageSets" / "Main" / f"{split}.txt").read_text()
         stems = {line.split()[0] for line in listed.splitlines() if line.strip()}
         own = [i for i, image in enumerate(truth.images) if Path(image.name).stem in stems]
         if len(own) < len(stems):
             raise UserError(f"{self.folder}: {len(stems) - len(own)} images of {split} are missing")
         objects, none = truth.objects, np.zeros((0, 1, 1), np.uint8)
-        have = np.flatnonzero(np.isin(objects.image, own) & ~objects.crowd)
+        flagged = np.array([bool(each.get("difficult")) for each in objects.entries], bool)
+        have = np.flatnonzero(np.isin(objects.image, own) & ((flagged | objects.crowd) == hard))
         have = have[np.argsort(objects.image[have], kind="stable")]
         return Scenes(
             names=tuple(truth.images[i].name for i in own),

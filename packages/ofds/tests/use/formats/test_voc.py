@@ -48,6 +48,13 @@ def test_what_is_lost_is_counted(made: Any, out: Path) -> None:
     assert (out / "Annotations" / "a" / "1.xml").read_text().count("<difficult>1<") == 1
 
 
+def test_a_difficult_object_stays_one(made: Any, out: Path) -> None:
+    voc.write(out, made([{"difficult": 1}, {"bbox": [1, 1, 5, 5]}]), Repairs(), "train")
+    found = dataset_of(voc.read(out, Repairs()), out, Repairs()).objects
+    assert not found.crowd.any()
+    assert [each.get("difficult") for each in found.entries] == [1, None]
+
+
 def test_a_crowd_comes_back_as_one(made: Any, out: Path) -> None:
     voc.write(out, made([{"iscrowd": 1}, {"bbox": [1, 1, 5, 5]}]), Repairs(), "train")
     found = dataset_of(voc.read(out, Repairs()), out, Repairs()).objects

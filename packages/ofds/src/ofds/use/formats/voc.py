@@ -65,7 +65,7 @@ def _object(root: ET.Element, name: str, entry: Entry, image: Image, repairs: Re
     _add(own, "name", name)
     _add(own, "pose", "Unspecified")
     _add(own, "truncated", 0)
-    _add(own, "difficult", entry["iscrowd"])
+    _add(own, "difficult", int(bool(entry["iscrowd"] or entry.get("difficult"))))
     more = {"iscrowd": entry["iscrowd"] or None, **{k: entry.get(k) for k in ("score", "source")}}
     for key, value in more.items():
         if value is not None:
@@ -94,8 +94,9 @@ def read(path: str | Path, repairs: Repairs, known: Sequence[Image] = ()) -> dic
 
     An image is named after its XML file, with the suffix of the image file that is there, of the
     image that is known, or of `filename`. Classes are those of `labelmap.txt`; without one they are
-    those that occur, by name. `difficult` objects are objects, but for those with our `iscrowd`. A
-    box of which both ends are the same point is a click and no box (BCCD has two).
+    those that occur, by name. `difficult` objects are objects, flagged in their entries, but for
+    those with our `iscrowd`. A box of which both ends are the same point is a click and no box
+    (BCCD has two).
 
     Args:
         path: the folder.
@@ -159,6 +160,8 @@ def _note(element: ET.Element, name: str, image: int, repairs: Repairs) -> Entry
             box[2:] = [0, 0]
     crowd = int(element.findtext("iscrowd") == "1")
     note: Entry = {"image_id": image, "category_id": class_, "bbox": box, "iscrowd": crowd}
+    if not crowd and (element.findtext("difficult") or "").strip() == "1":
+        note["difficult"] = 1
     if (score := _number(element.findtext("score"))) is not None:
         note["score"] = score
     if source := element.findtext("source"):
