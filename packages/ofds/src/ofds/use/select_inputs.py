@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,25 +10,22 @@ import tyro
 from numpy.typing import NDArray
 
 from ofds.method.budget import Budget, Unit
-from ofds.method.objects import Ints, Pool, make_pool
+from ofds.method.objects import Pool
 from ofds.method.quotas import quotas
 from ofds.method.room import Room
-from ofds.use.coco import read_json
 from ofds.use.dataset import Dataset, Objects
 from ofds.use.features import Features, read_features
 from ofds.use.limits import Keeping, Kept, read_limits
 from ofds.use.lists import Names, places, read_costs, read_names
 from ofds.use.minima import minima, targets
-from ofds.use.photos import contents
 from ofds.use.pool_files import PoolFiles
 from ofds.use.repairs import Repairs
+from ofds.use.select_pool import pool_of
 from ofds.use.selection_file import check_new, continued
-from ofds.use.truth import Truth, read_truth
+from ofds.use.truth import Truth, read_annotated
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -186,7 +182,7 @@ def read(request: Request) -> Inputs:
         return places(found, f"--{flag} {path}", names, repairs, strict=flag == "must")
 
     sha256 = {"proposals": sha256_file(files.proposals), "features": features.sha256}
-    annotated, truth = _annotated(request.annotated, dataset, names, repairs)
+    annotated, truth = read_annotated(request.annotated, dataset, names, repairs)
     before = list[str]()
     if request.continued:
         classes = [{"id": each.id, "name": each.name} for each in dataset.categories]
@@ -210,83 +206,6 @@ def read(request: Request) -> Inputs:
     )  # fmt: skip
     _check_affordable(given)
     return given
-
-
-def _annotated(
-    path: str | None, dataset: Dataset, names: Names, repairs: Repairs
-) -> tuple[list[int], Truth | None]:
-    """Places of the images of --annotated, and what is on them if the file says so."""
-    if not path:
-        return [], None
-    listed = read_names(path, annotated=True)
-    content = read_json(path) if Path(path).suffix.lower() == ".json" else None
-    notes = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(notes, list):
-        return places(listed, f"--annotated {path}", names, repairs), None
-    truth = read_truth([path], dataset, repairs, "labelled" if notes else "unlabelled")
-    found = [names.exact[dataset.images[place].name] for place in np.flatnonzero(truth.labelled)]
-    return found, truth
-
-
-def pool_of(
-    dataset: Dataset,
-    proposals: Objects,
-    features: Features,
-    wanted: NDArray[np.bool_],
-    request: Request,
-    repairs: Repairs,
-) -> tuple[Pool, list[str]]:
-    """The pool of the proposals that count, and the images whose files cannot be read."""
-    files, names = request.files.found(), [image.name for image in dataset.images]
-    source = files.proposals
-    damaged = np.isin(proposals.row, features.damaged)
-    if crowds := int(proposals.crowd.sum()):
-        repairs.add("dropped: a crowd, which is no object", source, crowds)
-    if others := int((~wanted[proposals.label]).sum()):
-        repairs.add("left out: of a class that is not among --classes", source, others)
-    usable = ~proposals.crowd & wanted[proposals.label]
-    kept = usable & (proposals.score >= request.threshold)
-    if not kept.any():
-        best = proposals.score[usable].max(initial=0.0)
-        why = f"the highest score is {best:g}" if usable.any() else "the file has none to use"
-        raise UserError(
-            f"{source}: no proposal reaches --threshold {request.threshold:g}; {why}"
-            + "".join(f"; {line}" for line in repairs.lines() if line.find("dropped") >= 0)
-        )
-    if not (kept & ~damaged).any():
-        raise UserError(f"{files.features}: no proposal that counts has features that are finite")
-    _book_features(dataset, proposals, kept, damaged, features.blank, repairs)
-    content, unread = None, list[str]()
-    if request.folder:
-        content, unread = contents(request.folder, names, repairs, request.missing == "skip")
-    pool = make_pool(
-        names,
-        [each.name for each in dataset.categories],
-        proposals.image[kept],
-        proposals.label[kept],
-        proposals.score[kept],
-        proposals.box[kept],
-        proposals.area[kept],
-        features,
-        np.where(damaged, -1, proposals.row)[kept],
-        content,
-    )
-    return pool, unread
-
-
-def _book_features(
-    dataset: Dataset, proposals: Objects, kept: Flags, damaged: Flags, blank: Ints, repairs: Repairs
-) -> None:
-    """Book features that say nothing of an object, and classes that have no others."""
-    for reason, rows in (
-        ("features that are not finite: counted, but in no cluster", damaged),
-        ("features that are all zero: clustered together", np.isin(proposals.row, blank)),
-    ):
-        for place in proposals.image[kept & rows]:
-            repairs.add(reason, repr(dataset.images[place].name))
-    for label in np.setdiff1d(proposals.label[kept], proposals.label[kept & ~damaged]):
-        reason = "class without any features: it has no turn, its objects count for minima and cost"
-        repairs.add(reason, repr(dataset.categories[label].name))
 
 
 def _check_affordable(given: Inputs) -> None:

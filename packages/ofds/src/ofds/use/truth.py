@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ofds.use.coco import dataset_of
+from ofds.use.coco import dataset_of, read_json
 from ofds.use.dataset import Dataset, Entry, Objects, key_of
 from ofds.use.formats.reading import on_pool, read_content, same_names
 from ofds.use.ingest_results import Empty, decide
+from ofds.use.lists import Names, places, read_names
 from ofds.use.repairs import Repairs
 from repro_shared.runtime.errors import UserError
 
@@ -64,6 +65,22 @@ def read_truth(
     own = dataset_of(whole, ", ".join(map(str, paths)), repairs)
     labelled = np.array([image.name in own.labelled for image in own.images], bool)
     return Truth(own.objects.take(np.flatnonzero(labelled[own.objects.image])), labelled)
+
+
+def read_annotated(
+    path: str | None, dataset: Dataset, names: Names, repairs: Repairs
+) -> tuple[list[int], Truth | None]:
+    """Places of the images of --annotated, and what is on them if the file says so."""
+    if not path:
+        return [], None
+    listed = read_names(path, annotated=True)
+    content = read_json(path) if Path(path).suffix.lower() == ".json" else None
+    notes = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(notes, list):
+        return places(listed, f"--annotated {path}", names, repairs), None
+    truth = read_truth([path], dataset, repairs, "labelled" if notes else "unlabelled")
+    found = [names.exact[dataset.images[place].name] for place in np.flatnonzero(truth.labelled)]
+    return found, truth
 
 
 def _content(path: str | Path, dataset: Dataset, repairs: Repairs, empty: Empty) -> Entry:
