@@ -18,7 +18,7 @@ from repro_shared.study.publish import table_of
 from repro_shared.timing.bench import Bench, read_benches
 
 TINY = Sizes(
-    width=16, classes=3, groups=3, objects=900, k=5, tiles=1, many=1500, budget=12, growth=(600,),
+    width=16, classes=3, groups=1, objects=300, k=5, tiles=1, many=1500, budget=12, growth=(600,),
     rounds=2, slow_rounds=2,
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ def test_the_same_clusters_by_three_libraries(tmp_path: Path) -> None:
         assert inertia == pytest.approx(1, abs=0.01)
     assert found["ofds"][2] == "yes"
     assert found["scikit-learn"][0] == Interval(1, 1, 1)
-    assert made.settings["objects"] == 900
+    assert made.settings["objects"] == 300
     assert read_benches(tmp_path) == [made]
     assert table_of(PAPER, "bench-kmeans", tmp_path)[0] == table(made)
     assert (tmp_path / "tables" / "bench-kmeans.csv").is_file()

@@ -81,7 +81,8 @@ def _selections(scale: Scale, zipf: float, base: tuple[Arm, ...]) -> Iterator[Ar
         training, fill=FILL, seen=Seen(1 if scale == "smoke" else VIEWS, shift=12), rare=RARE
     )
     for budget in budgets(scale, zipf):
-        for name in (*MAIN, *OTHERS):
+        brief = scale == "smoke" and budget.unit == "pixels"
+        for name in MAIN if brief else (*MAIN, *OTHERS):
             config = replace(plain, selector=name, budget=budget)
             asked = name not in MAIN or budget.unit != "objects"
             yield Arm(f"{name}, {budget.amount:g} {budget.unit}", config, segment, base,

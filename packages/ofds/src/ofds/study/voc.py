@@ -90,9 +90,10 @@ class OpenedVoc:
         truth = read_results(folder / "VOC2012", "voc", repairs)
         self.train, self.test = (self._part(truth, split) for split in ("train", "val"))
         self.hard, hard = (self._part(truth, split, hard=True) for split in ("train", "val"))
-        both = [(getattr(self.test, each), getattr(hard, each)) for each in COLUMNS]
+        both = {name: (getattr(self.test, name), getattr(hard, name)) for name in COLUMNS}
         crowd = np.repeat([False, True], [len(self.test.label), len(hard.label)])
-        self.scored = Scored(*(np.concatenate(pair) for pair in both), crowd)
+        all_ = {name: np.concatenate(pair) for name, pair in both.items()}
+        self.scored = Scored(**all_, crowd=crowd)
         files = PoolFiles(pool=str(folder / "pool"))
         pool = files.dataset(repairs)
         self.found, rows = files.objects(pool, repairs)
