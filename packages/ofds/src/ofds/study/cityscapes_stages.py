@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from ofds.method.objects import Pool
 from ofds.rivals.proposals import at_random
 from ofds.study.cityscapes import CLASSES, OpenedFrames
 from ofds.study.selectors import chosen
-from ofds.study.stages import equations_of
+from ofds.study.stages import Chosen
 from ofds.study.world import Drawn
 from ofds.train import Training, fit
 from repro_shared.datasets.label_maps import LabelMapFolder
@@ -42,7 +41,7 @@ THREADS = 8  # that read frames
 
 
 @dataclass(frozen=True)
-class SegmentFrames:
+class SegmentFrames(Chosen):
     """A network of torchvision, trained on what was bought.
 
     Attributes:
@@ -60,16 +59,6 @@ class SegmentFrames:
     network: str = "deeplabv3_resnet50"
     crop: tuple[int, int] = (512, 1024)
     zoom: tuple[float, float] = (0.5, 2.0)
-
-    @property
-    def steps(self) -> int:
-        """For the plan."""
-        return self.training.steps
-
-    @property
-    def equations(self) -> tuple[Callable[..., Any], ...]:
-        """The selector's."""
-        return equations_of(self.selector)
 
 
 @steps_through(chosen)

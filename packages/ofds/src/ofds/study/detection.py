@@ -6,7 +6,6 @@ trains from the same initial weights for the same number of steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from ofds.study.annotations import by_detector, by_people, merged
 from ofds.study.proposed import THRESHOLD, WEIGHTS, drawn, new_detector, proposals, trained
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
-from ofds.study.stages import equations_of, paid
+from ofds.study.stages import Chosen, paid
 from ofds.train import Training
 from ofds.use.mean_ap import mean_ap
 from ofds.use.nets.detector import detect_all
@@ -30,7 +29,7 @@ from repro_shared.study.trip import steps_through
 
 
 @dataclass(frozen=True)
-class Detect:
+class Detect(Chosen):
     """A detector, trained on what was bought and on what was proposed.
 
     Attributes:
@@ -56,16 +55,6 @@ class Detect:
     unsure: float = 0.15
     width: int = 32
     kept: bool = False
-
-    @property
-    def steps(self) -> int:
-        """For the plan."""
-        return self.training.steps
-
-    @property
-    def equations(self) -> tuple[Callable[..., Any], ...]:
-        """The selector's."""
-        return equations_of(self.selector)
 
 
 @steps_through(chosen)

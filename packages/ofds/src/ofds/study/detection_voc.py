@@ -27,7 +27,7 @@ from ofds.study.annotations import (
 from ofds.study.detection import costs
 from ofds.study.proposed import WEIGHTS
 from ofds.study.selectors import chosen
-from ofds.study.stages import equations_of, paid
+from ofds.study.stages import Chosen, paid
 from ofds.study.voc import BACKBONE, OpenedVoc
 from ofds.study.world import Drawn
 from ofds.train import Training, fit
@@ -68,7 +68,7 @@ def describe_images(config: DescribeImages, ctx: Context) -> Outcome:
 
 
 @dataclass(frozen=True)
-class DetectVoc:
+class DetectVoc(Chosen):
     """Faster R-CNN on what was bought and on what was proposed; see `detection.Detect`."""
 
     training: Training
@@ -83,16 +83,6 @@ class DetectVoc:
     min_size: int = 600
     max_size: int = 1000
     kept: bool = False
-
-    @property
-    def steps(self) -> int:
-        """For the plan."""
-        return self.training.steps
-
-    @property
-    def equations(self) -> tuple[Callable[..., Any], ...]:
-        """The selector's."""
-        return equations_of(self.selector)
 
 
 @steps_through(chosen)

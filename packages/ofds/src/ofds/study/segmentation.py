@@ -22,7 +22,7 @@ from ofds.study.detection import costs
 from ofds.study.proposed import PROPOSALS, THRESHOLD, drawn, left_by
 from ofds.study.scenes import OpenedScenes, Scenes
 from ofds.study.selectors import chosen
-from ofds.study.stages import equations_of, paid
+from ofds.study.stages import Chosen, paid
 from ofds.study.world import Drawn
 from ofds.train import Trained, Training, fit
 from ofds.use.nets.detector import as_tensor
@@ -59,7 +59,7 @@ PLAIN = Seen()
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(Chosen):
     """A segmenter, trained on what was bought.
 
     Attributes:
@@ -80,16 +80,6 @@ class Segment:
     fill: float = 1.0
     seen: Seen = PLAIN
     rare: float = 0.0
-
-    @property
-    def steps(self) -> int:
-        """For the plan."""
-        return self.training.steps
-
-    @property
-    def equations(self) -> tuple[Callable[..., Any], ...]:
-        """The selector's."""
-        return equations_of(self.selector)
 
 
 @steps_through(chosen)

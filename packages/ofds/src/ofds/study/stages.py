@@ -16,6 +16,7 @@ from ofds.rivals import images as by_image
 from ofds.rivals import proposals as by_proposal
 from ofds.study.selectors import chosen
 from ofds.study.world import Drawn, Opened, draw
+from ofds.train import Training
 from repro_shared.runtime.rng import derive_seed
 from repro_shared.study.paper import Context, Outcome
 from repro_shared.study.trip import steps_through
@@ -39,6 +40,23 @@ _EQUATIONS: dict[str, Callable[..., Any]] = {
 def equations_of(selector: str) -> tuple[Callable[..., Any], ...]:
     """What a selector's name stands for."""
     return (_EQUATIONS.get(selector, select),)
+
+
+class Chosen:
+    """What the configs have in common that train on what a selector chose."""
+
+    training: Training
+    selector: str
+
+    @property
+    def steps(self) -> int:
+        """For the plan."""
+        return self.training.steps
+
+    @property
+    def equations(self) -> tuple[Callable[..., Any], ...]:
+        """The selector's."""
+        return equations_of(self.selector)
 
 
 @dataclass(frozen=True)
