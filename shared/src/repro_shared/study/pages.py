@@ -53,7 +53,7 @@ def index(found: Mapping[str, Results]) -> str:
         if study.arms:
             runs = len(results.records)
             parts.append(f"{runs} runs in [`{name}/runs.jsonl`]({name}/runs.jsonl).\n")
-        for draw in study.figures:
+        for draw in results.figures:
             figure, _ = draw(results)
             parts.append(f"![{name}](figures/{figure}.svg)\n")
         for table in tables:

@@ -40,7 +40,7 @@ def write_study(results: Results, out: Path) -> list[Table]:
     """Write a study's tables and figures below `out`; returns the tables."""
     tables = [make(results) for make in results.study.tables]
     write_tables(out / "tables", tables)
-    for draw in results.study.figures:
+    for draw in results.figures:
         with house_style():
             name, figure = draw(results)
         save_figure(figure, out / "figures" / name)

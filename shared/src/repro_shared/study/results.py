@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro_shared.evidence.cells import ReportedCell, read_cells
 from repro_shared.evidence.claims import Claim, Verdict, judge
@@ -18,6 +18,9 @@ from repro_shared.study.keys import data_key, recipe_key
 from repro_shared.study.paper import Arm, Paper, Study
 from repro_shared.study.protocols import DataSource
 from repro_shared.study.session import filled, read_facts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CELLS, MEASURED = Path("tables", "reported.csv"), Path("tables", "measured.csv")
 
@@ -35,6 +38,12 @@ class Results:
     curves: Mapping[tuple[str, int, str], Curve] = field(default_factory=dict)
     shipped: Mapping[str, float] = field(default_factory=dict)  # committed values by arm's id
     fingerprints: Mapping[DataSource, str] = field(default_factory=dict)  # of the records' data
+
+    @property
+    def figures(self) -> tuple[Callable[[Results], tuple[str, Figure]], ...]:
+        """Those of the study; none, rather than empty axes, where nothing has been run."""
+        nothing_run = bool(self.study.arms) and not self.records
+        return () if nothing_run else self.study.figures
 
     def runs(self, arm: Arm) -> list[RunRecord]:
         """The complete runs of an arm, by seed."""
