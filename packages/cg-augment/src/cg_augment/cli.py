@@ -1,0 +1,47 @@
+"""The command `cg-augment`."""
+
+from __future__ import annotations
+
+import sys
+
+import cg_augment
+from cg_augment.study import recipes
+from cg_augment.study.readme import blocks
+from repro_shared.evidence.citation import Citation, Repository
+from repro_shared.study.command import main as run
+from repro_shared.study.paper import Paper, Recipe
+
+PAPER = Paper(
+    package=cg_augment,
+    command="cg-augment",
+    description="Diffusion images where a robust teacher and a biased student disagree.",
+    citation=Citation(
+        key="popp2025improving",
+        title=(
+            "Improving Knowledge Distillation Under Unknown Covariate Shift Through "
+            "Confidence-Guided Data Augmentation"
+        ),
+        authors=("Niclas Popp", "Kevin Alexander Laube", "Matthias Hein", "Lukas Schott"),
+        year=2025,
+        arxiv="2506.02294",
+        version=1,
+    ),
+    repository=Repository(
+        key="cg_augment_reproduction",
+        title="cg-augment: an independent reproduction of arXiv 2506.02294",
+        version=cg_augment.__version__,
+        year=2026,
+    ),
+    recipes=(Recipe(recipes.passes_by_engine, ("smoke", "cpu"), default=("smoke", "cpu")),),
+    distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
+    blocks=blocks,
+)
+
+
+def main() -> None:
+    """Entry point of the `cg-augment` command."""
+    sys.exit(run(PAPER))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What a guided image costs, counted in passes: arithmetic, the same for every network.
+
+A pass backward gives the gradient with respect to the input alone, since the weights are fixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes for one image.
+
+    Attributes:
+        forward, backward: of the diffusion network (guidance without a classifier counts twice
+            where it evaluates the network with and without the condition).
+        decodes, decodes_backward: of the decoder with both classifiers.
+    """
+
+    forward: int
+    backward: int
+    decodes: int
+    decodes_backward: int
+
+    @property
+    def network(self) -> int:
+        """Passes of the network in both directions."""
+        return self.forward + self.backward
+
+
+def unguided(steps: int) -> Passes:
+    """An image without guidance, decoded once."""
+    return Passes(steps, 0, 1, 0)
+
+
+def select(steps: int, candidates: int) -> Passes:
+    """The best of several images, each decoded once."""
+    return Passes(candidates * steps, 0, candidates, 0)
+
+
+def stepwise(steps: int, guided: int, *, jacobian: bool = True) -> Passes:
+    """Gradients at `guided` of the steps, through the network or not, and the final image."""
+    return Passes(steps, guided if jacobian else 0, guided + 1, guided)
+
+
+def chain(steps: int, rounds: int, scored: int) -> Passes:
+    """`rounds` gradients through all steps with checkpoints, `scored` predictions decoded in each.
+
+    Every round runs the steps forward, and again before each pass backward; a last run forward
+    scores the iterate that the last gradient gave.
+    """
+    return Passes((2 * rounds + 1) * steps, rounds * steps, rounds * scored + 1, rounds * scored)
