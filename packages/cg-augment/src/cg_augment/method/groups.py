@@ -154,7 +154,7 @@ def group_accuracy(
         raise ValueError(f"{hits.shape} answers and {places.shape} groups")
     if training is not None and len(training) != len(names):
         raise ValueError(f"{len(training)} training sizes for {len(names)} groups")
-    if len(places) and not (0 <= places.min() and places.max() < len(names)):
+    if len(places) and not (places.min() >= 0 and places.max() < len(names)):
         raise ValueError(f"groups {places.min()} to {places.max()}, names for {len(names)}")
     images = np.bincount(places, minlength=len(names))
     found = np.bincount(places[hits], minlength=len(names))

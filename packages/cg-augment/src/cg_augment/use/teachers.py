@@ -1,4 +1,4 @@
-"""Teachers by name: what the user types, and how it becomes a frozen classifier of their classes."""
+"""Teachers by name: from what the user types to a frozen classifier of their classes."""
 
 from __future__ import annotations
 
