@@ -214,3 +214,31 @@ def test_one_part_alone() -> None:
 def test_an_empty_queue_is_refused() -> None:
     with pytest.raises(UserError, match="pixel_queue of the memory must be 1 or more"):
         Memory(pixel_queue=0)
+
+
+def test_a_checkpoint_holds_what_has_been_written() -> None:
+    queues = ClassQueues(3, 5, 2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        counts = torch.rand(3, 4, generator=generator) < 0.5
+        counts[1] = False
+        queues.add(torch.randn(3, 4, 2, generator=generator), counts)
+    kept = queues.state_dict()
+    held = queues.written.clamp(max=5)
+    assert kept["vectors"].shape == (int(held.sum()), 2)
+    again = torch.nn.ModuleDict({"queues": ClassQueues(3, 5, 2)})
+    again.load_state_dict({f"queues.{name}": value for name, value in kept.items()})
+    found: Any = again["queues"]
+    assert torch.equal(found.vectors[:, :5], queues.vectors[:, :5])
+    assert torch.equal(found.written, queues.written)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ClassQueues(3, 4, 2).load_state_dict(kept)
+
+
+def test_queues_are_bounded() -> None:
+    with torch.device("meta"):
+        assert ClassQueues(21, 20000, 512).size == 20000
+        many = ClassQueues(150, 20000, 512)
+    assert many.size == 3495  # as Memory's docstring says
+    assert 150 * many.size * 512 * 4 <= 2**30 < 150 * (many.size + 1) * 512 * 4
+    assert "3,495" in (Memory.__doc__ or "")

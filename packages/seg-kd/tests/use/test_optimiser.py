@@ -91,6 +91,21 @@ def test_gradients_of_a_network_are_clipped_and_of_the_student_not() -> None:
     assert all(torch.equal(a, b) for a, b in zip(found[:4], free[:4], strict=True))
 
 
+@pytest.mark.parametrize("apart", [Apart(adam=(1e-2, 0.9, 0.99)), Apart(clip_norm=7.0)])
+def test_the_students_norm_is_its_own(apart: Apart) -> None:
+    model = Model(apart)
+    begun = [p.detach().clone() for p in model.parameters()]
+    wrapper = wrapper_of(model, weight_decay=0.0, clip_norm=1e-3)
+    wrapper.zero_grad()
+    model(torch.ones(1, 3)).backward()
+    theirs = [p.grad.clone() for p in model.terms["1"].parameters() if p.grad is not None]
+    assert torch.cat([g.flatten() for g in theirs]).norm() > 1e-2  # it would rule a joint norm
+    wrapper.step()
+    moved = [(a.detach() - b).flatten() for a, b in zip(model.parameters(), begun, strict=True)]
+    assert torch.cat(moved[:4]).norm() == pytest.approx(0.1 * 1e-3, rel=1e-3)
+    assert torch.cat(moved[4:]).norm() > 10 * 0.1 * 1e-3
+
+
 @pytest.mark.parametrize("settings", [{}, {"kind": "AdamW", "learning_rate": 0.01}])
 def test_state_goes_on_where_it_was(settings: dict[str, Any]) -> None:
     apart = Apart(adam=(1e-2, 0.9, 0.99), clip_norm=5.0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,17 +15,21 @@ from seg_kd.method.losses import full_precision
 class ClassQueues(nn.Module):
     """The last vectors of each class: a ring of `size` places of `channels` for every class.
 
-    Filled from the beginning; what was never written is zero and is not drawn.
+    Filled from the beginning; what was never written is zero and is not drawn. Several processes
+    that train together fill theirs alike, with the vectors of all of them, as CIRKD's do. A
+    state_dict holds what has been written and nothing else.
 
     Args:
         classes: K.
-        size: places of a class.
+        size: places of a class, or fewer where all classes would take more than `most` bytes.
         channels: of a vector.
+        most: bytes, in float32.
     """
 
-    def __init__(self, classes: int, size: int, channels: int) -> None:
+    def __init__(self, classes: int, size: int, channels: int, most: int = 2**30) -> None:
         super().__init__()
-        self.size = size
+        self.size = max(1, min(size, most // (4 * classes * channels)))
+        size = self.size
         # One place more, which takes what is not to be written: no number leaves the device.
         self.register_buffer("vectors", torch.zeros(classes, size + 1, channels))
         self.register_buffer("written", torch.zeros(classes, dtype=torch.long))
@@ -32,6 +39,7 @@ class ClassQueues(nn.Module):
     @torch.no_grad()
     def add(self, vectors: Tensor, counts: Tensor) -> None:
         """Write vectors (K, E, C) in order, those where `counts` (K, E) is True."""
+        vectors, counts = of_all_processes(vectors), of_all_processes(counts)
         rank = counts.cumsum(1)
         total = rank[:, -1:]
         wanted = counts & (rank > total - self.size)  # the others would be overwritten at once
@@ -54,6 +62,38 @@ class ClassQueues(nn.Module):
         rows = torch.arange(classes, device=device)[:, None]
         used = best >= 0
         return (self.vectors[rows, place] * used[..., None]).flatten(0, 1), used.flatten()
+
+    def _held(self) -> Tensor:
+        """(K, size) bool, the places that have been written."""
+        return torch.arange(self.size, device=self.written.device) < self.written[:, None]
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "vectors"] = self.vectors[:, : self.size][self._held()].detach()
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *others: Any) -> None:
+        packed, written = (state.pop(prefix + name, None) for name in ("vectors", "written"))
+        if packed is not None and written is not None:
+            self.written.copy_(written)
+            held = self._held()
+            if packed.shape == (int(held.sum()), self.vectors.shape[2]):
+                whole = torch.zeros_like(self.vectors)
+                whole[:, : self.size][held] = packed.to(whole)
+                packed = whole
+            state[prefix + "vectors"], state[prefix + "written"] = packed, written
+        super()._load_from_state_dict(state, prefix, *others)
+
+
+def of_all_processes(tensor: Tensor) -> Tensor:
+    """(K, E, ...) of every process that trains along, one behind the other: (K, world * E, ...)."""
+    if not dist.is_initialized():
+        return tensor
+    world, sent = dist.get_world_size(), tensor.contiguous()
+    if tensor.dtype is torch.bool:  # which gloo does not send
+        sent = sent.to(torch.uint8)
+    parts = [torch.empty_like(sent) for _ in range(world)]
+    dist.all_gather(parts, sent)
+    return torch.cat(parts, dim=1).to(tensor.dtype)
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from seg_kd.method.terms import Apart
+
 CONSTRUCTOR = "WithTerms"
 
 
@@ -17,15 +19,20 @@ CONSTRUCTOR = "WithTerms"
 class WithTerms(DefaultOptimWrapperConstructor):
     """mmengine's constructor, after which the objective's own networks learn as they want to.
 
-    Without such networks (`Apart`) the optimiser is left as mmengine made it.
+    Without such networks (`Apart`) the optimiser is left as mmengine made it. With them, a norm at
+    which gradients are clipped is that of the student's and of what learns with it: a
+    discriminator's or a generator's gradient would otherwise scale down the student's.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         wrapper = super().__call__(model)
         modules = [*getattr(getattr(model, "module", model), "terms", {}).values()]
         taken, others, clips = set[int](), list[Optimizer](), list[tuple[list[Tensor], float]]()
+        apart = set[int]()
         for module in modules:
             parameters = [*module.parameters()]
+            if module.apart != Apart():
+                apart |= {*map(id, parameters)}
             if module.apart.clip_norm is not None:
                 clips.append((parameters, module.apart.clip_norm))
             if module.apart.adam is not None:
@@ -37,6 +44,11 @@ class WithTerms(DefaultOptimWrapperConstructor):
             for group in groups:
                 group["params"] = [p for p in group["params"] if id(p) not in taken]
             groups[:] = [group for group in groups if group["params"]]
+            if wrapper.clip_grad_kwargs:
+                norm = float(wrapper.clip_grad_kwargs["max_norm"])
+                with_student = [p for g in groups for p in g["params"] if id(p) not in apart]
+                clips.insert(0, (with_student, norm))
+                wrapper.clip_grad_kwargs = None
             wrapper.optimizer = Together(wrapper.optimizer, others, clips)
         return wrapper
 
