@@ -57,7 +57,7 @@ def of_model(
         lambda given: network.encode_text(
             tokenizer(given, context_length=context).to(network.logit_scale.device)
         ),
-        lambda text: _lost(tokenizer, text, context),
+        lambda text: lost(tokenizer, text, context),
         context,
     )
     return Teacher(
@@ -162,7 +162,7 @@ def _cached(name: str, tag: str, form: dict[str, Any]) -> Path:
     )
 
 
-def _lost(tokenizer: Any, text: str, context: int) -> str:
+def lost(tokenizer: Any, text: str, context: int) -> str:
     """What open_clip's tokenizer would cut away silently."""
     if hasattr(tokenizer, "bpe"):
         tokens = tokenizer.encode(text)

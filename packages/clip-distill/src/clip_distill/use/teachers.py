@@ -71,12 +71,7 @@ class Teacher:
     def sha256(self) -> str:
         """Of all weights, by name."""
         if not self._digest:
-            digest = hashlib.sha256()
-            for name, value in sorted(self.network.state_dict().items()):
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-                plain = value.detach().cpu().contiguous()
-                digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-            self._digest.append(digest.hexdigest())
+            self._digest.append(weights_digest(self.network))
         return self._digest[0]
 
     @property
@@ -88,6 +83,17 @@ class Teacher:
     def device(self) -> torch.device:
         """Where it is."""
         return next(self.network.parameters()).device
+
+
+def weights_digest(*networks: nn.Module) -> str:
+    """SHA-256 of all weights of networks, by name."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            plain = value.detach().cpu().contiguous()
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
