@@ -28,6 +28,7 @@ from seg_kd.use.heads import needs_edges
 from seg_kd.use.loop import ExactLoop, Loop, NotFiniteError, run_loop
 from seg_kd.use.optimiser import CONSTRUCTOR
 from seg_kd.use.outputs import Models, Seen, feature_channels, watched
+from seg_kd.use.parallel import averaged, check_share, group
 from seg_kd.use.preprocessing import paired
 from seg_kd.use.weights import load_start, once
 
@@ -41,13 +42,14 @@ class Optimiser:
         momentum, weight_decay: of SGD; AdamW has the second only.
         power: exponent of the polynomial decay.
         minimum_rate: floor of the learning rate at the last iteration.
-        batch_size: images per iteration, at least 2 (batch norm).
+        batch_size: images per iteration, over all processes, at least 2 (batch norm).
         amp: mixed precision (CUDA only); a gradient that overflows makes no step, and the scale of
             the loss halves.
         kind, betas: which optimiser, and AdamW's moving averages.
         warmup: share of the iterations in which the rate rises linearly.
         warmup_start: the rate at the first iteration, as a share of learning_rate.
-        clip_norm: largest norm of the gradient; larger ones are scaled down to it.
+        clip_norm: largest norm of the gradient, of the student and what learns with it; larger ones
+            are scaled down to it. Discriminators and generators have norms of their own.
         multipliers: mmengine's paramwise_cfg (rates and decays of single parameters) as JSON.
     """
 
@@ -200,20 +202,33 @@ class Distiller(BaseModel):
         """Nothing: the student comes initialised, the same for every objective of a seed."""
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
-        """mmengine's, which makes no step on the CPU where the loss is not finite.
+        """mmengine's, see `step_through`."""
+        return self.step_through(self, data, optim_wrapper)
+
+    def step_through(self, network: Any, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
+        """mmengine's step, which is not made on the CPU where the loss is not finite.
 
         On a device the number would have to be waited for: the loop looks at it now and then.
 
+        Args:
+            network: this module, or DDP's wrapper of it, which averages the gradients.
+            data: a batch; of several processes each has its own share.
+            optim_wrapper: mmengine's.
+
+        Returns:
+            The parts of the loss, and their sum as `loss`; means over the processes.
+
         Raises:
-            NotFiniteError: the loss is not; with the names of its parts that are not.
+            NotFiniteError: the loss is not, in any process; with the names of its bad parts.
         """
-        with optim_wrapper.optim_context(self):
-            losses = self._run_forward(self.data_preprocessor(data, True), mode="loss")
+        with optim_wrapper.optim_context(network):
+            losses = network._run_forward(self.data_preprocessor(data, True), mode="loss")
         total, parts = self.parse_losses(losses)
-        if total.device.type == "cpu" and not _finite(total):
+        parts = averaged(parts)
+        if total.device.type == "cpu" and not _finite(parts["loss"]):
             raise NotFiniteError(*(name for name, loss in parts.items() if not _finite(loss)))
         optim_wrapper.update_params(total)
-        return dict(parts)
+        return parts
 
     def _apply(self, function: Any, recurse: bool = True) -> Distiller:
         for teacher in self._teacher:  # follows the module to its device
@@ -291,6 +306,7 @@ def make_loop(job: Job, paused: bool = False) -> ExactLoop:
         job.directory, job.iterations, job.checkpoint_interval, job.identity, job.label, paused
     )
     batch, state = job.optimiser.batch_size, settings.saved_state()
+    check_share(batch)
     seed = derive_seed(job.seed, "views")
     loader = endless_loader(
         Views(
@@ -300,6 +316,7 @@ def make_loop(job: Job, paused: bool = False) -> ExactLoop:
         batch,
         batch * (int(state["iteration"]) if state else 0),
         job.workers,
+        *group(),
         collate_fn=adapter.collate,
     )
     return run_loop(
@@ -309,7 +326,7 @@ def make_loop(job: Job, paused: bool = False) -> ExactLoop:
         loader,
         {**job.optimiser.wrapper_config(), "constructor": CONSTRUCTOR},
         job.optimiser.schedule_config(job.iterations),
-        derive_seed(job.seed, "dropout"),
+        derive_seed(job.seed, "dropout", *filter(None, group()[:1])),
     )
 
 

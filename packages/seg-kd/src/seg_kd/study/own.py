@@ -15,10 +15,10 @@ from typing import Annotated, Literal
 import tyro
 
 from repro_shared.runtime.checks import check_device, require
+from repro_shared.runtime.distributed import processes
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_json, sha256_file
 from repro_shared.runtime.weights import read_weights
-from repro_shared.study.alone import run_alone
 from repro_shared.study.paper import Arm, Paper
 from repro_shared.study.publish import as_json
 from repro_shared.study.session import Session
@@ -36,6 +36,7 @@ from seg_kd.study.own_arms import (
     given_teacher,
     own_study,
 )
+from seg_kd.study.several import together
 from seg_kd.study.stages import WEIGHTS
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
@@ -194,6 +195,7 @@ class Own:
     ) -> None:
         length = length.or_config(settled)
         check_device(device)
+        rank, _ = processes(device)
         adapter.set_device(device)
         source = images.source()
         study = own_study(
@@ -203,7 +205,11 @@ class Own:
             study = replace(study, prepare=Affordable(length.budget_seconds))
         folder = Path(out)
         session = Session(self.paper, study, folder, Path(images.data), device, images.workers)
-        record, made = run_alone(session, length.seed)
+        found = together(session, length.seed)
+        if rank:
+            return
+        assert found is not None
+        record, made = found
         publish_model(made / WEIGHTS, folder)
         scores = {
             **{k: round(v, 4) for k, v in record.metrics.items() if k in SCORES},

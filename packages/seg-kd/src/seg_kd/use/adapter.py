@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from repro_shared.runtime.checks import check_device
@@ -82,12 +83,15 @@ def set_device(device: str) -> None:
     """Make mmengine use `cpu` or `cuda`; it otherwise takes whatever accelerator it sees.
 
     Raises:
-        UserError: neither of the two, cuda asked for and not there, or several processes.
+        UserError: neither of the two, cuda asked for and not there, or several processes that no
+            verb has joined to a group: `train` and `distill` do.
     """
     import mmengine.device.utils as device_utils
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("seg-kd runs in one process: start it without torchrun")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        raise UserError(
+            "this runs in one process: start it without torchrun, which `train` and `distill` take"
+        )
     if device not in ("cpu", "cuda"):
         raise UserError(f"--device must be cpu or cuda, got {device!r}")
     check_device(device)

@@ -7,8 +7,10 @@ checkpoints hold pickled objects; the loop below replaces both and nothing else.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from repro_shared.datasets.views import readable
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.progress import Progress
-from repro_shared.runtime.rng import capture_rng, restore_rng
+from repro_shared.runtime.rng import capture_rng, derive_seed, restore_rng, seed_everything
+from seg_kd.use.parallel import WRAPPER, average_buffers, group, is_first, of_all, synchronised
 
 _SERIAL = itertools.count()
 READ_EVERY = 20  # iterations, at most, between looks at the losses: a look waits for the device
@@ -114,13 +117,16 @@ class ExactLoop(IterBasedTrainLoop):
         self.begin()
         if self.settings.paused:
             return self.runner.model
-        with Progress(self.max_iters, self.settings.label, start=self.iter) as progress:
+        shown = Progress(self.max_iters, self.settings.label, start=self.iter)
+        with shown if is_first() else nullcontext() as progress:
             while self.iter < self.max_iters:
                 self.step()
-                if self.store and self.iter % self.settings.interval == 0:
+                if self.store and is_first() and self.iter % self.settings.interval == 0:
                     self.store.save(self.iter, self.snapshot())
-                known = {"loss": self.curve[-1]["loss"]} if self.curve else {}
-                progress.update(self.iter, **known)
+                if progress is not None:
+                    known = {"loss": self.curve[-1]["loss"]} if self.curve else {}
+                    progress.update(self.iter, **known)
+        average_buffers(self.bare_model)
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
@@ -227,7 +233,10 @@ class ExactLoop(IterBasedTrainLoop):
         self.seconds, self.curve = state["seconds"], list(state["curve"])
         sums = state["sums"]
         self._names, self._sums = list(sums), torch.stack(list(sums.values())) if sums else None
-        restore_rng(state["random"])
+        if is_first():
+            restore_rng(state["random"])
+        else:  # the first process's streams were saved: the others begin new ones
+            seed_everything(derive_seed(self.settings.identity, group()[0], self._iter))
 
 
 def _diverged(iteration: int, bad: list[str], images: list[str]) -> str:
@@ -236,6 +245,7 @@ def _diverged(iteration: int, bad: list[str], images: list[str]) -> str:
     advice = "lower the learning rate"
     if all(name.startswith("distill.") for name in parts):
         advice = "the student's own loss is; check the teacher and the weights of the objective"
+    images = of_all(images)
     shown = ", ".join(images[:8]) + (f" and {len(images) - 8} more" if len(images) > 8 else "")
     return (
         f"loss is not finite in iteration {iteration} ({', '.join(parts)}): {advice}; "
@@ -257,15 +267,19 @@ def run_loop(
     Args:
         settings: of the loop.
         state: of its last checkpoint.
-        model: mmengine model.
+        model: mmengine model; of several processes each has one.
         loader: batches from the checkpoint's position on.
         optimiser, schedulers: mmengine configs.
         seed: of dropout.
     """
     serial = next(_SERIAL)  # mmengine keeps every logger and visualizer by name
-    work = settings.directory / "mmengine"
+    rank, world = group()
+    if world > 1:  # as mmengine does, with a warning
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+    work = settings.directory / f"mmengine{rank or ''}"
     runner = Runner(
-        model=model,
+        model=synchronised(model),
         work_dir=str(work),
         train_dataloader=loader,
         train_cfg={
@@ -284,7 +298,8 @@ def run_loop(
             "runtime_info": None,
             "param_scheduler": {"type": "ParamSchedulerHook"},
         },
-        launcher="none",
+        launcher="none" if world == 1 else "pytorch",
+        cfg={} if world == 1 else {"model_wrapper_cfg": {**WRAPPER}},
         randomness={"seed": seed},
         log_level="ERROR",
         default_scope="mmseg",
