@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,96 +24,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cg_augment.method.losses import feature_distance, soft_cross_entropy
 from cg_augment.rivals.adversarial import Adversarial, adversarial
-from cg_augment.rivals.mixing import Mixing, mixed
+from cg_augment.rivals.mixing import mixed
+from cg_augment.use.batches import batches
 from cg_augment.use.classifiers import Classifier
-from cg_augment.use.lessons import Batch, Lessons, View, collate
-from cg_augment.use.pictures import Pictures, Union
-from repro_shared.datasets.views import readable
+from cg_augment.use.distillation import Distillation
+from cg_augment.use.pictures import Pictures
 from repro_shared.runtime.checkpoint import CheckpointStore
-from repro_shared.runtime.checks import require
 from repro_shared.runtime.distributed import processes
 from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.memory import PeakMemory
 from repro_shared.runtime.progress import Progress
-from repro_shared.runtime.rng import derive_seed, endless_loader, isolated_rng
+from repro_shared.runtime.rng import derive_seed, isolated_rng
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints
 _NAMED = 3  # pictures of a batch that an error names
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """How a student is distilled: all that decides it besides pictures, teacher and seed.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: pictures a step, of all processes together.
-        optimiser: AdamW, or SGD with momentum 0.9.
-        learning_rate: the highest, reached after the warm-up; from there a cosine falls to 0.
-        weight_decay: of weight matrices and filters; biases and normalisations have none.
-        warmup: share of the steps in which the rate rises linearly.
-        clip: largest norm of the gradient, 0 for any.
-        amp: bfloat16 autocast.
-        temperature: of both softmaxes; 1 as in the paper (second-hand).
-        labels: weight of the cross-entropy with the class, beside the teacher's; 0 in the paper.
-        view: what is seen of a picture.
-        mixing: of the images of a batch, before the teacher labels them.
-        alpha: of the mixing weight's distribution, Beta(alpha, alpha).
-        features: weight of `feature_distance`, with a linear map into the teacher's space.
-        attack: turn a share of each batch into adversarial images; None for none.
-        generated: share of each batch that is drawn from generated images; 0 draws from the plain
-            union, in which every image counts alike.
-    """
-
-    steps: int
-    batch_size: int = 64
-    optimiser: Literal["AdamW", "SGD"] = "AdamW"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    clip: float = 0.0
-    amp: bool = False
-    temperature: float = 1.0
-    labels: float = 0.0
-    view: View = field(default_factory=View)
-    mixing: Mixing = "none"
-    alpha: float = 1.0
-    features: float = 0.0
-    attack: Adversarial | None = None
-    generated: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(self.steps >= 1, "--steps", "at least 1", self.steps)
-        require(self.batch_size >= 1, "--batch-size", "at least 1", self.batch_size)
-        rate = self.learning_rate
-        require(0 < rate < math.inf, "--learning-rate", "above 0", rate)
-        require(0 <= self.weight_decay < math.inf, "--weight-decay", "0 or more", self.weight_decay)
-        require(0 <= self.warmup < 1, "--warmup", "0 or more and below 1", self.warmup)
-        require(0 <= self.clip < math.inf, "--clip", "0 or more", self.clip)
-        require(0 < self.temperature < math.inf, "--temperature", "above 0", self.temperature)
-        require(0 <= self.labels < math.inf, "--labels", "0 or more", self.labels)
-        require(0 < self.alpha < math.inf, "--alpha", "above 0", self.alpha)
-        require(0 <= self.features < math.inf, "--features", "0 or more", self.features)
-        require(0 <= self.generated < 1, "--share", "0 or more and below 1", self.generated)
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        rise = round(self.warmup * self.steps)
-        if step < rise:
-            return self.learning_rate * (step + 1) / (rise + 1)
-        passed = (step - rise) / max(1, self.steps - rise)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
-
-    def make_optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Over all weights that learn."""
-        learning = [weight for weight in model.parameters() if weight.requires_grad]
-        groups = [
-            {"params": [w for w in learning if w.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [w for w in learning if w.ndim <= 1], "weight_decay": 0.0},
-        ]
-        if self.optimiser == "SGD":
-            return torch.optim.SGD(groups, self.learning_rate, momentum=0.9)
-        return torch.optim.AdamW(groups, self.learning_rate)
 
 
 @dataclass
@@ -209,7 +131,7 @@ def fit(
             network = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
         network = DistributedDataParallel(network)
     size = max(student.size, teacher.size)
-    stream = _batches(pictures, generated, config, size, seed, done, workers, rank, world)
+    stream = batches(pictures, generated, config, size, seed, done, workers, rank, world)
     last_save = time.perf_counter()
     with Progress(config.steps, label, done) as progress:
         while done < config.steps:
@@ -221,7 +143,7 @@ def fit(
                 group["lr"] = config.rate(done)
             images = mixed(images, config.mixing, config.alpha, derive_seed(seed, "mix", done))
             images = _attacked(images, targets, teacher, config.attack)
-            with _autocast(config, device):
+            with config.autocast(device):
                 with torch.no_grad():
                     theirs, answers = teacher.both(images)
                 logits, mapped = network(images)
@@ -243,7 +165,7 @@ def fit(
                 )
             optimiser.step()
             if history:
-                _note(kept, each.detach(), positions, indices)
+                _note(kept, each.detach(), positions, indices, world)
             done += 1
             losses.append(value)
             seconds += time.perf_counter() - began
@@ -257,10 +179,6 @@ def fit(
                 })  # fmt: skip
     if world > 1:
         dist.barrier()
-        if history:
-            told = kept.to(device)
-            dist.all_reduce(told)  # every picture of a pass was seen by one process
-            kept = told.cpu()
     tenths = [sum(part) / len(part) for part in _tenths(losses)]
     return Trained(
         student.eval(), seconds, done * config.batch_size, tenths,
@@ -288,47 +206,6 @@ def check_classes(
             )
 
 
-def _batches(
-    pictures: Pictures,
-    generated: Pictures | None,
-    config: Distillation,
-    size: int,
-    seed: int,
-    done: int,
-    workers: int,
-    rank: int,
-    world: int,
-) -> Iterator[Batch]:
-    """Endless batches behind `done` steps: of one stream, or of two in fixed shares."""
-    parts = [(pictures, config.batch_size, "real")]
-    if generated is not None and config.generated:
-        share = round(config.generated * config.batch_size)
-        if not 0 < share < config.batch_size:
-            raise UserError(
-                f"a batch of {config.batch_size} has no share of {config.generated:g}: "
-                "give a larger --batch-size"
-            )
-        parts = [(pictures, config.batch_size - share, "real"), (generated, share, "generated")]
-    elif generated is not None:
-        parts = [(Union([pictures, generated]), config.batch_size, "real")]
-    streams = [
-        readable(
-            endless_loader(
-                Lessons(part, config.view, size, derive_seed(seed, name)),
-                derive_seed(seed, name), count, done * count, workers, rank, world,
-                collate_fn=collate,
-            )
-        )
-        for part, count, name in parts
-    ]  # fmt: skip
-    for each in zip(*streams, strict=True):
-        images, targets, positions, indices = zip(*each, strict=True)
-        yield (
-            torch.cat(images), torch.cat(targets),
-            np.concatenate(positions), np.concatenate(indices),
-        )  # fmt: skip
-
-
 def _attacked(
     images: Tensor, targets: Tensor, teacher: Classifier, how: Adversarial | None
 ) -> Tensor:
@@ -340,12 +217,23 @@ def _attacked(
 
 
 def _note(
-    kept: Tensor, losses: Tensor, positions: NDArray[np.int64], indices: NDArray[np.int64]
+    kept: Tensor,
+    losses: Tensor,
+    positions: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    world: int,
 ) -> None:
     """Put losses where pass and picture have their place; an unfinished last pass has none."""
-    passes = torch.from_numpy(positions) // kept.shape[1]
+    places = torch.from_numpy(np.stack([positions, indices])).to(losses.device)
+    rows = torch.cat([losses.double()[None], places.double()])  # exact up to 2^53
+    if world > 1:
+        every = [torch.empty_like(rows) for _ in range(world)]
+        dist.all_gather(every, rows)
+        rows = torch.cat(every, dim=1)
+    values, place, index = rows.cpu()
+    passes = place.long() // kept.shape[1]
     whole = passes < len(kept)
-    kept[passes[whole], torch.from_numpy(indices)[whole]] = losses.float().cpu()[whole]
+    kept[passes[whole], index.long()[whole]] = values.float()[whole]
 
 
 def _resume(
@@ -367,7 +255,3 @@ def _resume(
 def _tenths(losses: list[float]) -> list[list[float]]:
     cuts = [round(len(losses) * part / 10) for part in range(11)]
     return [losses[a:b] for a, b in pairwise(cuts) if b > a]
-
-
-def _autocast(config: Distillation, device: str) -> AbstractContextManager[Any]:
-    return torch.autocast(device, torch.bfloat16) if config.amp else nullcontext()

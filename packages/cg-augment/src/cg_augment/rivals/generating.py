@@ -8,7 +8,7 @@ images. All of them take the same order and give the same account of what it cos
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -90,7 +90,7 @@ class FromImages:
 
     sampler: SamplerOf
     strength: float = 0.5
-    objective: Objective = Objective()
+    objective: Objective = field(default_factory=Objective)
 
     def __call__(self, order: Order) -> Guided:
         """Make the images; UserError for no step at all."""
@@ -111,7 +111,7 @@ class DiffAug:
     """
 
     sampler: SamplerOf
-    objective: Objective = Objective()
+    objective: Objective = field(default_factory=Objective)
 
     def __call__(self, order: Order) -> Guided:
         """Make the images."""
