@@ -44,10 +44,11 @@ def stepwise(steps: int, guided: int, *, jacobian: bool = True) -> Passes:
     return Passes(steps, guided if jacobian else 0, guided + 1, guided)
 
 
-def chain(steps: int, rounds: int, scored: int) -> Passes:
-    """`rounds` gradients through all steps with checkpoints, `scored` predictions decoded in each.
+def chain(steps: int, rounds: int, scored: int, *, checkpoints: bool = True) -> Passes:
+    """`rounds` gradients through all steps, `scored` predictions decoded in each.
 
-    Every round runs the steps forward, and again before each pass backward; a last run forward
-    scores the iterate that the last gradient gave.
+    With checkpoints every round runs the steps forward, and again before each pass backward. Every
+    iterate is decoded once more to be scored in full, the last one after a last run forward.
     """
-    return Passes((2 * rounds + 1) * steps, rounds * steps, rounds * scored + 1, rounds * scored)
+    forward = (2 * rounds if checkpoints else rounds) * steps + steps
+    return Passes(forward, rounds * steps, rounds * (scored + 1) + 1, rounds * scored)

@@ -1,0 +1,188 @@
+"""Engine `chain`: the initial latent is optimised through the whole sampler.
+
+The engine of DiG-IN (arXiv 2311.17833), whose code was read: Adam on the latent, projected to its
+length after each round, the loss on the last predictions of x0, the best round kept. ConfiG's own
+engine could not be read. Here it is batched: every sample has its own gradient, its own stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from cg_augment.method.gradients import finite, norm, unit
+from cg_augment.method.guided import Guided, Task
+from cg_augment.method.sampler import frozen
+from cg_augment.method.views import Views
+from repro_shared.runtime.errors import UserError
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's (arXiv 1412.6980), as torch and DiG-IN have them
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Settings of the engine.
+
+    Attributes:
+        rounds: of Adam.
+        learning_rate: about how far an entry of the latent, of deviation 1, moves in a round.
+        scored: how many of the last predictions of x0 are scored, with weights 1, 2, 3, ...
+        keep_norm: project the latent to its initial length.
+        normalise: divide each sample's gradient by its size before Adam, so that Adam's epsilon
+            never exceeds it; None for objectives whose gradient vanishes (all but `log`).
+        jacobian: differentiate the network; else its prediction of x0 counts as moving with x.
+        enough: a sample stops where the teacher's confidence is above the first and the student's
+            below the second; None for never.
+        views: in front of the classifiers while optimising.
+        checkpoints: compute each step again in the backward pass and keep its input only.
+    """
+
+    rounds: int = 20
+    learning_rate: float = 0.01
+    scored: int = 3
+    keep_norm: bool = True
+    normalise: bool | None = None
+    jacobian: bool = True
+    enough: tuple[float, float] | None = (0.9, 0.1)
+    views: Views = field(default_factory=Views)
+    checkpoints: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0 or self.scored < 1 or not self.learning_rate > 0:
+            raise UserError(
+                f"chain needs rounds >= 0, scored >= 1 and a learning rate above 0, got "
+                f"{self.rounds}, {self.scored} and {self.learning_rate:g}"
+            )
+
+    def __call__(self, task: Task) -> Guided:
+        """Make the images."""
+        sampler, score = task.sampler, task.score
+        with frozen(*sampler.modules, score.teacher, score.student):
+            return self._optimise(task)
+
+    def _optimise(self, task: Task) -> Guided:
+        made, rows = Guided.empty(task), task.rows
+        latent = task.noise.start(rows, task.sampler.like)
+        length, first, second = norm(latent), torch.zeros_like(latent), torch.zeros_like(latent)
+        for number in range(self.rounds + 1):
+            last = number == self.rounds
+            if last:
+                gradient, final = None, task.sampler.sample(latent, rows, task.noise)
+                self._count(made, task, rows, last=True)
+            else:
+                gradient, final = self.gradient(task, latent, rows, number)
+                self._count(made, task, rows, last=False)
+            self._keep(made, task, final, rows, number)
+            fine = finite(final) if gradient is None else finite(final, gradient)
+            here = made.fail(rows, fine, f"round {number + 1}")
+            here = here[~self._reached(made, rows[here], number)]
+            if gradient is None or not len(here):
+                return made
+            rows, on = rows[here], here.to(latent.device)
+            latent, length = latent[on], length[on]
+            gradient = self._sized(gradient[on], task)
+            first = BETAS[0] * first[on] + (1 - BETAS[0]) * gradient
+            second = BETAS[1] * second[on] + (1 - BETAS[1]) * gradient.square()
+            # All samples that go on have made equally many rounds.
+            mean = first / (1 - BETAS[0] ** (number + 1))
+            size = (second / (1 - BETAS[1] ** (number + 1))).sqrt()
+            latent = latent + self.learning_rate * mean / (size + EPSILON)
+            if self.keep_norm:
+                latent = latent * (length / norm(latent))
+            made.made[rows] += 1
+        raise AssertionError("the last round returns")
+
+    def gradient(
+        self, task: Task, latent: Tensor, rows: Tensor, number: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Of each sample's objective with respect to its latent, and the latents at the end.
+
+        Args:
+            task: what is made.
+            latent: noise (n, ...) of deviation 1.
+            rows: places of these among all images.
+            number: of the round, for views.
+
+        Returns:
+            The gradient (n, ...), not normalised, and the sampler's result (n, ...).
+        """
+        with torch.enable_grad():
+            variable = latent.detach().requires_grad_(True)
+            value, final = self.value(task, variable, rows, number)
+            # A sum: no sample's gradient depends on how many others there are.
+            (gradient,) = torch.autograd.grad(value.sum(), variable)
+        return gradient, final.detach()
+
+    def value(
+        self, task: Task, latent: Tensor, rows: Tensor, number: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """The objective (n,) over the last predictions, and the latents at the end."""
+        sampler = task.sampler
+        x, before = sampler.begin(latent, rows), None
+        steps, total = len(sampler.schedule), torch.zeros(len(rows), device=x.device, dtype=x.dtype)
+        scored = min(self.scored, steps)
+        decode = sampler.preview or sampler.decode
+        for place in range(steps):
+            x0 = self._predict(task, x, place, rows)
+            if place >= steps - scored:
+                weight = (place - steps + scored + 1) / (scored * (scored + 1) / 2)
+                seeds = task.noise.seeds
+                found = task.score.viewed(decode(x0), rows, self.views, seeds, number)
+                total = total + weight * found
+            x, before = sampler.move(x, x0, before, place, rows, task.noise), x0
+        return total, x
+
+    def _predict(self, task: Task, x: Tensor, place: int, rows: Tensor) -> Tensor:
+        predict = task.sampler.predict
+        if not self.jacobian:
+            with torch.no_grad():
+                x0 = predict(x, place, rows)
+            return x0 + (x - x.detach())
+        if not self.checkpoints:
+            return predict(x, place, rows)
+        made: Tensor = checkpoint(
+            predict, x, place, rows, use_reentrant=False, preserve_rng_state=False
+        )
+        return made
+
+    def _sized(self, gradient: Tensor, task: Task) -> Tensor:
+        wanted = task.score.objective.vanishes if self.normalise is None else self.normalise
+        return unit(gradient) if wanted else gradient
+
+    def _keep(self, made: Guided, task: Task, final: Tensor, rows: Tensor, number: int) -> None:
+        """Score the round's images in full; keep those that are the best so far."""
+        images, found = task.final(final, rows)
+        made.decodes[rows] += 1
+        if number == 0:
+            made.before.put(rows, found)
+        value = found.value.detach().to(made.after.value)
+        fine = finite(final).cpu() & value.isfinite()
+        # A comparison with NaN is false: the first finite value always counts as better.
+        better = fine & ~(value <= made.after.value[rows])
+        if better.any():
+            chosen = rows[better]
+            made.after.put(chosen, found.of(better.to(found.value.device)))
+            made.latents[chosen] = final[better.to(final.device)]
+            made.put_images(chosen, images[better.to(images.device)])
+
+    def _reached(self, made: Guided, rows: Tensor, number: int) -> Tensor:
+        """Which of these samples have both confidences where they shall be."""
+        if self.enough is None:
+            return torch.zeros(len(rows), dtype=torch.bool)
+        teacher, student = made.after.teacher[rows], made.after.student[rows]
+        # A classifier that is not there has NaN and asks for nothing.
+        reached = ~(teacher <= self.enough[0]) & ~(student >= self.enough[1])
+        for row in rows[reached].tolist():
+            made.notes[row] = f"both confidences reached before round {number + 1}"
+        return reached
+
+    def _count(self, made: Guided, task: Task, rows: Tensor, last: bool) -> None:
+        steps = len(task.sampler.schedule)
+        again = self.checkpoints and self.jacobian and not last
+        made.forward[rows] += 2 * steps if again else steps
+        if not last:
+            made.backward[rows] += steps if self.jacobian else 0
+            made.decodes[rows] += min(self.scored, steps)
