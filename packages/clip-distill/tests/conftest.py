@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ def write_pictures(folder: Path, classes: int = 3, each: int = 4, seed: int = 0)
             pixels = g.normal(60 * (label + 1), 30, (40 + 3 * number, 48, 3)).clip(0, 255)
             Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hashes of the tests' files are not kept in the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("memory")))
+        yield
 
 
 @pytest.fixture(scope="session")

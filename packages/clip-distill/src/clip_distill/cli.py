@@ -10,8 +10,14 @@ from clip_distill.study.distill_command import distill
 from clip_distill.study.readme import blocks
 from clip_distill.use.cache_command import cache
 from clip_distill.use.classify_command import classify
+from clip_distill.use.corruptions_command import corruptions
+from clip_distill.use.cue_swap_command import cue_swap
 from clip_distill.use.evaluate_command import evaluate
 from clip_distill.use.export_command import export
+from clip_distill.use.synthetic.generate_command import generate
+from clip_distill.use.synthetic.prompts_command import prompts
+from clip_distill.use.overlap_command import overlap
+from clip_distill.use.probe_command import probe
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -43,9 +49,15 @@ PAPER = Paper(
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
     blocks=blocks,
     verbs={
+        "prompts": prompts,
+        "generate": generate,
         "cache": cache,
         "distill": distill,
         "evaluate": evaluate,
+        "probe": probe,
+        "corruptions": corruptions,
+        "cue-swap": cue_swap,
+        "overlap": overlap,
         "classify": classify,
         "export": export,
     },

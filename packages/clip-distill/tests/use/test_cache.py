@@ -16,7 +16,8 @@ from clip_distill.use import build_cache as module
 from clip_distill.use.build_cache import Plan, build_cache
 from clip_distill.use.cache import Rows, check_together, open_cache
 from clip_distill.use.feature_file import read_features
-from clip_distill.use.pictures import Folder, overlap
+from clip_distill.use.overlap import pairs, signatures
+from clip_distill.use.pictures import Folder
 from clip_distill.use.prompts import class_texts, load_class_texts
 from clip_distill.use.sanity import teacher_check
 from clip_distill.use.teachers import Teacher, encode_pixels
@@ -294,7 +295,10 @@ def test_c10_the_same_picture_in_two_folders(
     folder: Folder, tmp_path: Path, pictures: Callable[..., Path]
 ) -> None:
     test = Folder(pictures(tmp_path / "test", seed=7))
-    assert overlap(folder, test) == []
+    assert pairs(signatures(folder), signatures(test)) == []
     image = Image.open(test.paths[4])
     image.save(folder.paths[0].with_name("copy.bmp"))  # another file of the same pixels
-    assert overlap(Folder(folder.root), test) == [("class 0/copy.bmp", "class 1/0.png")]
+    found = pairs(signatures(Folder(folder.root)), signatures(test))
+    assert [(p.one, p.other, p.kind) for p in found] == [
+        ("class 0/copy.bmp", "class 1/0.png", "same")
+    ]

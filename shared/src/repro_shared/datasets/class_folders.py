@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -88,10 +88,13 @@ class ClassFolder:
         """The image as RGB, upright as EXIF says; UserError for a file that cannot be read."""
         return Image.fromarray(read_rgb(self.paths[index]))
 
-    def fingerprint(self) -> str:
-        """SHA-256 of all images, their places below `folder`, wherever that lies, and classes."""
+    def fingerprint(self, content_of: Callable[[Path], tuple[int, str]] | None = None) -> str:
+        """SHA-256 of all images, their places below `folder`, wherever that lies, and classes.
+
+        `content_of` is as in `fingerprint_folder`.
+        """
         files = [path.relative_to(self.folder) for path in self.paths]
-        content = fingerprint_folder(self.folder, files)
+        content = fingerprint_folder(self.folder, files, content_of)
         if self._sorted:
             return content
         key = f"{content} classes {list(zip(self.numbers, self.classes, strict=True))}"

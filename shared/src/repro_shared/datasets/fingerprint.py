@@ -1,7 +1,7 @@
 """Content fingerprints, SHA-256 in hexadecimal: what a measured number was measured on."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,19 @@ from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.progress import Progress
 
 
-def fingerprint_folder(root: str | Path, files: Iterable[str | Path]) -> str:
-    """Fingerprint of files by place below a folder, size and content; UserError if unreadable."""
+def fingerprint_folder(
+    root: str | Path,
+    files: Iterable[str | Path],
+    content: Callable[[Path], tuple[int, str]] | None = None,
+) -> str:
+    """Fingerprint of files by place below a folder, size and content; UserError if unreadable.
+
+    Args:
+        root: the folder.
+        files: below it.
+        content: what gives a file's `content_of`, such as one that remembers; by default it reads.
+    """
+    content = content or content_of
     root, listed = Path(root), [Path(root, file) for file in files]
     paths = {path.relative_to(root).as_posix(): path for path in listed}
     if len(paths) != len(listed):
@@ -21,7 +32,7 @@ def fingerprint_folder(root: str | Path, files: Iterable[str | Path]) -> str:
     contents = dict[str, tuple[int, str]]()
     with Progress(len(paths), "files read for their fingerprint") as progress:
         for step, (name, path) in enumerate(paths.items(), start=1):
-            contents[name] = content_of(path)
+            contents[name] = content(path)
             progress.update(step)
     return fingerprint_contents(contents)
 

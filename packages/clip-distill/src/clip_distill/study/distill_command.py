@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -15,9 +15,11 @@ from clip_distill.study.taught import Taught, objective_of, taught_with, varied
 from clip_distill.train import STAGES, Training, fit
 from clip_distill.use.cache import CLASSES
 from clip_distill.use.lessons import Lessons
-from clip_distill.use.pictures import Pictures, overlap
+from clip_distill.use.overlap import check_overlap
+from clip_distill.use.pictures import Pictures
 from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.prompts import save_class_texts
+from clip_distill.use.seen import stages_of
 from clip_distill.use.sources import pictures_of
 from clip_distill.use.students import (
     CONFIG,
@@ -123,9 +125,10 @@ def distill(
     )
     chosen = objective_of(objective, temperature, mix_with, alpha)
     chosen = varied(chosen, multi_positive, learn_temperature)
-    student = _student(taught, backbone, init, image_size, seed)
+    student, before = _student(taught, backbone, init, image_size, seed)
     run = Run(student.config, chosen, training)
-    found = _check_overlap(pictures, test, allow_overlap)
+    found = None if test is None else check_overlap(pictures, pictures_of(test), allow_overlap)
+    stages = stages_of(pictures, taught.texts, before)
     lessons = _lessons(pictures, taught, student.config.preprocessing)
     lessons.check(chosen)
     began = "" if init is None else _digest_of(init)
@@ -141,7 +144,10 @@ def distill(
             f"{student.config.backbone}, {objective}", workers,
         )  # fmt: skip
         if rank == 0:
-            _save(folder, made.student, taught, run, found, made.losses, made.temperature)
+            _save(
+                folder, made.student, taught, run, made.losses,
+                temperature=made.temperature, overlap=found, stages=stages,
+            )  # fmt: skip
 
     there = from_first((folder / CONFIG).is_file, device)
     if rank == 0:
@@ -161,10 +167,11 @@ def distill(
 
 def _student(
     taught: Taught, backbone: str | None, init: str | None, size: int | None, seed: int
-) -> Student:
+) -> tuple[Student, dict[str, Any] | None]:
+    """The student to be trained, and `student.json` of the one that it comes from, if any."""
     width = int(taught.features.shape[2])
     if init is not None and Path(init).is_dir():
-        student, _ = load_student(init)
+        student, about = load_student(init)
         if student.config.width != width:
             widths = f"{student.config.width} and {width}"
             raise UserError(f"{init}: student and teacher have spaces of other widths: {widths}")
@@ -174,13 +181,13 @@ def _student(
         ):
             if given not in (None, own):
                 raise UserError(f"{flag} {given}: the student of {init} has {own}; leave it out")
-        return student
+        return student, about
     prepared = taught.cache.preprocessing if taught.cache else Preprocessing()
     if size not in (None, prepared.size):
         prepared = replace(prepared, size=size, shorter=None)
     with isolated_rng(derive_seed(seed, "weights")):
         student = Student(StudentConfig(backbone or BACKBONE, width, prepared))
-    return student if init is None else warm_start(student, init)
+    return (student if init is None else warm_start(student, init)), None
 
 
 def _lessons(pictures: Pictures, taught: Taught, prepared: Preprocessing) -> Lessons:
@@ -200,22 +207,6 @@ def _lessons(pictures: Pictures, taught: Taught, prepared: Preprocessing) -> Les
     )
 
 
-def _check_overlap(
-    pictures: Pictures, test: str | None, allowed: bool
-) -> list[tuple[str, str]] | None:
-    """Test images among the pictures; None where nobody looked."""
-    if test is None:
-        return None
-    found = overlap(pictures, pictures_of(test))
-    if found:
-        one, two = found[0]
-        said = f"{len(found)} test images are among the training images, such as {two} = {one}"
-        if not allowed:
-            raise UserError(f"{said}; remove them, or take --allow-overlap")
-        say(f"{said}: recorded")
-    return found
-
-
 def _digest_of(init: str) -> str:
     path = Path(init)
     return sha256_file(path / "student.safetensors" if path.is_dir() else path)
@@ -226,9 +217,8 @@ def _save(
     student: Student,
     taught: Taught,
     run: Run,
-    found: list[tuple[str, str]] | None,
     losses: Sequence[float],
-    temperature: float | None,
+    **more: Any,
 ) -> None:
     teacher = taught.cache.manifest["teacher"] if taught.cache else {}
     if taught.texts is not None:
@@ -241,9 +231,8 @@ def _save(
         features=taught.digest,
         run=resolved_config(run),
         losses=[round(value, 6) for value in losses],
-        temperature=temperature,
-        overlap=None if found is None else [list(pair) for pair in found],
         versions={"torch": torch.__version__},
+        **more,
     )  # fmt: skip
 
 

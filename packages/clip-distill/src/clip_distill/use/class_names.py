@@ -16,7 +16,12 @@ def numbered(file: str | Path | None) -> tuple[str, ...]:
     return tuple(line.partition("\t")[0].strip() for line in lines)
 
 
-def names_of(folders: Sequence[str], file: str | Path | None, where: str) -> tuple[list[str], str]:
+FOLDERS = "the folders' names"
+
+
+def names_of(
+    folders: Sequence[str], file: str | Path | None, where: str, source: str = FOLDERS
+) -> tuple[list[str], str]:
     """A name for each class folder, and where the names come from, in words.
 
     Args:
@@ -24,12 +29,13 @@ def names_of(folders: Sequence[str], file: str | Path | None, where: str) -> tup
         file: a name a line, the folder's own, or the folder's, a tab, and the name for prompts;
             None takes the folders' names, `_` as a space.
         where: the data, for messages.
+        source: where the names of the folders come from.
 
     Raises:
         UserError: the file has other classes than the folder.
     """
     if file is None:
-        return [folder.replace("_", " ") for folder in folders], "the folders' names"
+        return [folder.replace("_", " ") for folder in folders], source
     pairs = dict[str, str]()
     for line in read_names(file):
         folder, tab, name = line.partition("\t")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from clip_distill.use.prompts import (
     templates_of,
 )
 from clip_distill.use.sources import texts_of
-from clip_distill.use.students import check_taught_by, load_student
+from clip_distill.use.students import check_taught_by, load_student, ratios
 from clip_distill.use.teachers import Floats, load_teacher
 from clip_distill.use.zero_shot import encode, similarities
 from repro_shared.runtime.checks import check_device, require
@@ -71,7 +72,9 @@ def classify(
     texts = _texts(student, classes, teacher, template, device)
     check_taught_by(about, texts.teacher)
     pictures = Folder(folder, classes=False)
+    began = time.perf_counter()
     features = encode(model.to(device), pictures, model.config.preprocessing, workers=workers)
+    rate = len(pictures) / (time.perf_counter() - began)
     cosines = similarities(features, texts.vectors)
     best = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
     logits = SCALE * (cosines - cosines.max(axis=1, keepdims=True))
@@ -85,7 +88,9 @@ def classify(
         sys.stdout.write(text)
     if sheet:
         _sheet(Path(sheet), pictures, [texts.names[row[0]] for row in best])
-    say(card_line(cost_card(model, device)))
+    say(f"{card_line(cost_card(model, device))}; {rate:.0f} pictures/s with reading them")
+    if (whole := about.get("teacher_parameters")) is not None:
+        say(ratios(model, whole["whole"], whole["image_tower"]))
 
 
 def _texts(

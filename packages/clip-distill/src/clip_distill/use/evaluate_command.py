@@ -1,51 +1,59 @@
-"""`clip-distill evaluate`: zero-shot accuracy of a student or a teacher on class folders."""
+"""`clip-distill evaluate`: zero-shot accuracy of a student or a teacher on classified images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Literal
 
-from torch import Tensor, nn
+import numpy as np
 
-from clip_distill.use.class_names import names_of, numbered
-from clip_distill.use.pictures import Pictures
-from clip_distill.use.prompts import (
-    ClassTexts,
-    check_template,
-    chosen_texts,
-    class_texts,
-    templates_of,
-)
-from clip_distill.use.sources import pictures_of, texts_of
-from clip_distill.use.students import check_taught_by, load_student
-from clip_distill.use.teachers import Floats, Teacher, load_teacher
-from clip_distill.use.zero_shot import Scores, agreement, encode, scores, similarities
+from clip_distill.use.class_names import numbered
+from clip_distill.use.original_sets import LAYOUTS, SetName, set_of
+from clip_distill.use.pictures import Pictures, check_same_names
+from clip_distill.use.prompts import ClassTexts
+from clip_distill.use.scored import Model, Scored, check_classes, open_models
+from clip_distill.use.seen import by_seen, seen_names
+from clip_distill.use.sources import pictures_of
+from clip_distill.use.teachers import Floats
+from clip_distill.use.zero_shot import Scores, agreement, scores, similarities
 from repro_shared.evidence.cells import read_cells
 from repro_shared.evidence.tables import Cell, Column, Table
-from repro_shared.runtime.checks import check_device, require
-from repro_shared.runtime.errors import UserError
 
-SETS = {
-    "pets": "Oxford Pets",
-    "flowers": "Flowers-102",
-    "cars": "Stanford Cars",
-    "food": "Food-101",
-    "aircraft": "FGVC Aircraft",
-    "textures": "DTD",
-}
-"""The paper's data sets by the names of their templates."""
-SetName = Literal["pets", "flowers", "cars", "food", "aircraft", "textures"]
+
+@dataclass(frozen=True)
+class Result:
+    """A model on a set of images.
+
+    Attributes:
+        model: which.
+        images: "real", "synthetic", or "" where there is one set.
+        cosines: (n, classes).
+        scores: of the nearest classes.
+        cosine: mean cosine with the teacher's features; None without one, or of the teacher.
+        targets: (n,) true classes.
+    """
+
+    model: Model
+    images: str
+    cosines: Floats
+    scores: Scores
+    cosine: float | None
+    targets: tuple[int, ...]
 
 
 def evaluate(
     data: str,
     *,
     student: str | None = None,
+    before: str | None = None,
     teacher: str | None = None,
     texts: str | None = None,
     template: tuple[str, ...] = (),
     classes: str | None = None,
     set: SetName | None = None,
+    synthetic: str | None = None,
     per_class: bool = False,
     skip_bad: bool = False,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -54,67 +62,112 @@ def evaluate(
     """Zero-shot accuracy, top-1 and mean per class, beside the teacher's and the reported ones.
 
     Args:
-        data: class folders of test images, or shards with `.cls`, whose numbers count --classes.
+        data: test images: class folders, shards with `.cls`, whose numbers count --classes, or a
+            set of the paper as its authors hand it out: pets:ROOT, flowers:ROOT, ...
         student: folder that `distill` wrote; without one the teacher alone is scored.
+        before: the student that it started from, such as of stage 1, to be scored beside it.
         teacher: see `cache`; its text encoder knows any class names, and it is scored, too.
         texts: text vectors instead: a cache, a student's folder, or a .npz.
         template: prompts, several are averaged: photo, pets, ..., a text with {}, or @FILE.
         classes: file of class names: a line each, or folder, tab and name.
         set: one of the paper's data sets: its template, and the paper's numbers beside.
+        synthetic: synthetic images of the same classes, to be scored beside the real ones.
         per_class: list the classes, too.
         skip_bad: leave out what truncated shards have lost.
         device: cpu or cuda.
         workers: decoding processes.
     """
-    check_device(device)
-    require(workers >= 0, "--workers", "0 or more", workers)
-    if student is None and teacher is None:
-        raise UserError("nothing to evaluate: give a student's folder, --teacher, or both")
-    check_template(template, teacher)
-    if teacher is not None and texts is not None:
-        raise UserError("--texts and --teacher, whose text encoder knows any name: give one")
+    opened = open_models(student, teacher, device, workers, texts, template, before)
     pictures = pictures_of(data, skip_bad, numbered(classes), labelled=True)
-    if not pictures.classes:
-        raise UserError(f"{data}: evaluation needs class folders, or .cls and --classes")
-    frozen = load_teacher(teacher, device) if teacher else None
-    known = _texts(pictures, frozen, texts or student, template or ((set,) if set else ()), classes)
-    found, rows_of = dict[str, Scores](), dict[str, Floats]()
-    if student is not None:
-        model, about = load_student(student)
-        check_taught_by(about, known.teacher)
-        prepared = model.config.preprocessing
-        rows_of["student"] = encode(model.to(device), pictures, prepared, workers=workers)
-    if frozen is not None:
-        prepared = frozen.preprocessing
-        rows_of["teacher"] = encode(_Images(frozen), pictures, prepared, workers=workers)
-    for name, features in rows_of.items():
-        found[name] = _score(features, known, pictures)
-    rows: list[tuple[Cell, ...]] = [
-        (name, each.top1, each.mean_per_class, len(pictures)) for name, each in found.items()
-    ]
-    if set is not None:
-        rows += reported(SETS[set])
-    columns = (Column("model"), Column("top-1", "%", 2), Column("mean per class", "%", 2),
-               Column("images"))  # fmt: skip
-    notes = [f"{known}.", *_empty(pictures, next(iter(found.values())))]
-    if len(found) == 2:
-        cosine = agreement(rows_of["student"], rows_of["teacher"])
-        notes.append(f"Cosine of student and teacher on these images: {cosine:.3f}.")
-        if kept := found["teacher"].top1:
-            notes.append(f"Share of the teacher's top-1 kept: {found['student'].top1 / kept:.1%}.")
-    if set is not None:
-        notes.append("Reported: one prompt a class; read off the authors' teaser, see `cite`.")
-    print(Table("zero-shot", f"Zero-shot on {data}", columns, tuple(rows), tuple(notes))
-          .to_terminal())  # fmt: skip
+    check_classes(pictures)
+    sets = {"": pictures}
+    if synthetic is not None:
+        other = pictures_of(synthetic, skip_bad, numbered(classes), labelled=True)
+        check_classes(other)
+        check_same_names(other.classes, pictures.classes, other.where, pictures.where)
+        sets = {"real": pictures, "synthetic": other}
+    chosen = set or set_of(data)
+    known = opened.texts(pictures, template or ((chosen,) if chosen else ()), classes)
+    results = _results(opened, sets, known, workers)
+    print(_summary(data, results, known, pictures, chosen).to_terminal())
+    if (table := unseen_table(results, known)) is not None:
+        print(table.to_terminal())
     if per_class:
-        listed = tuple(
-            (name, *(each.recalls[place] for each in found.values()), int(count))
-            for place, (name, count) in enumerate(
-                zip(known.names, next(iter(found.values())).images, strict=True)
-            )
-        )
-        heads = (Column("class"), *(Column(name, "%", 1) for name in found), Column("images"))
-        print(Table("classes", "Right by class", heads, listed).to_terminal())
+        print(_by_class(results, known).to_terminal())
+
+
+def _results(
+    opened: Scored, sets: Mapping[str, Pictures], known: ClassTexts, workers: int
+) -> list[Result]:
+    found = list[Result]()
+    for name, pictures in sets.items():
+        first = next(iter(sets.values())).classes  # whose order the texts have
+        targets = tuple(first.index(pictures.classes[target]) for target in pictures.targets)
+        rows = {m.name: m.encode(pictures, workers) for m in opened.models}
+        for model in opened.models:
+            cosines = similarities(rows[model.name], known.vectors)
+            cosine = None
+            if model.name != "teacher" and "teacher" in rows:
+                cosine = agreement(rows[model.name], rows["teacher"])
+            reached = scores(cosines.argmax(axis=1), targets, len(known.names))
+            found.append(Result(model, name, cosines, reached, cosine, targets))
+    return found
+
+
+def _summary(
+    data: str,
+    results: list[Result],
+    known: ClassTexts,
+    pictures: Pictures,
+    chosen: SetName | None,
+) -> Table:
+    """All models and sets, and the reported numbers."""
+    columns = [Column("model"), Column("images of"), Column("top-1", "%", 2),
+               Column("mean per class", "%", 2), Column("cosine to teacher", "", 3),
+               Column("images")]  # fmt: skip
+    rows: list[tuple[Cell, ...]] = [
+        (r.model.name, r.images or "the set", r.scores.top1, r.scores.mean_per_class, r.cosine,
+         len(r.targets))
+        for r in results
+    ]  # fmt: skip
+    notes = [f"{known}.", *_empty(pictures, results[0].scores)]
+    real = {r.model.name: r.scores.top1 for r in results if r.images != "synthetic"}
+    if real.get("teacher") and "student" in real:
+        share = real["student"] / real["teacher"]
+        notes.append(f"Share of the teacher's top-1 kept by the student: {share:.1%}.")
+    for result in results:
+        if result.images == "synthetic":
+            gap = result.scores.top1 - real[result.model.name]
+            notes.append(f"Synthetic minus real, {result.model.name}: {gap:+.2f} points of top-1.")
+    if chosen is not None:
+        rows += reported(LAYOUTS[chosen].title)
+        notes.append("Reported: one prompt a class; read off the authors' teaser, see `cite`.")
+    return Table("zero-shot", f"Zero-shot on {data}", tuple(columns), tuple(rows), tuple(notes))
+
+
+def unseen_table(results: list[Result], known: ClassTexts) -> Table | None:
+    """Seen and unseen class names apart; None if the student is not known to lack any."""
+    students = [r.model for r in results if r.model.name == "student"]
+    seen = seen_names(students[0].about) if students else None
+    new = np.array([seen is not None and name not in seen for name in known.names])
+    if not new.any():
+        return None
+    rows = list[tuple[Cell, ...]]()
+    for result in results:
+        if result.images != "synthetic":
+            each = by_seen(result.cosines, result.targets, new)
+            rows.append((result.model.name, each.seen, each.unseen, each.harmonic, each.among,
+                         *each.images))  # fmt: skip
+    columns = (Column("model"), Column("seen classes", "%", 2), Column("unseen classes", "%", 2),
+               Column("harmonic mean", "%", 2), Column("unseen, among themselves", "%", 2),
+               Column("seen images"), Column("unseen images"))  # fmt: skip
+    notes = (
+        f"The student was trained with the names of {int((~new).sum())} of these classes; it has "
+        f"never seen those of {int(new.sum())}, such as {known.names[int(new.argmax())]!r}.",
+        "Seen and unseen: all names are offered; among themselves: unseen names alone.",
+    )
+    return Table("unseen-classes", "Classes with and without images in training", columns,
+                 tuple(rows), notes)  # fmt: skip
 
 
 def reported(dataset: str) -> list[tuple[Cell, ...]]:
@@ -122,30 +175,20 @@ def reported(dataset: str) -> list[tuple[Cell, ...]]:
     with as_file(files("clip_distill") / "tables" / "reported.csv") as path:
         cells = read_cells(path)
     return [
-        (f"reported: {cell.row}", cell.value, None, None)
+        (f"reported: {cell.row}", dataset, cell.value, None, None, None)
         for cell in cells
         if cell.dataset == dataset
     ]
 
 
-def _texts(
-    pictures: Pictures,
-    teacher: Teacher | None,
-    kept: str | None,
-    template: tuple[str, ...],
-    file: str | None,
-) -> ClassTexts:
-    """Text vectors in the order of the pictures' classes."""
-    names, source = names_of(pictures.classes, file, pictures.where)
-    if teacher is not None:
-        return class_texts(teacher, names, templates_of(template), source)
-    assert kept is not None
-    return chosen_texts(texts_of(kept), names, kept)
-
-
-def _score(features: Floats, known: ClassTexts, pictures: Pictures) -> Scores:
-    predicted = similarities(features, known.vectors).argmax(axis=1)
-    return scores(predicted, pictures.targets, len(known.names))
+def _by_class(results: list[Result], known: ClassTexts) -> Table:
+    heads = [Column("class")]
+    heads += [Column(f"{r.model.name}{r.images and f', {r.images}'}", "%", 1) for r in results]
+    rows = tuple(
+        (name, *(r.scores.recalls[place] for r in results), int(results[0].scores.images[place]))
+        for place, name in enumerate(known.names)
+    )
+    return Table("classes", "Right by class", (*heads, Column("images")), rows)
 
 
 def _empty(pictures: Pictures, found: Scores) -> list[str]:
@@ -153,14 +196,3 @@ def _empty(pictures: Pictures, found: Scores) -> list[str]:
     if not missing:
         return []
     return [f"{len(missing)} classes without images, such as {missing[0]!r}, are in no mean."]
-
-
-class _Images(nn.Module):
-    """A teacher's image encoder, called as a student is."""
-
-    def __init__(self, teacher: Teacher) -> None:
-        super().__init__()
-        self.network, self._encode = teacher.network, teacher.encode
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self._encode(images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
+from clip_distill.use.contents import remembered
 from clip_distill.use.preprocessing import Pixels
 from repro_shared.datasets.class_folders import ClassFolder
 from repro_shared.datasets.fingerprint import fingerprint_folder
@@ -112,11 +112,12 @@ class Folder:
     def fingerprint(self) -> str:
         """Of the files and, in class folders, the classes; read once. Captions are not in it."""
         if not self._fingerprint:
-            if self._sorted is not None:
-                self._fingerprint = self._sorted.fingerprint()
-            else:
-                names = [path.relative_to(self.root) for path in self.paths]
-                self._fingerprint = fingerprint_folder(self.root, names)
+            with remembered() as content:
+                if self._sorted is not None:
+                    self._fingerprint = self._sorted.fingerprint(content)
+                else:
+                    names = [path.relative_to(self.root) for path in self.paths]
+                    self._fingerprint = fingerprint_folder(self.root, names, content)
         return self._fingerprint
 
 
@@ -149,18 +150,3 @@ def check_same_names(given: Sequence[str], wanted: Sequence[str], where: str, wh
                 (("not in the list", extra), ("without a folder", lacking)) if names]  # fmt: skip
     if problems:
         raise UserError(f"{where}: classes differ from {what}: {'; '.join(problems)}")
-
-
-def overlap(one: Pictures, other: Pictures) -> list[tuple[str, str]]:
-    """Pairs of samples that are the same picture to the pixel (size and colours of all)."""
-
-    def hashes(pictures: Pictures) -> dict[str, str]:
-        found = dict[str, str]()
-        for index, name in enumerate(pictures.ids):
-            pixels = pictures.read(index)
-            digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-            found.setdefault(digest, name)
-        return found
-
-    first, second = hashes(one), hashes(other)
-    return [(first[digest], second[digest]) for digest in first if digest in second]

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clip_distill.use.contents import remembered
 from clip_distill.use.pictures import decode
 from clip_distill.use.preprocessing import Pixels
 from repro_shared.datasets.fingerprint import fingerprint_folder
@@ -110,7 +111,8 @@ class Shards:
             places = [path.resolve() for path in self.paths]
             folder = Path(os.path.commonpath([place.parent for place in places]))
             names = [place.relative_to(folder) for place in places]
-            self._fingerprint = fingerprint_folder(folder, names)
+            with remembered() as content:
+                self._fingerprint = fingerprint_folder(folder, names, content)
         return self._fingerprint
 
     def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_distill.use.cache import CLASSES
+from clip_distill.use.original_sets import original_of
 from clip_distill.use.pictures import Folder, Pictures
 from clip_distill.use.prompts import ClassTexts, load_class_texts
 from clip_distill.use.shards import Shards
@@ -14,7 +15,8 @@ from repro_shared.runtime.errors import UserError
 def pictures_of(
     data: str, skip_bad: bool = False, classes: tuple[str, ...] = (), labelled: bool | None = None
 ) -> Pictures:
-    """Shards for tar files (a pattern, a file, or a folder of them), else a folder of pictures.
+    """One of the paper's sets for `pets:ROOT`, shards for tar files (a pattern, a file, or a folder
+    of them), else a folder of pictures.
 
     Args:
         data: as `--data` has it.
@@ -23,8 +25,10 @@ def pictures_of(
         labelled: whether the sub-folders are classes; None finds out.
 
     Raises:
-        UserError: as `Shards` and `Folder`.
+        UserError: as `Shards`, `Folder` and `OriginalSet`.
     """
+    if (original := original_of(data)) is not None:
+        return original
     path = Path(data)
     if not path.exists() or path.is_file() or any(path.glob("*.tar")) or any(path.glob("*.tar.*")):
         if not path.exists() and not any(sign in data for sign in "*{:") and path.suffix != ".tar":

@@ -20,6 +20,7 @@ from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.quiet import quiet
 from repro_shared.runtime.errors import UserError, one_line
 from repro_shared.runtime.files import atomic_write_json, ensure_output_dir, sha256_file
+from repro_shared.runtime.progress import say
 from repro_shared.runtime.weights import load_strictly, read_weights, save_weights
 from repro_shared.timing.counts import count_parameters
 
@@ -87,31 +88,75 @@ def make_backbone(name: str, size: int) -> Any:
 def warm_start(student: Student, path: str | Path) -> Student:
     """Give the backbone weights from a file of timm's, and the normalisation that belongs to them.
 
-    A classifier in the file is left out. The student comes back with another normalisation if that
-    of the weights differs: CLIP's would be wrong.
+    A classifier in the file is left out. The student comes back with the normalisation of the
+    weights: CLIP's would be wrong. A line says what it is and how it is known: from timm's
+    `config.json` beside the weights, else from timm itself by the backbone's name.
 
     Raises:
-        UserError: weights of another model.
+        UserError: weights of another model, or a `config.json` that is damaged or of another one.
     """
     state = read_weights(path)
-    own = student.backbone.state_dict()
-    classifier = timm.get_pretrained_cfg(student.config.backbone)
-    names = classifier.classifier if classifier is not None else None
-    heads = [names] if isinstance(names, str) else list(names or ())
+    name, own = student.config.backbone, student.backbone.state_dict()
+    form = _config_beside(Path(path), name)
+    known = timm.get_pretrained_cfg(name)
+    classifier = form.get("classifier", known.classifier if known is not None else None)
+    heads = [classifier] if isinstance(classifier, str) else list(classifier or ())
     kept = {
         name: value
         for name, value in state.items()
         if name in own or not any(name.startswith(f"{head}.") for head in heads)
     }
     load_strictly(student.backbone, kept, str(path))
-    if classifier is not None:
+    if form:
+        mean, std, source = form["mean"], form["std"], "the config.json beside them"
+    elif known is not None:
+        mean, std, source = known.mean, known.std, _said_by_timm(name)
+    else:
+        prepared = student.config.preprocessing
+        mean, std, source = prepared.mean, prepared.std, "the teacher: timm knows nothing of them"
+    try:
         prepared = replace(
-            student.config.preprocessing,
-            mean=tuple(classifier.mean),
-            std=tuple(classifier.std),
+            student.config.preprocessing, mean=tuple(map(float, mean)), std=tuple(map(float, std))
         )
-        student.config = replace(student.config, preprocessing=prepared)
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: {source} has mean {mean} and deviation {std}") from None
+    student.config = replace(student.config, preprocessing=prepared)
+    shown = [", ".join(f"{value:.4g}" for value in each) for each in (prepared.mean, prepared.std)]
+    say(f"images for the weights of {path}: mean {shown[0]}, deviation {shown[1]}, as in {source}")
     return student
+
+
+def _config_beside(path: Path, name: str) -> dict[str, Any]:
+    """Of timm's `config.json` in the weights' folder what the weights were trained with, or {}."""
+    file = path.parent / "config.json"
+    try:
+        whole = json.loads(file.read_text(encoding="utf-8"))
+        form = dict(whole.get("pretrained_cfg", whole))
+        of = str(whole.get("architecture", form.get("architecture", "")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: damaged ({type(error).__name__}: {error})") from None
+    if "mean" not in form or "std" not in form:  # of another library, perhaps
+        return {}
+    if of and of.partition(".")[0] != name.partition(".")[0]:
+        raise UserError(f"{file} speaks of {of}, the backbone is {name}")
+    return form
+
+
+def _said_by_timm(name: str) -> str:
+    """How far a model's name tells the normalisation of its weights."""
+    architecture, _, tag = name.partition(".")
+    if tag:
+        return f"timm's {name}"
+    tags = timm.list_pretrained(f"{architecture}.*")
+    forms = [timm.get_pretrained_cfg(each) for each in tags]
+    if len({(tuple(f.mean), tuple(f.std)) for f in forms if f is not None}) > 1:
+        return (
+            f"timm's default for {architecture}; its weights {', '.join(tags[:3])}, ... differ: "
+            "put their config.json beside the file, or name the tag in --backbone"
+        )
+    return f"timm's {architecture}"
 
 
 def save_student(student: Student, folder: str | Path, **about: Any) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from repro_shared.datasets.views import readable
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import one_thread
+
+Change = Callable[[Pixels, int], Pixels]
+"""From a picture as evaluation sees it, and its number, to another of the same size."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,19 @@ class Scores:
 
 
 class Centres(Dataset[Pixels]):
-    """Pictures as evaluation sees them."""
+    """Pictures as evaluation sees them, or what `change` makes of these."""
 
-    def __init__(self, pictures: Pictures, prepared: Preprocessing) -> None:
-        self.pictures, self.prepared = pictures, prepared
+    def __init__(
+        self, pictures: Pictures, prepared: Preprocessing, change: Change | None = None
+    ) -> None:
+        self.pictures, self.prepared, self.change = pictures, prepared, change
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Pixels:
-        return self.prepared.centre(self.pictures.read(index))
+        seen = self.prepared.centre(self.pictures.read(index))
+        return seen if self.change is None else self.change(seen, index)
 
 
 def encode(
@@ -58,18 +64,29 @@ def encode(
     prepared: Preprocessing,
     batch: int = 64,
     workers: int = 0,
+    change: Change | None = None,
+    label: str = "images encoded",
 ) -> Floats:
     """Features (n, width) of all pictures, each once and in order, where the model is.
+
+    Args:
+        model: takes images as `prepared` says.
+        pictures: to be encoded.
+        prepared: size and normalisation.
+        batch: images of a forward pass.
+        workers: decoding processes.
+        change: what is done to each picture, uint8 (s, s, 3), after it was cut out.
+        label: for the progress line.
 
     Raises:
         UserError: a picture that cannot be read.
     """
     loader = DataLoader(
-        Centres(pictures, prepared), batch, collate_fn=np.stack, num_workers=workers,
+        Centres(pictures, prepared, change), batch, collate_fn=np.stack, num_workers=workers,
         worker_init_fn=one_thread, generator=torch.Generator(),
     )  # fmt: skip
     device, parts, done = next(model.parameters()).device, list[Floats](), 0
-    with Progress(len(pictures), "images encoded") as progress, torch.inference_mode():
+    with Progress(len(pictures), label) as progress, torch.inference_mode():
         for pixels in readable(loader):
             images = prepared.normalise(torch.from_numpy(pixels).to(device))
             parts.append(model(images).float().cpu().numpy())
