@@ -41,7 +41,7 @@ def celeba(
     """
     folder = Path(root)
     attributes, parts = _lists(folder)
-    table = {name: row for name, row in _rows(attributes)}
+    table = dict(_rows(attributes))
     header = table.pop("")
     columns = []
     for wanted in (target, spurious):
@@ -72,8 +72,8 @@ def _lists(folder: Path) -> tuple[Path, Path]:
         if pair[0].is_file() and pair[1].is_file():
             return pair[0], pair[1]
     raise UserError(
-        f"{folder}: no CelebA here; it needs list_attr_celeba and list_eval_partition, both .csv or "
-        "both .txt (.txt also in Anno/ and Eval/), and img_align_celeba/"
+        f"{folder}: no CelebA here; it needs list_attr_celeba and list_eval_partition, both "
+        ".csv or both .txt (.txt also in Anno/ and Eval/), and img_align_celeba/"
     )
 
 

@@ -1,7 +1,7 @@
 """ELPV solar cells: defects are the class, and the kind of the module goes with it.
 
 2,624 electroluminescence images of 300 x 300 pixels, each with a probability of a defect and mono-
-or polycrystalline (Deitsch et al., arXiv 1807.02894; CC BY-NC-SA 4.0). From the package
+or polycrystalline (Deitsch et al., Solar Energy 185, 2019; CC BY-NC-SA 4.0). From the package
 `elpv-dataset`, which brings the images (`pip install 'cg-augment[elpv]'`), or from a folder with
 `labels.csv` and `images/`. No claim rests on it: too few cells are in the smaller groups. There is
 no official split, and cells of one module may lie on both sides of ours.
@@ -26,7 +26,7 @@ TESTED = 4  # one cell of so many, in each group, is for testing
 
 
 def elpv(root: str | Path | None, split: Split) -> Grouped:
-    """A split with its groups `functional/mono`, ...; every fourth cell of each group is for testing.
+    """A split with its groups `functional/mono`, ...; a quarter of each group is for testing.
 
     Args:
         root: folder with `labels.csv`; None for the installed package.

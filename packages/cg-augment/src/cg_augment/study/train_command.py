@@ -1,0 +1,261 @@
+"""`cg-augment train`: distil a student on the user's own pictures, and on generated ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from cg_augment.method.losses import FEATURE_WEIGHT
+from cg_augment.rivals.adversarial import Adversarial
+from cg_augment.study.rounds import Place, Plan, distil, distil_balanced
+from cg_augment.train import check_classes, fit
+from cg_augment.use.classifiers import (
+    CONFIG,
+    Classifier,
+    load_classifier,
+    load_timm,
+    of_timm,
+    save_classifier,
+)
+from cg_augment.use.datasets.generated import generated as read_generated
+from cg_augment.use.distillation import Distillation
+from cg_augment.use.lessons import View
+from cg_augment.use.pictures import Pictures, Union, check_files
+from cg_augment.use.sources import Kind, grouped_source
+from cg_augment.use.teachers import load_teacher
+from cg_augment.use.zero_shot import TEMPLATE
+from repro_shared.evidence.hashing import resolved_config
+from repro_shared.runtime.checks import check_device, require
+from repro_shared.runtime.distributed import from_first, processes
+from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_bytes
+from repro_shared.runtime.progress import say
+from repro_shared.runtime.rng import derive_seed
+from repro_shared.study.alone import flat, occupied
+
+Recipe = Literal["kd", "feature-kd", "randaugment", "mixup", "cutmix", "adversarial", "tab"]
+MODEL = "resnet18"
+
+
+def train(
+    data: str,
+    *,
+    teacher: str = "",
+    out: str = "",
+    model: str | None = None,
+    init: str | None = None,
+    generated: tuple[str, ...] = (),
+    share: float = 0.5,
+    set: Kind = "folders",
+    drop: tuple[str, ...] = (),
+    recipe: Recipe = "kd",
+    template: tuple[str, ...] = (TEMPLATE,),
+    teacher_classes: str | None = None,
+    image_size: int | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.05,
+    optimiser: Literal["AdamW", "SGD"] = "AdamW",
+    temperature: float = 1.0,
+    labels: float = 0.0,
+    amp: bool = False,
+    seed: int = 0,
+    device: Literal["cpu", "cuda"] = "cpu",
+    workers: int = 0,
+) -> None:
+    """Distil a student on class folders, and on generated images; torchrun is understood.
+
+    A biased student first, without --generated; then `cg-augment generate` with it; then this again
+    with --init and --generated. Interrupted runs go on.
+
+    Args:
+        data: class folders, or a folder with train/ in it, or a data set's own layout (--set).
+        teacher: a folder that this wrote, timm:MODEL:FILE, open_clip:MODEL:FILE, open_clip:FOLDER
+            or transformers:FOLDER.
+        out: folder of the student.
+        model: timm's name; resnet18 by default.
+        init: a student's folder to train further, or timm's weights of the model.
+        generated: folders that `generate` wrote.
+        share: of each batch that generated images have; 0 for the plain union.
+        set: folders, groups (CLASS/GROUP/ folders), celeba, spuco-birds or elpv.
+        drop: groups that are left out of training, to make a shift; no other group label is read.
+        recipe: kd, or one of the rows that it is compared with.
+        template: prompts with {} for the class, for teachers that know classes by name.
+        teacher_classes: file with the names of a timm teacher's outputs, a line each.
+        image_size: of the student's images; by default the model's.
+        steps: length of training.
+        epochs: length in passes over all pictures instead; 10 by default.
+        batch_size: pictures a step, of all processes together.
+        learning_rate: the highest; it rises in the first 5 % of the steps, and falls to 0.
+        weight_decay: of weight matrices and filters.
+        optimiser: AdamW, or SGD with momentum 0.9.
+        temperature: of both softmaxes.
+        labels: weight of the cross-entropy with the class, beside the teacher's.
+        amp: bfloat16 autocast.
+        seed: of weights, order and views.
+        device: cpu or cuda.
+        workers: decoding processes.
+    """
+    check_device(device)
+    require(workers >= 0, "--workers", "0 or more", workers)
+    require(bool(out), "--out", "a folder for the student", "nothing")
+    require(bool(teacher), "--teacher", "one of those in --help", "nothing")
+    rank, world = processes(device)
+    pictures = _pictures(set, data, drop)
+    extra = [read_generated(folder, pictures.classes) for folder in generated]
+    every = Union([pictures, *extra]) if extra else None
+    count = _length(steps, epochs, len(every or pictures), batch_size)
+    config = _recipe(
+        Distillation(
+            count, batch_size, optimiser, learning_rate, weight_decay, amp=amp,
+            temperature=temperature, labels=labels, generated=share if extra else 0.0,
+        ),
+        recipe, bool(extra),
+    )  # fmt: skip
+    student, began = _student(model, init, pictures.classes, image_size, seed)
+    taught = load_teacher(teacher, pictures.classes, template, _names(teacher_classes))
+    check_classes(student, taught, pictures)
+    if batch_size % world:
+        raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
+    about = _about(config, recipe, pictures, extra, taught, student, began, drop, seed)
+    identity = sha256_bytes(json.dumps(about, sort_keys=True).encode())
+    folder = Path(out)
+
+    def make() -> None:
+        if rank == 0:
+            check_files([pictures, *extra], max(1, workers))
+        place = Place(
+            device, folder / "checkpoints", identity, f"{student.name}, {recipe}", workers
+        )
+        if recipe == "tab":
+            helper, _ = _student(model, init, pictures.classes, image_size, seed)
+            plan = Plan(config, config, rounds=0)
+            phase = distil_balanced(student, helper, taught, pictures, plan, seed, place).phases[-1]
+        elif extra:
+            phase = fit(
+                student, taught, pictures, config, seed, Union(extra), **place.phase("union")
+            )
+        else:
+            plan = Plan(config, config, rounds=0)
+            phase = distil(student, taught, pictures, plan, seed, None, place).phases[-1]
+        if rank == 0:
+            losses = [round(value, 6) for value in phase.losses]
+            save_classifier(
+                student.cpu(), folder, **about, losses=losses, seconds=round(phase.seconds, 3),
+                images=phase.images, versions={"torch": torch.__version__},
+            )  # fmt: skip
+
+    there = from_first((folder / CONFIG).is_file, device)
+    if rank == 0:
+        with occupied(folder, identity, flat(about), lambda: _begun(folder)):
+            if there:
+                say(f"{folder} holds this student already")
+            else:
+                make()
+        print(f"student: {folder}, {student.name}, {len(pictures.classes)} classes, {count} steps")
+    elif not there:
+        make()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _pictures(kind: Kind, data: str, drop: tuple[str, ...]) -> Pictures:
+    """The training set; from here on nobody knows of groups."""
+    grouped = grouped_source(kind, data, "train")
+    if drop and kind == "folders":
+        raise UserError("--drop needs groups: give --set groups, or a data set that has them")
+    return (grouped.without(drop) if drop else grouped).pictures
+
+
+def _length(steps: int | None, epochs: float | None, pictures: int, batch_size: int) -> int:
+    if steps is not None and epochs is not None:
+        raise UserError(f"--steps {steps} and --epochs {epochs:g} are two lengths: give one")
+    require(batch_size >= 1, "--batch-size", "at least 1", batch_size)
+    if steps is not None:
+        return steps
+    passes = 10.0 if epochs is None else epochs
+    require(0 < passes < float("inf"), "--epochs", "above 0", passes)
+    return max(1, round(passes * pictures / batch_size))
+
+
+def _recipe(config: Distillation, recipe: Recipe, extra: bool) -> Distillation:
+    """The settings that a row differs in."""
+    if recipe == "tab" and extra:
+        raise UserError("--recipe tab balances the pictures alone: leave out --generated")
+    changes: dict[str, dict[str, Any]] = {
+        "feature-kd": {"features": FEATURE_WEIGHT},
+        "randaugment": {"view": View(augment="randaugment")},
+        "mixup": {"mixing": "mixup"},
+        "cutmix": {"mixing": "cutmix"},
+        "adversarial": {"attack": Adversarial()},
+    }
+    return replace(config, **changes.get(recipe, {}))
+
+
+def _student(
+    model: str | None, init: str | None, classes: tuple[str, ...], size: int | None, seed: int
+) -> tuple[Classifier, str]:
+    """The student as it begins, and the digest of what it begins with."""
+    if init is not None and Path(init).is_dir():
+        student, _ = load_classifier(init)
+        for flag, given, own in (
+            ("--model", model, student.name.removeprefix("timm:")),
+            ("--image-size", size, student.size),
+        ):
+            if given not in (None, own):
+                raise UserError(f"{flag} {given}: the student of {init} has {own}; leave it out")
+        student.requires_grad_(True)
+        return student, student.sha256
+    student = of_timm(model or MODEL, classes, size, derive_seed(seed, "weights"))
+    if init is None:
+        return student, ""
+    load_timm(student, init, new_head=True)
+    return student, student.sha256
+
+
+def _names(path: str | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"--teacher-classes {path}: cannot be read ({error.strerror})") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _about(
+    config: Distillation,
+    recipe: Recipe,
+    pictures: Pictures,
+    extra: list[Any],
+    teacher: Classifier,
+    student: Classifier,
+    began: str,
+    drop: tuple[str, ...],
+    seed: int,
+) -> dict[str, Any]:
+    """All that decides the student, for its file."""
+    return {
+        "student": student.name,
+        "image_size": student.size,
+        "recipe": recipe,
+        "training": resolved_config(config),
+        "data": pictures.fingerprint(),
+        "dropped": list(drop),
+        "generated": [each.fingerprint() for each in extra],
+        "teacher": teacher.name,
+        "teacher_sha256": teacher.sha256,
+        "start": began,
+        "seed": seed,
+    }
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or any(folder.glob("checkpoints/*/*.pt"))
