@@ -182,7 +182,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(root: Path, tmp_path: Pa
     ):  # fmt: skip
         with pytest.raises(UserError, match=said):
             run(root, tmp_path / "out", **more)
-    with pytest.raises(UserError, match="class folder .*cross has no images"):
+    with pytest.raises(UserError, match=r"class folder .*cross has no images"):
         train(str(tmp_path / "lone"), teacher=str(root / "teacher"), out=str(tmp_path / "out"))
     assert not (tmp_path / "out" / "run.json").exists()
 
@@ -204,5 +204,5 @@ def test_a_damaged_student_is_named(root: Path, tmp_path: Path) -> None:
     (out / "model.json").write_text("{")
     with pytest.raises(UserError, match=r"model\.json: damaged"):
         evaluate(str(root / "set"), student=str(out))
-    with pytest.raises(UserError, match="no model.json here"):
+    with pytest.raises(UserError, match=r"no model\.json here"):
         evaluate(str(root / "set"), student=str(tmp_path))
