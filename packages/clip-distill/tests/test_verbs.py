@@ -124,7 +124,7 @@ def test_c10_a_test_image_among_the_training_images(
         in capsys.readouterr().err  # fmt: skip
     assert world.run(*_distill(world, tmp_path / "a", "--test", test, "--allow-overlap")) == 0
     about = json.loads((tmp_path / "a" / "student.json").read_text())
-    assert about["overlap"] == [["class 1/2.png", "class 0/copy.png"]]
+    assert about["overlap"] == [["class 1/2.png", "class 0/copy.png", "same"]]
 
 
 def test_c14_from_a_feature_file_without_any_teacher(

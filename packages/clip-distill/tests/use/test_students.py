@@ -13,6 +13,7 @@ from clip_distill.use.preprocessing import CLIP_MEAN, Preprocessing
 from clip_distill.use.students import (
     Student,
     StudentConfig,
+    _said_by_timm,
     load_student,
     open_clip_parameters,
     ratios,
@@ -72,6 +73,42 @@ def test_a_warm_start_brings_its_own_normalisation(tmp_path: Path) -> None:
     save_weights(timm.create_model("test_efficientnet"), other)
     with pytest.raises(UserError, match="another architecture"):
         warm_start(student, other)
+
+
+def test_a_warm_start_takes_what_lies_beside_the_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(timm.create_model("test_vit", img_size=32), path)
+    started = warm_start(small("test_vit"), path)
+    assert "mean 0.5, 0.5, 0.5" in capsys.readouterr().err
+    # timm's form, of weights that were trained with CLIP's normalisation.
+    own = {"mean": list(CLIP_MEAN), "std": [0.2, 0.3, 0.4], "classifier": "head"}
+    form = {"architecture": "test_vit", "pretrained_cfg": own}
+    (tmp_path / "config.json").write_text(json.dumps(form))
+    started = warm_start(small("test_vit"), path)
+    assert started.config.preprocessing.mean == CLIP_MEAN
+    assert started.config.preprocessing.std == (0.2, 0.3, 0.4)
+    assert "as in the config.json beside them" in capsys.readouterr().err
+    for changed, said in (
+        ({**form, "architecture": "test_resnet"}, "speaks of test_resnet, the backbone is test_vi"),
+        ({**form, "pretrained_cfg": {**own, "std": [0, 1, 1]}}, "the config.json beside them has"),
+        ([], "damaged"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=said):
+            warm_start(small("test_vit"), path)
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')  # of another library
+    assert warm_start(small("test_vit"), path).config.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_weights_whose_normalisation_a_name_does_not_tell() -> None:
+    said = _said_by_timm("vit_base_patch16_224")
+    assert said.startswith("timm's default for vit_base_patch16_224; its weights ")
+    assert "put their config.json beside the file, or name the tag in --backbone" in said
+    tagged = "vit_base_patch16_224.augreg_in1k"
+    assert _said_by_timm(tagged) == f"timm's {tagged}"
+    assert _said_by_timm("tiny_vit_11m_224") == "timm's tiny_vit_11m_224"
 
 
 def test_from_a_folder_and_back(tmp_path: Path) -> None:
