@@ -44,6 +44,7 @@ PAPER = Paper(
     ),
     recipes=(
         Recipe(recipes.parameter_counts, ("cpu",), default=("smoke", "cpu")),
+        Recipe(recipes.teacher_training, ("smoke", "cpu")),
         Recipe(recipes.confounded_objects_smoke, ("smoke",), default=("smoke",)),
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 Domain = Literal["generic", "synthetic", "real"]
 Floats = NDArray[np.float64]
 CONTENT = 8  # length of a content vector
+KINDS = 48  # of objects that have a name; the first ones are the classes of the target domain
 CUES = ("background", "palette", "finish")
+STEPS, SHIFTS = np.array([7, 1, 5]), np.array([3, 0, 1])  # from kinds to hues and directions
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class World:
     classes: int = 18
     held_out: int = 6
     size: int = 48
-    apart: float = 0.7
-    within: float = 0.5
+    apart: float = 0.9
+    within: float = 0.45
     width: int = 64
     generic: int = 10000
     synthetic: int = 4000
@@ -50,9 +52,9 @@ class World:
 
     @property
     def prototypes(self) -> Floats:
-        """(classes, CONTENT)."""
+        """(KINDS, CONTENT)."""
         g = np.random.default_rng([self.seed, 1])
-        return self.apart * g.normal(size=(self.classes, CONTENT))
+        return self.apart * g.normal(size=(KINDS, CONTENT))
 
 
 @dataclass(frozen=True)
@@ -121,39 +123,64 @@ def render(world: World, scenes: Scenes) -> NDArray[np.uint8]:
 def _image(world: World, scenes: Scenes, index: int) -> NDArray[np.uint8]:
     size, real = world.size, bool(scenes.real[index])
     content = np.tanh(scenes.content[index])
-    background, palette, finish = (2 * np.pi * scenes.cues[index] / world.classes).tolist()
+    background, palette, finish = angles(scenes.cues[index], world.classes)
     angle, scale, right, down, light = scenes.pose[index].tolist()
     g = np.random.default_rng(scenes.noise[index])
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size * 2 - 1
     # Position on the object: moved, turned, stretched.
-    u, v = x - 0.25 * right, y - 0.25 * down
-    turn = 0.5 * angle
+    u, v = x - 0.2 * right, y - 0.2 * down
+    turn = 0.35 * angle
     u, v = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
-    stretch = np.exp(0.35 * content[4])
+    stretch = np.exp(0.4 * content[4])
     u, v = u * stretch, v / stretch
     radius, polar = np.hypot(u, v), np.arctan2(v, u)
-    outline = 0.5 * (1 + 0.2 * scale)
-    edge = outline * (1 + 0.22 * sum(content[k - 2] * np.cos(k * polar + k) for k in (2, 3, 4, 5)))
-    tail = np.exp(-(((polar + 2.5) / 0.25) ** 2)) * 0.35 * outline * (1 + content[7])
-    inside = 1 / (1 + np.exp(-(edge + tail - radius) * size * (0.35 if real else 0.8)))
+    outline = 0.55 * (1 + 0.15 * scale)
+    lobes = sum(content[k - 2] * np.cos(k * polar + k) for k in (2, 3, 4, 5))
+    tail = np.exp(-(((polar + 2.5) / 0.25) ** 2)) * 0.3 * outline * (1 + content[7])
+    depth = outline * (1 + 0.2 * lobes) + tail - radius  # positive inside
+    inside = 1 / (1 + np.exp(-depth * size * (0.35 if real else 0.8)))[..., None]
+    rim = np.exp(-((depth / 0.05) ** 2))[..., None]
+    stripes = np.sin((3.5 + 2 * content[5]) * np.pi * u / outline + 2 * content[6])
+    body = colour(palette, 0.72, 0.26) * (0.8 + 0.2 * np.tanh(6 * stripes))[..., None]
+    body = body + 0.1 * np.sin(14 * (u * np.cos(finish / 2) + v * np.sin(finish / 2)))[..., None]
+    if real:
+        body = body * (1 + 0.3 * light * v / outline)[..., None]
+    ground = ground_of(size, background, real, g)
+    return taken(ground * (1 - inside) + body * inside - 0.25 * rim, real, light, g)
 
-    ground = _colour(background, 0.5) + 0.1 * np.sin(
-        (6 + 3 * np.cos(background)) * np.pi * (x * np.cos(background) + y * np.sin(background))
-    )[..., None]  # fmt: skip
-    stripes = np.sin((4 + 2.5 * content[5]) * np.pi * u / outline + 3 * content[6])
-    body = _colour(palette, 0.65) * (0.75 + 0.25 * np.sign(stripes))[..., None]
-    body = body + 0.12 * np.sin(9 * (u * np.cos(finish) + v * np.sin(finish)))[..., None]
+
+def ground_of(size: int, background: float, real: bool, g: np.random.Generator) -> Floats:
+    """A waved ground (size, size, 3); a real one has blotches."""
+    y, x = (np.mgrid[0:size, 0:size] + 0.5) / size * 2 - 1
+    along = x * np.cos(background) + y * np.sin(background)
+    wave = np.sin((5 + 2 * np.cos(background)) * np.pi * along)
+    ground = colour(background, 0.4, 0.18) + 0.08 * wave[..., None]
     if real:
         coarse = g.normal(size=(size // 8 + 1, size // 8 + 1, 1))
         ground = ground + 0.12 * np.kron(coarse, np.ones((8, 8, 1)))[:size, :size]
-        body = body * (1 + 0.3 * light * v / outline)[..., None]
-    picture = ground * (1 - inside[..., None]) + body * inside[..., None]
+    return ground
+
+
+def taken(
+    picture: Floats, real: bool, light: float, g: np.random.Generator
+) -> NDArray[np.uint8]:  # fmt: skip
+    """The picture as bytes; a real one is blurred and has noise."""
     if real:
         picture = (picture + np.roll(picture, 1, 0) + np.roll(picture, 1, 1)) / 3
         picture = 0.9 * picture + 0.06 * g.normal(size=picture.shape) + 0.04 * light
     return (255 * picture.clip(0, 1)).round().astype(np.uint8)
 
 
-def _colour(hue: float, value: float) -> Floats:
+def angles(cues: NDArray[np.int64], kinds: int) -> list[float]:
+    """Of kinds of background, palette and finish, 0 to 2 pi.
+
+    A class's own ground and palette lie at least 60 degrees apart, so that objects whose cues go
+    with their class are no harder to see than others.
+    """
+    turned = (cues * STEPS + SHIFTS) % kinds
+    return [float(each) for each in 2 * np.pi * turned / kinds]
+
+
+def colour(hue: float, value: float, strength: float) -> Floats:
     """An RGB colour of a hue from 0 to 2 pi."""
-    return value + 0.25 * np.cos(hue - np.array([0, 2, 4]) * np.pi / 3)
+    return value + strength * np.cos(hue - np.array([0, 2, 4]) * np.pi / 3)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from clip_distill.method.objective import Objective
 from clip_distill.study import stages, tables
+from clip_distill.study.captioned import Captioned
+from clip_distill.study.contrastive import Contrast, TrainTeacher, train_teacher
 from clip_distill.study.embedded import Worlds
 from clip_distill.study.objects import World
 from clip_distill.study.parameters import parameters
@@ -39,6 +41,18 @@ def parameter_counts(scale: Scale) -> Study:
     Cells: abstract (up to 92 % fewer). Cost: seconds. Deviations: none; it is arithmetic.
     """
     return Study("parameter_counts", scale, Arithmetic(), (), (0,), tables=(parameters,))
+
+
+def teacher_training(scale: Scale) -> Study:
+    """The CLIP-style teacher of rendered objects and digits, whose weights come along.
+
+    Cells: none. Cost: ten minutes of one core. Deviations: the paper's teacher is a ViT-B/32 of
+    DataComp-XL; this one has seen pictures that a program drew, and captions of a grammar.
+    """
+    smoke = scale == "smoke"
+    steps, data = (4, Captioned(objects=300, digits=40)) if smoke else (2200, Captioned())
+    arms = (Arm("teacher", TrainTeacher(Contrast(steps)), train_teacher),)
+    return Study("teacher_training" + "_smoke" * smoke, scale, data, arms, (0,))
 
 
 def confounded_objects_smoke(scale: Scale) -> Study:
