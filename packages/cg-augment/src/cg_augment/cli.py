@@ -7,6 +7,8 @@ import sys
 import cg_augment
 from cg_augment.study import recipes
 from cg_augment.study.readme import blocks
+from cg_augment.study.train_command import train
+from cg_augment.use.evaluate_command import evaluate
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -35,6 +37,7 @@ PAPER = Paper(
     recipes=(Recipe(recipes.passes_by_engine, ("smoke", "cpu"), default=("smoke", "cpu")),),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
     blocks=blocks,
+    verbs={"train": train, "evaluate": evaluate},
 )
 
 

@@ -130,7 +130,7 @@ def spurious_scores(
     wanted = sorted({*map(int, spurious_targets)} if classes is None else classes)
     if not wanted:
         raise ValueError("no spurious images")
-    found, joint = list[SpuriousClass](), list[tuple[NDArray, NDArray]]()  # type: ignore[type-arg]
+    found, joint = list[SpuriousClass](), list[tuple[NDArray, NDArray]]()
     for number in wanted:
         seen = probabilities[targets == number]
         shown = spurious_probabilities[spurious_targets == number]

@@ -64,4 +64,5 @@ def mixed(images: Tensor, kind: Mixing, alpha: float, seed: int) -> Tensor:
     partners = torch.from_numpy(generator.permutation(len(images))).to(images.device)
     if kind == "mixup":
         return mixup(images, partners, weight)
-    return cutmix(images, partners, cut_box(*images.shape[-2:], weight, generator))
+    height, width = images.shape[-2:]
+    return cutmix(images, partners, cut_box(height, width, weight, generator))

@@ -61,8 +61,8 @@ def spurious_imagenet(
             images.
     """
     folder = Path(root)
-    for place in ("spurious_imagenet", "images"):
-        folder = folder / place if (folder / place).is_dir() else folder
+    for below in ("spurious_imagenet", "images"):
+        folder = folder / below if (folder / below).is_dir() else folder
     if not folder.is_dir():
         raise UserError(f"{root}: no such folder; {_HERE}")
     names = tuple(str(number) for number in range(OUTPUTS))
