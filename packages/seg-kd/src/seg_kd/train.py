@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +24,12 @@ from repro_shared.runtime.memory import PeakMemory, pin_allocator
 from repro_shared.runtime.rng import derive_seed, endless_loader, seed_everything
 from seg_kd.method.distilled import losses_of, modules_of
 from seg_kd.method.objectives import Objective
+from seg_kd.method.terms import Maps
 from seg_kd.use import adapter
 from seg_kd.use.data import Samples, View, Views
+from seg_kd.use.fixed import FixedViews
 from seg_kd.use.heads import needs_edges
+from seg_kd.use.kept import Kept
 from seg_kd.use.loop import ExactLoop, Loop, NotFiniteError, run_loop
 from seg_kd.use.optimiser import CONSTRUCTOR
 from seg_kd.use.outputs import Models, Seen, feature_channels, watched
@@ -117,9 +122,7 @@ class Job:
         source: the training images.
         optimiser: with its schedule.
         iterations: length of the complete schedule.
-        seed: initialisation, data order, augmentation and dropout; jobs that share it are paired
-            (in dropout only while neither objective draws random numbers of its own, as masks of
-            generators and draws from queues do).
+        seed: initialisation, data order, augmentation and dropout; jobs that share it are paired.
         objective: what is learned besides the labels.
         teacher: the frozen teacher, None for plain training.
         directory: checkpoints of this job.
@@ -130,6 +133,9 @@ class Job:
         workers: loading processes.
         label: what the progress line calls it.
         identity: refuses a checkpoint that another job left in `directory`.
+        views: fixed views of an image; 0: every view is drawn anew.
+        taught: what the teacher gave for the fixed views; it is not run then.
+        backbone: what the student's backbone gave for them; it is neither run nor trained then.
     """
 
     student_config: dict[str, Any]
@@ -148,6 +154,9 @@ class Job:
     workers: int = 0
     label: str = "train"
     identity: str = ""
+    views: int = 0
+    taught: Kept | None = None
+    backbone: Kept | None = None
 
 
 @dataclass
@@ -173,20 +182,31 @@ class Trained:
 class Distiller(BaseModel):
     """mmengine model whose training losses are the student's own plus the objective's.
 
-    The teacher is online (no cached outputs), in evaluation mode, and outside the module tree: it
-    is in no state_dict, no optimiser and no DDP bucket.
+    The teacher is in evaluation mode and outside the module tree: it is in no state_dict, no
+    optimiser and no DDP bucket. It is run in every step, unless its outputs were kept.
 
     Args:
         student: mmseg segmentor; what it gives for distillation, see `Seen`.
         teacher: likewise, with a preprocessor of its own; None when the objective is plain
             cross-entropy.
         objective: what is distilled, with its weights.
+        taught, backbone: see `Job`.
     """
 
-    def __init__(self, student: Any, teacher: Any, objective: Objective) -> None:
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        objective: Objective,
+        taught: Kept | None = None,
+        backbone: Kept | None = None,
+    ) -> None:
         super().__init__(data_preprocessor=paired(student, teacher))
         self.student = student
         self.objective = objective
+        self.taught, self.backbone = taught, backbone
+        if backbone is not None:
+            student.backbone.requires_grad_(False)
         self._teacher = [teacher] if teacher is not None else []
         if teacher is not None:
             teacher.eval().requires_grad_(False)
@@ -247,15 +267,27 @@ class Distiller(BaseModel):
 
         `teacher_inputs` are the same images in the teacher's normalisation, where it has another.
         """
-        if mode != "loss" or not self._teacher:
+        if mode != "loss":
             return self.student(inputs, data_samples, mode=mode)
         assert data_samples is not None
-        objective = self.objective
-        with watched(self.student) as seen:
+        if not self._teacher:
+            with self._kept_stages(data_samples, inputs.device):
+                return self.student(inputs, data_samples, mode="loss")
+        with watched(self.student) as seen, self._kept_stages(data_samples, inputs.device):
             losses = self.student(inputs, data_samples, mode="loss")
-        taught = self.teach(inputs if teacher_inputs is None else teacher_inputs)
+        with aside(inputs.device):
+            if self.taught is None:
+                taught = self.teach(inputs if teacher_inputs is None else teacher_inputs)
+            else:
+                taught = self.taught.rows([each.row for each in data_samples], inputs.device)
+            losses |= self._distilled(seen, taught, data_samples)
+        return losses
+
+    def _distilled(self, seen: Seen, taught: Maps, data_samples: list[Any]) -> dict[str, Tensor]:
+        """The weighted terms of the objective."""
+        objective = self.objective
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
-        losses |= losses_of(objective, self, seen, taught, labels)
+        losses = losses_of(objective, self, seen, taught, labels)
         if objective.own is not None:
             found = self.own(seen, taught, labels)
             if not isinstance(found, Tensor) or found.ndim:
@@ -263,12 +295,33 @@ class Distiller(BaseModel):
             losses["distill.loss_own"] = objective.own.weight * found
         return losses
 
+    @contextmanager
+    def _kept_stages(self, data_samples: list[Any], device: torch.device) -> Iterator[None]:
+        """Inside, the student's heads read what its backbone once gave, if that was kept."""
+        if self.backbone is None:
+            yield
+            return
+        stages = self.backbone.stages([each.row for each in data_samples], device)
+        self.student.extract_feat = lambda _: stages
+        try:
+            yield
+        finally:
+            del self.student.extract_feat
+
     @torch.no_grad()
     def teach(self, inputs: Tensor) -> Seen:
         """The teacher's maps for images (B, 3, H, W) in its own normalisation."""
         with watched(self._teacher[0]) as taught:
             self._teacher[0](inputs, mode="tensor")
         return taught
+
+
+@contextmanager
+def aside(device: torch.device) -> Iterator[None]:
+    """What is drawn inside leaves the random streams as they were, so that dropout stays paired."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, ())))
+        yield
 
 
 def _finite(loss: Tensor) -> bool:
@@ -289,7 +342,7 @@ def make_model(job: Job) -> Distiller:
     if job.student_weights is not None:
         load_start(student, job.student_weights, job.origin)
     seed_everything(derive_seed(job.seed, "projector"))
-    return Distiller(student, job.teacher, job.objective)
+    return Distiller(student, job.teacher, job.objective, job.taught, job.backbone)
 
 
 def make_loop(job: Job, paused: bool = False) -> ExactLoop:
@@ -308,10 +361,12 @@ def make_loop(job: Job, paused: bool = False) -> ExactLoop:
     batch, state = job.optimiser.batch_size, settings.saved_state()
     check_share(batch)
     seed = derive_seed(job.seed, "views")
+    transform = adapter.training_transform(job.view, needs_edges(job.student_config))
+    views: Views = Views(job.source, transform, seed)
+    if job.views:
+        views = FixedViews(job.source, transform, seed, job.views, job.backbone is not None)
     loader = endless_loader(
-        Views(
-            job.source, adapter.training_transform(job.view, needs_edges(job.student_config)), seed
-        ),
+        views,
         seed,
         batch,
         batch * (int(state["iteration"]) if state else 0),

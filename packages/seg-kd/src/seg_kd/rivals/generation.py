@@ -133,6 +133,7 @@ class MaskedGeneration(Term):
 
     weight: float = 2e-5
     hidden: float = 0.75
+    layer: str = "c4"
 
     parts: ClassVar[Mapping[str, str]] = {"generation": "weight"}
     equations = (generation,)
@@ -143,7 +144,7 @@ class MaskedGeneration(Term):
 
     def build(self, pair: Pair) -> Module:
         """A module that holds the generator."""
-        return _Generation(Generator(*pair.channels("c4"), self.hidden), None)
+        return _Generation(Generator(*pair.channels(self.layer), self.hidden), self.layer, None)
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class OmniContrast(Term):
     pool: int = 4
     temperature: float = 0.07
     clip_norm: float = 15.0
+    layer: str = "c4"
 
     parts: ClassVar[Mapping[str, str]] = {"generation": "weight", "contrast": "contrast_weight"}
     equations = (generation, omni_contrast)
@@ -174,24 +176,25 @@ class OmniContrast(Term):
 
     def build(self, pair: Pair) -> Module:
         """A module that holds the generator."""
-        own, other = pair.channels("c4")
+        own, other = pair.channels(self.layer)
         if other % self.groups:
             raise UserError(
                 f"the contrast cuts channels into {self.groups} groups, and the {other} channels "
-                "of the teacher's layer c4 do not divide: choose another objective"
+                f"of the teacher's layer {self.layer} do not divide: choose another objective"
             )
-        module = _Generation(Generator(own, other, self.hidden, self.enhanced), self)
+        generator = Generator(own, other, self.hidden, self.enhanced)
+        module = _Generation(generator, self.layer, self)
         module.apart = Apart(clip_norm=self.clip_norm)
         return module
 
 
 class _Generation(Module):
-    def __init__(self, generator: Generator, contrast: OmniContrast | None) -> None:
+    def __init__(self, generator: Generator, layer: str, contrast: OmniContrast | None) -> None:
         super().__init__()
-        self.generator, self.contrast = generator, contrast
+        self.generator, self.layer, self.contrast = generator, layer, contrast
 
     def forward(self, student: Maps, teacher: Maps, labels: Tensor) -> dict[str, Tensor]:
-        made, other = self.generator(student.layer("c4")), teacher.layer("c4")
+        made, other = self.generator(student.layer(self.layer)), teacher.layer(self.layer)
         term, found = self.contrast, dict[str, Tensor]()
         if term is None or term.weight:
             found["generation"] = generation(made, other)
@@ -200,7 +203,7 @@ class _Generation(Module):
             if min(height, width) < term.patch:
                 raise UserError(
                     f"the contrast cuts patches of {term.patch} x {term.patch} places, and the "
-                    f"student's layer c4 has {height} x {width}: give a larger --crop"
+                    f"student's layer {self.layer} has {height} x {width}: give a larger --crop"
                 )
             found["contrast"] = omni_contrast(
                 made,

@@ -30,7 +30,7 @@ from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import Calibration, calibrate, drift, plan_iterations
 from seg_kd.method.objectives import LOGIT, Objective
 from seg_kd.study.arms import objectives, students, untrained
-from seg_kd.study.stages import Student, job_of, load_teacher
+from seg_kd.study.stages import Student, job_of, teacher_of
 from seg_kd.train import start
 from seg_kd.use import adapter
 
@@ -161,8 +161,7 @@ class EqualTime:
 def timed_step(session: Session, arm: Arm, folder: Path) -> Callable[[], None]:
     """A whole training step of a student, with a live trainer of its own in `folder`."""
     ctx = context_of(session, arm, 0, folder)
-    network = load_teacher(ctx.starts[0], 0) if ctx.starts else None
-    job = job_of(replace(arm.config, iterations=ENDLESS), ctx, network)
+    job = job_of(replace(arm.config, iterations=ENDLESS), ctx, teacher_of(ctx), online=True)
     return start(replace(job, checkpoint_interval=0)).step
 
 

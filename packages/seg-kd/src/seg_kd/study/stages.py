@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from torch import nn
 from repro_shared.evidence.hashing import UNRECORDED
 from repro_shared.metrics.segmentation import SegmentationScores
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import sha256_file
+from repro_shared.runtime.files import atomic_write_json, sha256_file
 from repro_shared.runtime.rng import isolated_rng
 from repro_shared.runtime.weights import read_weights, save_weights
 from repro_shared.study.paper import Context, Outcome, Start
@@ -24,12 +26,17 @@ from seg_kd.train import Distiller, Job, Optimiser, train
 from seg_kd.use import adapter
 from seg_kd.use.data import Splits, View
 from seg_kd.use.evaluation import evaluate
+from seg_kd.use.fixed import FixedViews, few_labels
+from seg_kd.use.heads import needs_edges
+from seg_kd.use.kept import Kept, keep
 from seg_kd.use.models import Model, OwnModel
 from seg_kd.use.weights import load_trained
 
 Match = Literal["time", "iterations"]
+Role = Literal["compared", "warm start", "try"]
 COMMITTED = Path(__file__).parents[1] / "weights"
-WEIGHTS = "model.safetensors"  # what a run leaves in its folder
+WEIGHTS, SCORE = "model.safetensors", "score.json"  # what a run leaves in its folder
+SCORED = 0.005  # of the labelled training pixels: classes with a smaller share are not scored
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Teacher:
         weights, sha256: file in `seg_kd/weights` of the committed teacher that this training made;
             empty if there is none.
         given: the user's weights instead of a training.
+        scored: see `Student`.
     """
 
     model: Model | OwnModel
@@ -61,6 +69,7 @@ class Teacher:
     weights: str = ""
     sha256: str = ""
     given: File | None = None
+    scored: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -81,6 +90,13 @@ class Student:
             iterations of logit distillation take.
         iterations: what that gives this objective; filled in when step costs are known.
         start: weights of the user's to start from.
+        role: `compared`; `warm start`: others begin where it ends; `try`: of a learning rate.
+        views: fixed views of an image, see `Cache`; 0: every view is drawn anew.
+        labels: share of the training images that have labels. Without a teacher the others are
+            left out; with one they teach by its outputs alone.
+        teaching: whose outputs a view is taught by; those of another image are a control.
+        scored: classes with a smaller share of the labelled training pixels are left out of
+            `miou`, which is of all classes where this is 0.
     """
 
     model: Model | OwnModel
@@ -92,6 +108,11 @@ class Student:
     budget: int = 0
     iterations: int = 0
     start: File | None = None
+    role: Role = "compared"
+    views: int = 0
+    labels: float = 1.0
+    teaching: Literal["own image", "another image"] = "own image"
+    scored: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -102,6 +123,47 @@ class Student:
     def equations(self) -> tuple[Callable[..., Any], ...]:
         """The objective's terms."""
         return self.objective.equations
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a network gives for fixed views of the training images, made once for all runs.
+
+    Attributes:
+        view: how views are drawn; views: of an image.
+        names: of the outputs, see `keep`; `stages` are a frozen student's, others a teacher's.
+        grid: height and width that larger maps are resized to; None: as they are.
+    """
+
+    view: View
+    views: int
+    names: tuple[str, ...]
+    grid: tuple[int, int] | None = None
+
+
+def cache(config: Cache, ctx: Context) -> Outcome:
+    """Keep what the network that it starts from gives for all fixed views."""
+    adapter.set_device(ctx.device)
+    (start,) = ctx.starts
+    network = load_teacher(start, ctx.seed).to(ctx.device)
+    model = start.arm.config
+    edges = needs_edges(model.model.config(model.classes, config.view.crop))
+    transform = adapter.training_transform(config.view, edges)
+    views = FixedViews(ctx.data.train, transform, 0, config.views)
+    fingerprint = ctx.data.train.fingerprint
+    began = time.perf_counter()
+    rows = keep(network, views, config.names, ctx.folder, fingerprint, config.grid)
+    size = sum(path.stat().st_size for path in ctx.folder.glob("*.npy"))
+    return Outcome(
+        {"views": float(rows), "megabytes": size / 1e6}, time.perf_counter() - began, rows
+    )
+
+
+def scored_again(config: Teacher, ctx: Context) -> Outcome:
+    """Score the teacher that it starts from, so that it has a row for every seed."""
+    adapter.set_device(ctx.device)
+    network = load_teacher(ctx.starts[0], ctx.seed).to(ctx.device)
+    return Outcome(all_scores(network, ctx.data, config.classes, config.scored, config.iterations))
 
 
 @steps_through(Distiller.forward)
@@ -126,9 +188,8 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
         seconds, samples, memory = done.seconds, done.samples, done.peak_memory_mb
     # Scored as it will be used: after rounding to float16.
     network = _load(config, ctx.seed, path, str(path)).to(ctx.device)
-    scores = evaluate(network, data.test, config.classes)
     return Outcome(
-        metrics(data.classes, scores, config.iterations),
+        all_scores(network, data, config.classes, config.scored, config.iterations),
         seconds,
         samples,
         peak_memory_mb=memory,
@@ -141,45 +202,110 @@ def student(config: Student, ctx: Context) -> Outcome:
     """Train one student, score it on the test split, keep its weights."""
     adapter.set_device(ctx.device)
     data: Splits = ctx.data
-    network = load_teacher(ctx.starts[0], ctx.seed) if ctx.starts else None
-    done = train(job_of(config, ctx, network))
-    scores = evaluate(done.student, data.test, config.classes) if data.test else None
+    config = with_best_rate(config, ctx)
+    done = train(job_of(config, ctx, teacher_of(ctx)))
+    found = all_scores(done.student, data, config.classes, config.scored, config.iterations)
     save_weights(done.student, ctx.folder / WEIGHTS)
+    if config.role == "try":
+        atomic_write_json(ctx.folder / SCORE, {"miou": found["miou"]})
     return Outcome(
-        metrics(data.classes, scores, config.iterations),
+        {**found, **({"learning_rate": config.optimiser.learning_rate} if config.scored else {})},
         done.seconds,
         done.samples,
         peak_memory_mb=done.peak_memory_mb,
     )
 
 
-def job_of(config: Student | Teacher, ctx: Context, network: nn.Module | None = None) -> Job:
-    """The training of a run; about ten checkpoints, none more often than every 50 iterations."""
-    start, objective = None, PLAIN
+def teacher_of(ctx: Context) -> nn.Module | None:
+    """The frozen teacher among what a run starts from, if there is one."""
+    start = next((each for each in ctx.starts if isinstance(each.arm.config, Teacher)), None)
+    return load_teacher(start, ctx.seed) if start else None
+
+
+def with_best_rate(config: Student, ctx: Context) -> Student:
+    """The student with the rate of the best of the tries that it starts from, if any; ties: first.
+
+    Raises:
+        UserError: a try whose score is missing or damaged.
+    """
+    best: tuple[float, float] | None = None
+    for start in ctx.starts:
+        tried = start.arm.config
+        if isinstance(tried, Student) and tried.role == "try":
+            score = read_score(start.folder / SCORE)
+            if best is None or score > best[0]:
+                best = score, tried.optimiser.learning_rate
+    if best is None:
+        return config
+    return replace(config, optimiser=replace(config.optimiser, learning_rate=best[1]))
+
+
+def read_score(path: Path) -> float:
+    """The mIoU that a try left; UserError if it is not there."""
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["miou"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: missing or damaged: remove {path.parent}") from error
+
+
+def job_of(
+    config: Student | Teacher,
+    ctx: Context,
+    network: nn.Module | None = None,
+    online: bool = False,
+) -> Job:
+    """The training of a run; about ten checkpoints, none more often than every 50 iterations.
+
+    With `online` the teacher is run in each step even if its outputs were kept: what a step costs.
+    """
+    start, objective, source = None, PLAIN, ctx.data.train
+    weights, origin, views, taught, backbone = None, "", 0, None, None
     if isinstance(config, Student):
-        start, objective = config.start, config.objective
+        start, objective, views = config.start, config.objective, 0 if online else config.views
+        if config.labels < 1:
+            source = few_labels(source, config.labels, hide=objective.needs_teacher)
+        if start:
+            weights, origin = read_weights(start.path), start.path
+        for each in ctx.starts:
+            before = each.arm.config
+            if isinstance(before, Student) and before.role == "warm start":
+                origin = str(each.folder / WEIGHTS)
+                weights = read_weights(origin)
+            if isinstance(before, Cache) and not online:
+                kept = Kept.read(each.folder, ctx.data.train.fingerprint)
+                if "stages" in before.names:
+                    backbone = kept
+                elif objective.needs_teacher:
+                    taught = kept.shifted() if config.teaching == "another image" else kept
     job = Job(
         student_config=config.model.config(config.classes, config.view.crop),
         view=config.view,
-        source=ctx.data.train,
+        source=source,
         optimiser=config.optimiser,
         iterations=config.iterations,
         seed=ctx.seed,
         objective=objective,
         teacher=network if objective.needs_teacher else None,
         directory=ctx.folder,
-        student_weights=read_weights(start.path) if start else None,
-        origin=start.path if start else "",
+        student_weights=weights,
+        origin=origin,
         imagenet=config.model.imagenet,
         checkpoint_interval=max(50, config.iterations // 10),
         workers=ctx.workers,
         label=ctx.label,
         identity=ctx.key,
+        views=views,
+        taught=taught,
+        backbone=backbone,
     )
-    models = [config.model, *(start.arm.config.model for start in ctx.starts)]
-    if any(isinstance(each, OwnModel) for each in models):
+    models = [config.model, *(e.arm.config.model for e in ctx.starts if _has_model(e.arm.config))]
+    if not all(isinstance(each, Model) for each in models):
         try_once(job, ctx.data.test, ctx.device)
     return job
+
+
+def _has_model(config: Any) -> bool:
+    return isinstance(config, Student | Teacher)
 
 
 def committed(config: Teacher) -> nn.Module:
@@ -213,6 +339,29 @@ def untrained(config: Teacher, seed: int) -> nn.Module:
     """The architecture with its seeded random initialisation."""
     with isolated_rng(seed):
         return adapter.build_model(config.model.config(config.classes, config.view.crop)).eval()
+
+
+def all_scores(
+    network: nn.Module, data: Splits, classes: int, least: float, iterations: int
+) -> dict[str, float]:
+    """The metrics of a network on the test images, and on further splits behind their names.
+
+    With `least` above 0 `miou` is over the classes whose share of the labelled training pixels is
+    at least that, and `miou/all classes` over all.
+    """
+    scores = evaluate(network, data.test, classes) if data.test else None
+    found = metrics(data.classes, scores, iterations)
+    splits = {"": found} if scores is not None else {}
+    for name, samples in data.further.items():
+        more = metrics(data.classes, evaluate(network, samples, classes), iterations)
+        splits[f"{name}/"] = {k: v for k, v in more.items() if k != "iterations"}
+    if least:
+        shares = dict(zip(data.classes, data.shares(), strict=True))
+        for each in splits.values():
+            known = [v for k, v in each.items() if k.startswith("iou/") and shares[k[4:]] >= least]
+            each["miou/all classes"] = each["miou"]
+            each["miou"] = sum(known) / max(1, len(known))
+    return {**found, **{p + k: v for p, each in splits.items() for k, v in each.items()}}
 
 
 def metrics(

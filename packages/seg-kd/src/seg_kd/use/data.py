@@ -8,7 +8,7 @@ its position, whatever the number of workers and however often the run was inter
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,16 +80,28 @@ class View:
 
 @dataclass
 class Splits:
-    """Training and test images of a data set, with the names of its classes; test may be empty."""
+    """Training and test images of a data set, with the names of its classes; test may be empty.
+
+    `further` are other splits that are scored too, and that nothing is ever chosen by.
+    """
 
     train: Samples
     test: Samples
     classes: tuple[str, ...]
+    further: dict[str, Samples] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """Of both together."""
+        """Of training and test images together."""
         return together(self.train.fingerprint, self.test.fingerprint)
+
+    def shares(self) -> tuple[float, ...]:
+        """Of the labelled pixels of the training images, by class; they add up to 1."""
+        counts = np.zeros(256, np.int64)
+        for _, labels in (self.train[i] for i in range(len(self.train))):
+            counts += np.bincount(labels.ravel(), minlength=256)
+        known = counts[: len(self.classes)]
+        return tuple((known / max(1, known.sum())).tolist())
 
 
 def together(train: str, test: str = "") -> str:
@@ -168,6 +180,7 @@ class LabelMaps:
         absent: whether a class may be missing from the training labels.
         batch_size: images that are scored together; None: see `evaluate`.
         title, known: see `NamedSet`; without them a set is what its folder holds.
+        also: a split that is scored too where the folder has it.
     """
 
     name: str
@@ -184,6 +197,7 @@ class LabelMaps:
     batch_size: int | None = None
     title: str = ""
     known: tuple[str, ...] | None = None
+    also: str = ""
 
     @property
     def sentence(self) -> str:
@@ -206,8 +220,11 @@ class LabelMaps:
         Raises:
             UserError: no folder, or one that the reader refuses.
         """
-        train = self.part(folder, training=True)
-        return Splits(train, self.part(folder, training=False), self.classes)
+        train, test = (self.part(folder, training) for training in (True, False))
+        other, further = replace(self, test_split=self.also, hold_out="", also=""), {}
+        if self.also and folder and (self.form or find_form(folder)).has(folder, self.also):
+            further = {self.also: other.part(folder, training=False)}
+        return Splits(train, test, self.classes, further)
 
     def part(self, folder: Path | None, training: bool) -> Samples:
         """Check the images of one split and say what was found; they are read when asked for.

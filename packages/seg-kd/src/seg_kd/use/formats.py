@@ -47,6 +47,11 @@ class Form:
         )
         return images, labels, listed
 
+    def has(self, root: Path, split: str) -> bool:
+        """Whether a folder of this form has a split: its list, or the folder of its images."""
+        images, _, listed = self.folders(split)
+        return (root / listed).is_file() if listed else (root / images).is_dir()
+
     def fits(self, root: Path) -> bool:
         """Whether a folder has this form."""
         places = (self.images, self.labels)

