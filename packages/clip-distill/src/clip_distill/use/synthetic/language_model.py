@@ -140,9 +140,8 @@ class Asker:
             # What is there already is named, or a model would say it again and again.
             known = f" Leave out: {'; '.join(found.values())}." if found else ""
             text, whole = self._answer(f"{question}{known}", attempt)
-            items = listed(text)
-            if not whole:
-                items = items[:-1]  # the last one may be half a phrase
+            # The last line of an answer that was cut off may hold half a phrase.
+            items = listed(text if whole else text.rpartition("\n")[0])
             for item in [i for i in items if i.casefold() not in found][:KEPT]:
                 found[item.casefold()] = item
             if len(found) >= count:
