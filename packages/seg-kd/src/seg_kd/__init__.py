@@ -10,8 +10,11 @@ METHOD_VERSION = 1
 
 _PUBLIC = {
     "Images": "seg_kd.study.own_arms",
+    "Length": "seg_kd.study.own_arms",
+    "Network": "seg_kd.use.network",
     "Training": "seg_kd.study.training",
     "compare": "seg_kd.cli",
+    "distill": "seg_kd.cli",
     "objective": "seg_kd.method.objectives",
 }
 

@@ -116,6 +116,7 @@ PAPER = replace(
     },
 )
 compare = partial(comparing.compare, PAPER)
+distill = _OWN.distill
 
 
 def main() -> None:

@@ -42,16 +42,18 @@ from seg_kd.study.own_arms import (
     TEACHER,
     Images,
     Length,
+    OneOf,
     flags,
     given_file,
     given_teacher,
+    model_of,
 )
 from seg_kd.study.stages import Student, Teacher, load_teacher, metrics
 from seg_kd.study.tables import cost_table
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
 from seg_kd.use.evaluation import evaluate
-from seg_kd.use.models import own_model
+from seg_kd.use.network import Network
 
 NAME = "compare"
 ARMS = tuple(OBJECTIVES)
@@ -110,7 +112,7 @@ def comparison(
     images: Images,
     settled: Settled,
     teacher: Arm,
-    student: str,
+    student: str | Network,
     student_weights: str | None,
     chosen: Sequence[Objective],
     length: Length,
@@ -118,7 +120,7 @@ def comparison(
 ) -> Study:
     """The study of these objectives; logit distillation is timed in any case."""
     like = Student(
-        own_model(student, images.num_classes, settled.view.crop),
+        model_of(student, images.num_classes, settled.view.crop),
         images.num_classes,
         settled.view,
         settled.optimiser,
@@ -190,9 +192,9 @@ def compare(
     images: Annotated[Images, Flat] = Images(),
     training: Annotated[Training, Flat] = Training(),
     *,
-    teacher: str = "",
+    teacher: OneOf = "",
     teacher_weights: str = "",
-    student: str = "pspnet_r18",
+    student: OneOf = "pspnet_r18",
     student_weights: str | None = None,
     arms: tuple[str, ...] = ARMS,
     own: Annotated[tuple[Objective, ...], tyro.conf.Fixed, tyro.conf.Suppress] = (),
@@ -241,7 +243,7 @@ def compare(
     adapter.set_device(device)
     source = images.source()
     require(bool(source.test_split), "--val-split", "a split to score on", "none")
-    settled = settle(training, student, device, **flags(images, length))
+    settled = settle(training, str(student), device, **flags(images, length))
     length = length.or_config(settled)
     taught = given_teacher(images, settled.view, teacher, teacher_weights)
     study = comparison(images, settled, taught, student, student_weights, chosen, length, seeds)

@@ -32,6 +32,7 @@ from seg_kd.study.own_arms import (
     Affordable,
     Images,
     Length,
+    OneOf,
     flags,
     given_teacher,
     own_study,
@@ -40,6 +41,7 @@ from seg_kd.study.several import together
 from seg_kd.study.stages import WEIGHTS
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
+from seg_kd.use.network import Network
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
@@ -83,11 +85,11 @@ class Own:
         training: Annotated[Training, Flat] = Training(),
         length: Annotated[Length, Flat] = Length(),
         *,
-        teacher: str = "",
+        teacher: OneOf = "",
         teacher_weights: str = "",
-        student: str = "pspnet_r18",
+        student: OneOf = "pspnet_r18",
         student_weights: str | None = None,
-        objective: str = "feature+logit",
+        objective: Annotated[str | Objective, tyro.conf.arg(constructor=str)] = "feature+logit",
         logit_weight: float | None = None,
         feature_weight: float | None = None,
         temperature: float | None = None,
@@ -117,9 +119,13 @@ class Own:
             out: output folder: model.safetensors, model.pth, scores.json.
             device: cpu or cuda.
         """
-        chosen = changed(objective, logit_weight, feature_weight, temperature, weights)
+        chosen = (
+            objective
+            if isinstance(objective, Objective)
+            else changed(objective, logit_weight, feature_weight, temperature, weights)
+        )
         images.source()
-        settled = settle(training, student, device, **flags(images, length))
+        settled = settle(training, str(student), device, **flags(images, length))
         made = given_teacher(images, settled.view, teacher, teacher_weights)
         self._run(images, settled, length, student, student_weights, chosen, made, out, device)
 
@@ -186,7 +192,7 @@ class Own:
         images: Images,
         settled: Settled,
         length: Length,
-        model: str,
+        model: str | Network,
         weights: str | None,
         objective: Objective,
         teacher: Arm | None,

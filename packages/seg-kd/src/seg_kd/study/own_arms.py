@@ -6,9 +6,10 @@ import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
+import tyro
 
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.errors import UserError
@@ -30,10 +31,12 @@ from seg_kd.use.data import LabelMaps, View
 from seg_kd.use.formats import changed as changed_form
 from seg_kd.use.formats import find_form
 from seg_kd.use.models import own_model
+from seg_kd.use.network import Network
 from seg_kd.use.palettes import read_palette
 
 HOW_MANY = "how many classes? Give --num-classes N, or --classes with their names"
 TEACHER = "the user's teacher"
+OneOf = Annotated[str | Network, tyro.conf.arg(constructor=str)]  # a name, or in Python a network
 UNUSED = Optimiser()  # of a teacher that is not trained here
 
 
@@ -239,11 +242,19 @@ def _value_to_class(text: str) -> tuple[int, int]:
     return int(value), int(target)
 
 
+def model_of(
+    model: str | Network, num_classes: int, crop: tuple[int, int], trained: bool = False
+) -> Any:
+    """What a user names or gives as a model, see `own_model`."""
+    known = isinstance(model, Network)
+    return model if known else own_model(str(model), num_classes, crop, trained)
+
+
 def own_study(
     images: Images,
     source: LabelMaps,
     settled: Settled,
-    model: str,
+    model: str | Network,
     weights: str | None,
     objective: Objective,
     teacher: Arm | None,
@@ -251,7 +262,7 @@ def own_study(
 ) -> Study:
     """A study of one student, the user's, with the user's teacher where there is one."""
     config = Student(
-        own_model(model, images.num_classes, settled.view.crop),
+        model_of(model, images.num_classes, settled.view.crop),
         images.num_classes,
         settled.view,
         settled.optimiser,
@@ -265,7 +276,7 @@ def own_study(
     return Study(name, "cpu", source, (*starts, arm), (0,))
 
 
-def given_teacher(images: Images, view: View, name: str, weights: str) -> Arm:
+def given_teacher(images: Images, view: View, name: str | Network, weights: str) -> Arm:
     """The user's teacher as an arm.
 
     Raises:
@@ -273,7 +284,7 @@ def given_teacher(images: Images, view: View, name: str, weights: str) -> Arm:
     """
     if not name:
         raise UserError("no teacher: give --teacher CONFIG.py and --teacher-weights FILE")
-    model = own_model(name, images.num_classes, view.crop, trained=True)
+    model = model_of(name, images.num_classes, view.crop, trained=True)
     if not weights:
         raise UserError(f"no weights for {name}: give --teacher-weights FILE")
     config = Teacher(model, images.num_classes, view, UNUSED, given=given_file(weights))

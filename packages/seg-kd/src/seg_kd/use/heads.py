@@ -71,7 +71,7 @@ def _check_class_weights(head: dict[str, Any], num_classes: int, where: str) -> 
 
 def needs_edges(model: dict[str, Any]) -> bool:
     """Whether a head's loss reads a map of class boundaries."""
-    return any(type_name(head) == "PIDHead" for head in _listed(model["decode_head"]))
+    return any(type_name(head) == "PIDHead" for head in _listed(model.get("decode_head")))
 
 
 def type_name(node: dict[str, Any]) -> str:

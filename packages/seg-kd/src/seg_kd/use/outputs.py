@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from repro_shared.runtime.errors import UserError
+from seg_kd.use.weights import once
 
 
 @dataclass
@@ -61,10 +62,11 @@ class Seen:
         return _by_class(main)
 
     def layer(self, name: str) -> Tensor:
-        """The distilled feature: `pre-classifier`, or `c4` (what the head reads)."""
+        """The distilled feature: `pre-classifier`, or `c4` (the last stage that the head reads)."""
         if name == "c4":
-            stages = self.stages
-            found = stages if isinstance(stages, Tensor) else stages[self.head.in_index]
+            stages, index = self.stages, self.head.in_index
+            index = index[-1] if isinstance(index, list | tuple) else index
+            found = stages if isinstance(stages, Tensor) else stages[index]
         else:
             found = self.feature
         if not isinstance(found, Tensor) or found.ndim != 4:
@@ -105,12 +107,16 @@ class Models:
     classes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        own, other = (int(last_head(each).num_classes) for each in (self.student, self.teacher))
+        own, other = (int(each.num_classes) for each in (self.student, self.teacher))
         if own != other:
             raise UserError(
                 f"the student scores {own} classes and the teacher {other}: they must be the same"
             )
         self.classes = own
+        for whose, each in (("student", self.student), ("teacher", self.teacher)):
+            heads = getattr(each, "decode_head", None)
+            if isinstance(heads, nn.ModuleList):
+                once(f"the {whose} is a cascade of {len(heads)} heads: the last one is distilled")
 
     def channels(self, layer: str) -> tuple[int, int]:
         """Channels of a feature, the student's and the teacher's; UserError if one lacks it."""
@@ -129,7 +135,14 @@ class Models:
 
 @contextmanager
 def watched(model: Any) -> Iterator[Seen]:
-    """Note what passes through the last decode head of a segmentor meanwhile."""
+    """Note what passes through the last decode head of a segmentor meanwhile.
+
+    A network of one's own (`network.Segmentor`) notes it by itself.
+    """
+    if hasattr(model, "watched"):
+        with model.watched() as found:
+            yield found
+        return
     head = last_head(model)
     auxiliary = _auxiliary_head(model)
     seen, undropped, forward = Seen(head), list[Tensor](), head.forward
@@ -182,16 +195,24 @@ def _auxiliary_head(model: Any) -> Any:
 
 
 def feature_channels(model: Any, layer: str) -> int:
-    """Channels of the distilled feature: `pre-classifier`, or `c4` (the head's input).
+    """Channels of the distilled feature: `pre-classifier`, or `c4` (the last stage that it reads).
 
     Raises:
-        UserError: a head without such a feature.
+        UserError: a network without such a feature.
     """
+    if hasattr(model, "feature_channels"):
+        found: int = model.feature_channels(layer)
+        return found
     head = last_head(model)
     if layer == "c4":
-        if not isinstance(head.in_channels, int) or not isinstance(head.in_index, int):
-            raise UserError("layer c4 needs a decode head that reads one backbone stage")
-        return head.in_channels
+        channels = head.in_channels
+        if isinstance(head.in_index, list | tuple) and isinstance(channels, list | tuple):
+            channels = channels[-1]  # of a head that reads several stages, apart
+        elif not isinstance(head.in_index, int):
+            raise UserError(
+                f"layer c4: {_name(head)} reads several stages as one map; take pre-classifier"
+            )
+        return int(channels)
     classifier, _ = _classifier(head)
     if classifier is None:
         raise _no_feature(head)
