@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Literal
@@ -122,25 +122,29 @@ def _summary(
     chosen: SetName | None,
 ) -> Table:
     """All models and sets, and the reported numbers."""
-    columns = [Column("model"), Column("images of"), Column("top-1", "%", 2),
-               Column("mean per class", "%", 2), Column("cosine to teacher", "", 3),
-               Column("images")]  # fmt: skip
+    sets = results[0].images != ""
+    columns = [Column("model"), *[Column("images of")] * sets, Column("top-1", "%", 2),
+               Column("mean per class", "%", 2), Column("images")]  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
-        (r.model.name, r.images or "the set", r.scores.top1, r.scores.mean_per_class, r.cosine,
-         len(r.targets))
+        (r.model.name, *[r.images] * sets, r.scores.top1, r.scores.mean_per_class, len(r.targets))
         for r in results
-    ]  # fmt: skip
+    ]
     notes = [f"{known}.", *_empty(pictures, results[0].scores)]
+    notes += [
+        f"Cosine of {r.model.name} and teacher on {r.images or 'these'} images: {r.cosine:.3f}."
+        for r in results
+        if r.cosine is not None
+    ]
     real = {r.model.name: r.scores.top1 for r in results if r.images != "synthetic"}
     if real.get("teacher") and "student" in real:
         share = real["student"] / real["teacher"]
-        notes.append(f"Share of the teacher's top-1 kept by the student: {share:.1%}.")
+        notes.append(f"Share of the teacher's top-1 kept: {share:.1%}.")
     for result in results:
         if result.images == "synthetic":
             gap = result.scores.top1 - real[result.model.name]
             notes.append(f"Synthetic minus real, {result.model.name}: {gap:+.2f} points of top-1.")
     if chosen is not None:
-        rows += reported(LAYOUTS[chosen].title)
+        rows += reported(LAYOUTS[chosen].title, [None] * sets)
         notes.append("Reported: one prompt a class; read off the authors' teaser, see `cite`.")
     return Table("zero-shot", f"Zero-shot on {data}", tuple(columns), tuple(rows), tuple(notes))
 
@@ -170,12 +174,12 @@ def unseen_table(results: list[Result], known: ClassTexts) -> Table | None:
                  tuple(rows), notes)  # fmt: skip
 
 
-def reported(dataset: str) -> list[tuple[Cell, ...]]:
-    """The paper's pair for a data set, as rows."""
+def reported(dataset: str, before: Sequence[Cell] = ()) -> list[tuple[Cell, ...]]:
+    """The paper's pair for a data set, as rows; some cells may stand before the numbers."""
     with as_file(files("clip_distill") / "tables" / "reported.csv") as path:
         cells = read_cells(path)
     return [
-        (f"reported: {cell.row}", dataset, cell.value, None, None, None)
+        (f"reported: {cell.row}", *before, cell.value, None, None)
         for cell in cells
         if cell.dataset == dataset
     ]

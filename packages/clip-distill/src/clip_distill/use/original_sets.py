@@ -85,7 +85,8 @@ class OriginalSet:
             self.classes = tuple(map(str, found.classes))
         if lacking := [path for path in paths if not path.is_file()]:
             raise UserError(f"{lacking[0]}: no such file ({len(lacking)} of {len(paths)} pictures)")
-        self.paths, self.targets = tuple(paths), tuple(targets)
+        self.paths = tuple(paths)
+        self.targets: Sequence[int] = tuple(targets)
         self.ids: Sequence[str] = tuple(path.relative_to(self.root).as_posix() for path in paths)
         self._fingerprint = ""
 

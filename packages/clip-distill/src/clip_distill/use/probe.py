@@ -24,11 +24,11 @@ from clip_distill.use.teachers import Floats
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed
 
-DECADES = (-6, -4, -2, 0, 2, 4, 6)
+DECADES = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
 FINEST = 1 / 8  # of a decade
 STEPS = 1000
 FOLDS = 4  # of the few-shot probe, or as many as there are images a class
-ALONE = 0  # decade for one image a class, of which none can be left out
+ALONE = 0.0  # decade for one image a class, of which none can be left out
 
 Ints = NDArray[np.int64]
 
@@ -115,13 +115,13 @@ def few_shot(train: Floats, targets: Ints, test: Floats, shots: int, seed: int =
     """
     chosen = drawn(targets, shots, seed)
     x, y = train[chosen], targets[chosen]
-    best, value = float(ALONE), float("nan")
+    best, value = ALONE, float("nan")
     if shots > 1:
         folds = StratifiedKFold(min(FOLDS, shots), shuffle=True,
                                 random_state=derive_seed("folds", seed))  # fmt: skip
         parts = list(folds.split(x, y))
         seen = {
-            float(decade): 100 * float(np.mean([
+            decade: 100 * float(np.mean([
                 (fitted(x[fit], y[fit], x[rest], decade)[0] == y[rest]).mean()
                 for fit, rest in parts
             ]))
