@@ -3,11 +3,14 @@
 The engine of DiG-IN (arXiv 2311.17833), whose code was read: Adam on the latent, projected to its
 length after each round, the loss on the last predictions of x0, the best round kept. ConfiG's own
 engine could not be read. Here it is batched: every sample has its own gradient, its own stop.
+With samplers that add noise at each step the initial latent decides little, and little is gained.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,12 +74,13 @@ class Chain:
             last = number == self.rounds
             if last:
                 gradient, final = None, task.sampler.sample(latent, rows, task.noise)
-                self._count(made, task, rows, last=True)
+                fine = finite(final)
             else:
-                gradient, final = self.gradient(task, latent, rows, number)
-                self._count(made, task, rows, last=False)
-            self._keep(made, task, final, rows, number)
-            fine = finite(final) if gradient is None else finite(final, gradient)
+                gradient, final, value = self.gradient(task, latent, rows, number)
+                # A value that is no number may have a gradient that is one.
+                fine = finite(gradient, final, value)
+            self._count(made, task, rows, last)
+            fine = fine.cpu() & self._keep(made, task, final, rows, number)
             here = made.fail(rows, fine, f"round {number + 1}")
             here = here[~self._reached(made, rows[here], number)]
             if gradient is None or not len(here):
@@ -97,8 +101,8 @@ class Chain:
 
     def gradient(
         self, task: Task, latent: Tensor, rows: Tensor, number: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Of each sample's objective with respect to its latent, and the latents at the end.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each sample's objective with respect to its latent, latents at the end, and the value.
 
         Args:
             task: what is made.
@@ -107,14 +111,14 @@ class Chain:
             number: of the round, for views.
 
         Returns:
-            The gradient (n, ...), not normalised, and the sampler's result (n, ...).
+            The gradient (n, ...), not normalised, the sampler's result (n, ...) and the value (n,).
         """
         with torch.enable_grad():
             variable = latent.detach().requires_grad_(True)
             value, final = self.value(task, variable, rows, number)
             # A sum: no sample's gradient depends on how many others there are.
             (gradient,) = torch.autograd.grad(value.sum(), variable)
-        return gradient, final.detach()
+        return gradient, final.detach(), value.detach()
 
     def value(
         self, task: Task, latent: Tensor, rows: Tensor, number: int = 0
@@ -124,36 +128,41 @@ class Chain:
         x, before = sampler.begin(latent, rows), None
         steps, total = len(sampler.schedule), torch.zeros(len(rows), device=x.device, dtype=x.dtype)
         scored = min(self.scored, steps)
-        decode = sampler.preview or sampler.decode
         for place in range(steps):
             x0 = self._predict(task, x, place, rows)
             if place >= steps - scored:
                 weight = (place - steps + scored + 1) / (scored * (scored + 1) / 2)
-                seeds = task.noise.seeds
-                found = task.score.viewed(decode(x0), rows, self.views, seeds, number)
-                total = total + weight * found
+                total = total + weight * self._kept_small(self._seen, task, x0, rows, number)
             x, before = sampler.move(x, x0, before, place, rows, task.noise), x0
         return total, x
 
+    def _seen(self, task: Task, x0: Tensor, rows: Tensor, number: int) -> Tensor:
+        """The objective (n,) of predictions, as gradients have it."""
+        decode = task.sampler.preview or task.sampler.decode
+        return task.score.viewed(decode(x0), rows, self.views, task.noise.seeds, number)
+
     def _predict(self, task: Task, x: Tensor, place: int, rows: Tensor) -> Tensor:
-        predict = task.sampler.predict
         if not self.jacobian:
             with torch.no_grad():
-                x0 = predict(x, place, rows)
+                x0 = task.sampler.predict(x, place, rows)
             return x0 + (x - x.detach())
+        return self._kept_small(task.sampler.predict, x, place, rows)
+
+    def _kept_small(self, function: Callable[..., Tensor], *given: Any) -> Tensor:
+        """The function's value; with checkpoints its insides are computed again when needed."""
         if not self.checkpoints:
-            return predict(x, place, rows)
+            return function(*given)
         made: Tensor = checkpoint(
-            predict, x, place, rows, use_reentrant=False, preserve_rng_state=False
-        )
+            function, *given, use_reentrant=False, preserve_rng_state=False
+        )  # fmt: skip
         return made
 
     def _sized(self, gradient: Tensor, task: Task) -> Tensor:
         wanted = task.score.objective.vanishes if self.normalise is None else self.normalise
         return unit(gradient) if wanted else gradient
 
-    def _keep(self, made: Guided, task: Task, final: Tensor, rows: Tensor, number: int) -> None:
-        """Score the round's images in full; keep those that are the best so far."""
+    def _keep(self, made: Guided, task: Task, final: Tensor, rows: Tensor, number: int) -> Tensor:
+        """Score the round's images in full, keep the best so far; which are finite, bool (n,)."""
         images, found = task.final(final, rows)
         made.decodes[rows] += 1
         if number == 0:
@@ -167,6 +176,7 @@ class Chain:
             made.after.put(chosen, found.of(better.to(found.value.device)))
             made.latents[chosen] = final[better.to(final.device)]
             made.put_images(chosen, images[better.to(images.device)])
+        return fine
 
     def _reached(self, made: Guided, rows: Tensor, number: int) -> Tensor:
         """Which of these samples have both confidences where they shall be."""
@@ -180,9 +190,9 @@ class Chain:
         return reached
 
     def _count(self, made: Guided, task: Task, rows: Tensor, last: bool) -> None:
-        steps = len(task.sampler.schedule)
-        again = self.checkpoints and self.jacobian and not last
-        made.forward[rows] += 2 * steps if again else steps
+        steps, twice = len(task.sampler.schedule), 2 if self.checkpoints else 1
+        scored = min(self.scored, steps)
+        made.forward[rows] += steps if last or not self.jacobian else twice * steps
         if not last:
             made.backward[rows] += steps if self.jacobian else 0
-            made.decodes[rows] += min(self.scored, steps)
+            made.decodes[rows] += twice * scored

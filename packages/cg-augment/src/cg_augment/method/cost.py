@@ -47,8 +47,14 @@ def stepwise(steps: int, guided: int, *, jacobian: bool = True) -> Passes:
 def chain(steps: int, rounds: int, scored: int, *, checkpoints: bool = True) -> Passes:
     """`rounds` gradients through all steps, `scored` predictions decoded in each.
 
-    With checkpoints every round runs the steps forward, and again before each pass backward. Every
-    iterate is decoded once more to be scored in full, the last one after a last run forward.
+    With checkpoints every round runs steps and decodes forward, and again before each pass
+    backward. Every iterate is decoded once more to be scored in full, the last one after a last run
+    forward.
     """
-    forward = (2 * rounds if checkpoints else rounds) * steps + steps
-    return Passes(forward, rounds * steps, rounds * (scored + 1) + 1, rounds * scored)
+    twice = 2 if checkpoints else 1
+    return Passes(
+        (twice * rounds + 1) * steps,
+        rounds * steps,
+        rounds * (twice * scored + 1) + 1,
+        rounds * scored,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,6 +93,30 @@ class Guided:
             made=zeros(),
             notes=[""] * count,
             failed=torch.zeros(count, dtype=torch.bool),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Guided]) -> Guided:
+        """Several batches as one."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = {
+            name: torch.cat([getattr(part, name) for part in parts])
+            for name in ("latents", "forward", "backward", "decodes", "made", "failed")
+        }
+        shape = next((part.images.shape[1:] for part in parts if part.images.numel()), None)
+        images = [
+            part.images
+            if part.images.numel() or shape is None
+            else torch.full((len(part.notes), *shape), torch.nan)
+            for part in parts
+        ]
+        return cls(
+            after=Scored(*map(torch.cat, zip(*(part.after for part in parts), strict=True))),
+            before=Scored(*map(torch.cat, zip(*(part.before for part in parts), strict=True))),
+            notes=[note for part in parts for note in part.notes],
+            images=torch.cat(images),
+            **whole,
         )
 
     def fail(self, rows: Tensor, fine: Tensor, where: str) -> Tensor:

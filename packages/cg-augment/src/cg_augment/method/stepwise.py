@@ -4,7 +4,11 @@ Classifier guidance (arXiv 2105.05233, algorithm 2: the predicted noise less sig
 gradient) with the classifiers applied to the predicted x0 (arXiv 2302.07121), as the field calls
 training-free guidance. Written for x0: the noise less sigma g is x0 plus sigma^2 / alpha g. For an
 exact denoiser the network's Jacobian is alpha / sigma^2 times the covariance of x0 given x, so the
-move is that covariance times the gradient at x0.
+move is that covariance times the gradient at x0: nothing moves where the generator has no doubt.
+
+A normalised move has a fixed size. It also moves what the generator is sure of, off its data: in
+the exact mixture it makes a minority that the generator never saw. Such images are the classifiers'
+more than the generator's, and need a judge that is neither.
 """
 
 from __future__ import annotations
@@ -78,8 +82,9 @@ class Stepwise:
             step = sampler.schedule.steps[place]
             made.forward[rows] += 1
             if place >= steps - self.guided(steps) and step.alpha >= LEAST_ALPHA:
-                gradient, x0 = self.gradient(task, x, place, rows)
-                fine = finite(gradient, x0)
+                gradient, x0, value = self.gradient(task, x, place, rows)
+                # A value that is no number may have a gradient that is one.
+                fine = finite(gradient, x0, value)
                 x0 = x0 + self.shift(task, gradient, place)
                 made.backward[rows] += int(self.jacobian)
                 made.decodes[rows] += 1
@@ -104,8 +109,10 @@ class Stepwise:
         if len(here):
             made.put_images(rows[here], images[here.to(images.device)])
 
-    def gradient(self, task: Task, x: Tensor, place: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each sample's objective at step `place`, and the predicted x0, both (n, ...).
+    def gradient(
+        self, task: Task, x: Tensor, place: int, rows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each sample's objective at step `place`, the predicted x0, and the objective.
 
         With the Jacobian it is the gradient with respect to x, else with respect to x0.
         """
@@ -123,7 +130,7 @@ class Stepwise:
             seeds = task.noise.seeds
             value = task.score.viewed(decode(x0), rows, self.views, seeds, place)
             (gradient,) = torch.autograd.grad(value.sum(), variable)
-        return gradient, x0.detach()
+        return gradient, x0.detach(), value.detach()
 
     def shift(self, task: Task, gradient: Tensor, place: int) -> Tensor:
         """By how much x0 moves, from the gradient of `gradient`."""
