@@ -14,10 +14,10 @@ from clip_distill.use.corruptions_command import corruptions
 from clip_distill.use.cue_swap_command import cue_swap
 from clip_distill.use.evaluate_command import evaluate
 from clip_distill.use.export_command import export
-from clip_distill.use.synthetic.generate_command import generate
-from clip_distill.use.synthetic.prompts_command import prompts
 from clip_distill.use.overlap_command import overlap
 from clip_distill.use.probe_command import probe
+from clip_distill.use.synthetic.generate_command import generate
+from clip_distill.use.synthetic.prompts_command import prompts
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
