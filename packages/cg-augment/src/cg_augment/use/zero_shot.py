@@ -100,9 +100,11 @@ def of_open_clip(
         form: preprocessing in open_clip's form, where it is not the model's own.
     """
     import open_clip
+    from open_clip.transform import PreprocessCfg
 
-    given = dict(form or open_clip.get_model_preprocess_cfg(model))
-    size = given["size"]
+    # A model that says nothing of its normalisation has CLIP's, as open_clip fills it in.
+    given = PreprocessCfg(**(form or open_clip.get_model_preprocess_cfg(model)))
+    size = given.size
     sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if sides[0] != sides[1]:
         raise UserError(f"{name}: takes images of {sides}; only square ones are known here")
@@ -126,10 +128,10 @@ def of_open_clip(
     vectors = text_vectors(encode, lost, classes, templates)
     scale = float(model.logit_scale.detach().exp())
     bias = 0.0 if getattr(model, "logit_bias", None) is None else float(model.logit_bias.detach())
-    way: Interpolation = "bilinear" if given.get("interpolation") == "bilinear" else "bicubic"
+    way: Interpolation = "bilinear" if given.interpolation == "bilinear" else "bicubic"
     return Classifier(
         model.visual, Similarity(vectors, scale, bias), classes, int(sides[0]),
-        given["mean"], given["std"], way, f"open_clip:{name}",
+        given.mean, given.std, way, f"open_clip:{name}",
     ).frozen()  # fmt: skip
 
 
