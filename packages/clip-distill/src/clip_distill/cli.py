@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import clip_distill
-from clip_distill.study import recipes
+from clip_distill.study import recipes, tuning
 from clip_distill.study.distill_command import distill
 from clip_distill.study.readme import blocks
 from clip_distill.use.cache_command import cache
@@ -44,8 +44,12 @@ PAPER = Paper(
     ),
     recipes=(
         Recipe(recipes.parameter_counts, ("cpu",), default=("smoke", "cpu")),
-        Recipe(recipes.teacher_training, ("smoke", "cpu")),
-        Recipe(recipes.confounded_objects_smoke, ("smoke",), default=("smoke",)),
+        Recipe(recipes.teacher_training, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(recipes.confounded_objects, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(tuning.confounded_objects_tuning, ("smoke", "cpu")),
+        Recipe(recipes.coarse_digits, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(recipes.confounded_photographs, ("smoke", "cpu")),
+        Recipe(tuning.confounded_photographs_tuning, ("smoke", "cpu")),
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
     blocks=blocks,

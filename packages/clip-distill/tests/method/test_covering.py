@@ -30,7 +30,9 @@ def every_pair_stands(array: Rows, levels: list[int]) -> bool:
     )
 
 
-@pytest.mark.parametrize(("options", "paper", "ours"), [(5, 30, 25), (10, 111, 100), (15, 265, 225)])
+@pytest.mark.parametrize(
+    ("options", "paper", "ours"), [(5, 30, 25), (10, 111, 100), (15, 265, 225)]
+)
 def test_fewer_rows_than_the_papers_tool(options: int, paper: int, ours: int) -> None:
     array = covering_array([options] * 4)
     assert every_pair_stands(array, [options] * 4)

@@ -181,14 +181,10 @@ def _candidate(
     return tuple(row[column] for column in range(len(levels)))
 
 
-def _gain(
-    open_pairs: Tables, row: tuple[int, ...]
-) -> int:
+def _gain(open_pairs: Tables, row: tuple[int, ...]) -> int:
     return sum(bool(table[row[a], row[b]]) for (a, b), table in open_pairs.items())
 
 
-def _cover(
-    open_pairs: Tables, row: tuple[int, ...]
-) -> None:
+def _cover(open_pairs: Tables, row: tuple[int, ...]) -> None:
     for (a, b), table in open_pairs.items():
         table[row[a], row[b]] = False

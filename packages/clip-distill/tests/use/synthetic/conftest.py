@@ -60,7 +60,8 @@ def pipe_of(clip_tokenizer: Any) -> Callable[..., Any]:
         if large:
             more = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8,
                     "projection_class_embeddings_input_dim": 32 + 6 * 8,
-                    "transformer_layers_per_block": (1, 2), "use_linear_projection": True}  # fmt: skip
+                    "transformer_layers_per_block": (1, 2),
+                    "use_linear_projection": True}  # fmt: skip
         unet = UNet2DConditionModel(
             sample_size=16, in_channels=4, out_channels=4, layers_per_block=1,
             block_out_channels=(32, 64), norm_num_groups=8, attention_head_dim=8,
@@ -79,9 +80,10 @@ def pipe_of(clip_tokenizer: Any) -> Callable[..., Any]:
                 vae, _text(32, False), _text(32, True), clip_tokenizer, clip_tokenizer, unet,
                 EulerDiscreteScheduler(**betas), add_watermarker=False,
             )  # fmt: skip
+        scheduler = PNDMScheduler(skip_prk_steps=True, steps_offset=1, **betas)
         return StableDiffusionPipeline(
-            vae, _text(32, False), clip_tokenizer, unet, PNDMScheduler(skip_prk_steps=True, steps_offset=1, **betas),
-            None, None, requires_safety_checker=False,
+            vae, _text(32, False), clip_tokenizer, unet, scheduler, None, None,
+            requires_safety_checker=False,
         )  # fmt: skip
 
     return make
@@ -121,7 +123,8 @@ def speaker_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     numbers = [f"{number}. " for number in range(1, 7)]
     # A phrase for each number, since the chain has no other memory of where it is.
     spoken = [[f"{phrase}{' ' * place}\n" for phrase in PHRASES] for place in range(6)]
-    words = ["<unk>", "</s>", "\n", "Sure! Here you are:\n", *numbers, *sum(spoken, [])]
+    words = ["<unk>", "</s>", "\n", "Sure! Here you are:\n", *numbers]
+    words += [phrase for phrases in spoken for phrase in phrases]
     place = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(place, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\n]+"), "isolated")

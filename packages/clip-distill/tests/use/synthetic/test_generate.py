@@ -35,7 +35,9 @@ def run(*words: object) -> int:
 
 def items(classes: int = 2, rows: int = 4) -> list[Item]:
     names = ["red", "green", "blue"][:classes]
-    return items_of([Prompt(n, n, row, f"a {n} thing {row}") for n in names for row in range(rows)], 1)
+    return items_of(
+        [Prompt(n, n, row, f"a {n} thing {row}") for n in names for row in range(rows)], 1
+    )
 
 
 def noise(prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
@@ -110,7 +112,7 @@ def test_a_black_image_is_made_again_with_another_seed(tmp_path: Path) -> None:
     make(tmp_path, paint, wanted)
     tries = read_logs(tmp_path / "log")["red/0000"]
     assert [each.verdict for each in tries] == ["constant", "accepted"]
-    assert len(set(wanted[0].seed(0, number) for number in range(9))) == 9
+    assert len({wanted[0].seed(0, number) for number in range(9)}) == 9
 
 
 @pytest.mark.parametrize("error", ["gpu", "cpu"])
@@ -151,9 +153,7 @@ def colour_judge(teacher: Teacher, check: bool = True) -> Judge:
     seer = dataclasses.replace(
         teacher, width=3, encode=lambda images: images.mean(dim=(2, 3)) + 2.0
     )
-    texts = ClassTexts(
-        ("red", "green", "blue"), ("{}",), "a test", np.eye(3, dtype=np.float32)
-    )
+    texts = ClassTexts(("red", "green", "blue"), ("{}",), "a test", np.eye(3, dtype=np.float32))
     return Judge(seer, texts, ("red", "green", "blue"), 4, check)
 
 
@@ -196,7 +196,7 @@ def test_a_filter_that_knows_nothing_is_refused_early(teacher: Teacher, tmp_path
         return noise(["a blue one"] * len(prompts), seeds)
 
     wanted = items(3, 40)
-    with pytest.raises(UserError, match="the filter accepts 21 of 64 images, guessing 33.3%"):
+    with pytest.raises(UserError, match=r"the filter accepts 21 of 64 images, guessing 33\.3%"):
         make(tmp_path / "a", blue, wanted, judge=colour_judge(teacher))
     make(tmp_path / "b", blue, wanted, judge=colour_judge(teacher, check=False))
     assert len(list((tmp_path / "b" / "images").rglob("*.png"))) == 40

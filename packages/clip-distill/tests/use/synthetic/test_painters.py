@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clip_distill.use.synthetic.adapters import LORA
 from clip_distill.use.synthetic.attempts import damage, pixels_of
-from clip_distill.use.synthetic.painters import LORA, Sampling, load_painter, of_pipeline
+from clip_distill.use.synthetic.painters import Sampling, load_painter, of_pipeline
 from clip_distill.use.synthetic.prompt_list import Prompt, check_tokens
 from repro_shared.runtime.errors import UserError
 
@@ -37,7 +38,9 @@ def test_an_image_depends_on_prompt_and_seed_alone(
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_images_are_what_the_pipeline_itself_makes(pipe_of: Callable[..., Any], large: bool) -> None:
+def test_images_are_what_the_pipeline_itself_makes(
+    pipe_of: Callable[..., Any], large: bool
+) -> None:
     painter = of_pipeline("tiny", pipe_of(large), Sampling(steps=3, guidance=2.0))
     found = painter.paint(["a cat"], [7])
     whole = painter.pipe(
@@ -49,7 +52,9 @@ def test_images_are_what_the_pipeline_itself_makes(pipe_of: Callable[..., Any], 
 
 def test_latents_with_mean_and_deviation(pipe_of: Callable[..., Any]) -> None:
     pipe = pipe_of(large=True)
-    pipe.vae.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[0.5, 1.0, 2.0, 1.5])
+    pipe.vae.register_to_config(
+        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[0.5, 1.0, 2.0, 1.5]
+    )
     painter = of_pipeline("tiny", pipe, SAMPLING)
     whole = pipe(
         prompt=["a cat"], generator=[torch.Generator().manual_seed(7)], num_inference_steps=2,
@@ -67,9 +72,10 @@ def test_a_safety_checker_blackens_nothing(pipe_of: Callable[..., Any]) -> None:
               "num_attention_heads": 2, "image_size": 32, "patch_size": 16}  # fmt: skip
     checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
     checker.concept_embeds_weights.data.fill_(-9.0)  # dislikes everything
-    parts = {**pipe_of().components, "safety_checker": checker.eval(),
-             "feature_extractor": CLIPImageProcessor(size={"shortest_edge": 32},
-                                                     crop_size={"height": 32, "width": 32})}  # fmt: skip
+    seen = CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )  # fmt: skip
+    parts = {**pipe_of().components, "safety_checker": checker.eval(), "feature_extractor": seen}
     pipe = StableDiffusionPipeline(**parts)
     black = pipe(prompt="a cat", num_inference_steps=2, output_type="pt").images
     assert float(black.abs().max()) == 0  # what a user of the pipeline gets
@@ -122,7 +128,7 @@ def test_a_folder_is_loaded_whole_or_not_at_all(
         save_file(weights, broken / part / file, {"format": "pt"})
         with pytest.raises(UserError, match=said):
             load_painter(str(broken), SAMPLING, None, "float32", "cpu")
-    with pytest.raises(UserError, match="model_index.json"):
+    with pytest.raises(UserError, match=r"model_index\.json"):
         load_painter(str(tmp_path), SAMPLING, None, "float32", "cpu")
 
 

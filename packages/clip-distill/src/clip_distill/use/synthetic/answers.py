@@ -10,10 +10,11 @@ from clip_distill.use.prompts import without_weights
 MOST_WORDS = 10  # of an option: four of them must fit into a prompt of 77 tokens
 KIND_WORDS = 3
 
-_ITEM = re.compile(r"^\s*(?:[(\[]?\d{1,3}[.):\]]+|[-*•–·])\s*(\S.*?)\s*$")
+_DASHES = "\u2013\u2014"  # the two long ones
+_ITEM = re.compile(rf"^\s*(?:[(\[]?\d{{1,3}}[.):\]]+|[-*\u2022{_DASHES}\u00b7])\s*(\S.*?)\s*$")
 _ON_ONE_LINE = re.compile(r"\s+(?=\d{1,2}[.)]\s+\S)")
-_REMARK = re.compile(r"\s*(?::|\s[-–—]\s|\(|\s—|;).*$")  # "a garden: dogs love it"
-_MARKS = "*_`\"'“”‘’«»#"
+_REMARK = re.compile(rf"\s*(?::|\s[-{_DASHES}]\s|\(|;).*$")  # "a garden: dogs love it"
+_MARKS = "*_`\"'#\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 
 def listed(text: str) -> list[str]:

@@ -171,9 +171,7 @@ class Maker:
             )
 
 
-def missing(
-    out: Path, items: Sequence[Item], known: Attempts, cap: int
-) -> list[tuple[Item, int]]:
+def missing(out: Path, items: Sequence[Item], known: Attempts, cap: int) -> list[tuple[Item, int]]:
     """Items that are neither there nor given up, each with the number of its next attempt."""
     found = []
     for item in items:

@@ -80,10 +80,11 @@ def generate(
         rate: images a second of one process, as measured.
         device: cpu or cuda.
     """
-    for flag, value, least in (("--steps", steps, 1), ("--copies", copies, 1), ("--batch", batch, 1),
-                               ("--attempts", attempts, 1), ("--size", size, 0),
-                               ("--tar", tar, 0)):  # fmt: skip
-        require(value >= least, flag, f"at least {least}", value)
+    counts = {"--steps": steps, "--copies": copies, "--batch": batch, "--attempts": attempts}
+    for flag, value in counts.items():
+        require(value >= 1, flag, "at least 1", value)
+    for flag, value in (("--size", size), ("--tar", tar)):
+        require(value >= 0, flag, "0 or more", value)
     require(rate is None or rate > 0, "--rate", "positive", rate)
     require(guidance >= 0, "--guidance", "0 or more", guidance)
     require(bool(out), "--out", "a folder for the images", "nothing")

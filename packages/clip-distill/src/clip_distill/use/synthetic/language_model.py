@@ -89,7 +89,7 @@ def load(folder: str, device: str = "cpu") -> LanguageModel:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype,
                 output_loading_info=True,
             )  # fmt: skip
@@ -98,6 +98,7 @@ def load(folder: str, device: str = "cpu") -> LanguageModel:
             f"{folder}: no causal language model of transformers with safetensors "
             f"({one_line(str(error))[:240]})"
         ) from None
+    model, report = loaded
     check_loaded(report, folder)
     model.to(device).eval().requires_grad_(False)
     return LanguageModel(Path(folder).resolve().name, model, tokenizer)

@@ -84,18 +84,16 @@ def account(
         mine["rejection_rate"] = _share(verdicts["rejected"], mine["tried"])
         mine["damaged"] = sum(verdicts[each] for each in DAMAGED)
         mine["taken_for"] = dict(mine["taken_for"].most_common(3))
-    tried, verdicts = 0, Counter[str]()
-    for item in items:
-        tried += len(attempts.get(item.key, []))
-        verdicts.update(each.verdict for each in attempts.get(item.key, []))
+    verdicts = Counter(each.verdict for item in items for each in attempts.get(item.key, []))
+    painted = sum(verdicts.values())
     return {
         **planned,
         "attempts_cap": cap,
         "images": verdicts["accepted"],
         "wanted": len(items),
-        "tried": tried,
+        "tried": painted,
         "verdicts": {name: verdicts[name] for name in ("accepted", "rejected", *DAMAGED)},
-        "rejection_rate": _share(verdicts["rejected"], tried),
+        "rejection_rate": _share(verdicts["rejected"], painted),
         "given_up": failed,
         "classes": classes,
     }
@@ -112,7 +110,9 @@ def pack(out: Path, items: Sequence[Item], attempts: Attempts, each: int) -> int
     A sample is a `.png`, its caption as `.txt`, and as `.cls` the line of its class in
     `classes.txt`. Times and owners are left out, so that the bytes are the same every time.
     """
-    order = {name: place for place, name in enumerate(dict.fromkeys(i.prompt.folder for i in items))}
+    order = {
+        name: place for place, name in enumerate(dict.fromkeys(i.prompt.folder for i in items))
+    }
     there = [item for item in items if accepted(attempts.get(item.key, [])) is not None]
     folder = out / SHARDS
     folder.mkdir(exist_ok=True)

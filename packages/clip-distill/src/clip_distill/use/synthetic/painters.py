@@ -18,14 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from clip_distill.use.quiet import quiet
+from clip_distill.use.synthetic.adapters import put_in
 from clip_distill.use.synthetic.language_model import check_loaded
 from clip_distill.use.teachers import Compute, weights_digest
 from repro_shared.runtime.errors import UserError, one_line
-from repro_shared.runtime.weights import read_weights
 
 Scheduler = Literal["lcm", "own"]
 KNOWN = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-LORA = "pytorch_lora_weights.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -125,9 +124,8 @@ class Painter:
         plain = latent.to(vae.dtype) / config.scaling_factor
         mean, std = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
         if mean is not None and std is not None:
-            mean, std = (torch.tensor(v, dtype=plain.dtype, device=plain.device)[None, :, None, None]
-                         for v in (mean, std))  # fmt: skip
-            plain = plain * std + mean
+            shift, scale = (plain.new_tensor(each)[None, :, None, None] for each in (mean, std))
+            plain = plain * scale + shift
         image: Tensor = vae.decode(plain, return_dict=False)[0]
         return (image.float() / 2 + 0.5).clamp(0, 1).cpu()  # clamping keeps NaN
 
@@ -157,7 +155,7 @@ def of_pipeline(
         if sampling.steps > most:
             raise UserError(f"--steps {sampling.steps}: LCM's scheduler takes {most} at most")
     if adapter is not None:
-        _put_in(pipe, Path(adapter))
+        put_in(pipe, Path(adapter))
     pipe.vae.to(torch.float32)
     pipe.set_progress_bar_config(disable=True)
     pipe.safety_checker = None
@@ -221,37 +219,6 @@ def _part(where: Path, name: str, part: Any, dtype: torch.dtype) -> nn.Module:
     check_loaded(report, f"{where}/{name}")
     loaded: nn.Module = model
     return loaded
-
-
-def _put_in(pipe: Any, adapter: Path) -> None:
-    """Add a LoRA to the weights, every matrix of it: diffusers passes over what does not fit."""
-    path = adapter / LORA if adapter.is_dir() else adapter
-    if path.suffix != ".safetensors":
-        raise UserError(f"--adapter {adapter}: a .safetensors file, or a folder with {LORA}")
-    weights = read_weights(path)
-    wanted = sum(name.endswith(("lora_down.weight", "lora_A.weight", "lora.down.weight"))
-                 for name in weights)  # fmt: skip
-    try:
-        with quiet():
-            pipe.load_lora_weights(weights)
-    except ImportError:
-        raise UserError("this needs: pip install 'clip-distill[synthetic]'") from None
-    except Exception as error:  # peft and diffusers have many
-        raise UserError(
-            f"{path}: no LoRA of {type(pipe).__name__} ({one_line(str(error))[:200]})"
-        ) from None
-    encoders = [getattr(pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
-    networks = [network for network in (pipe.unet, *encoders) if network is not None]
-    found = sum(len(each.lora_A) for network in networks for each in network.modules()
-                if isinstance(getattr(each, "lora_A", None), nn.ModuleDict))  # fmt: skip
-    if not wanted or found != wanted:
-        raise UserError(
-            f"{path}: {found} of {wanted} matrices have a place in {type(pipe).__name__}: it was "
-            "made for another network"
-        )
-    with quiet():
-        pipe.fuse_lora()
-        pipe.unload_lora_weights()
 
 
 def _tokenizers(pipe: Any) -> list[Any]:

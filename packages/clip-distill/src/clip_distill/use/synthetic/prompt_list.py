@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,12 @@ def folders_of(lines: Sequence[str], source: str) -> dict[str, str]:
 
 
 def prompts_of(
-    folder: str, name: str, domain: Domain, kind: str, options: dict[str, Sequence[str]], rows: Rows
+    folder: str,
+    name: str,
+    domain: Domain,
+    kind: str,
+    options: Mapping[str, Sequence[str]],
+    rows: Rows,
 ) -> list[Prompt]:
     """The prompts of a class: row by row of an array (n, dimensions) of options."""
     made = []
