@@ -12,11 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from cg_augment.cli import PAPER
 from cg_augment.study.train_command import train
+from cg_augment.use.check_command import data_check
 from cg_augment.use.classifiers import load_classifier, of_timm, save_classifier
 from cg_augment.use.evaluate_command import evaluate
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.weights import save_weights
+from repro_shared.study.command import main as command_line
 
 MODEL = "test_resnet"  # timm's, of 0.5 M parameters
 CLASSES = ("bar", "cross")
@@ -206,3 +209,19 @@ def test_a_damaged_student_is_named(root: Path, tmp_path: Path) -> None:
         evaluate(str(root / "set"), student=str(out))
     with pytest.raises(UserError, match=r"no model\.json here"):
         evaluate(str(root / "set"), student=str(tmp_path))
+
+
+def test_data_check(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_check(str(root / "set"), set="groups")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["bar/blue", "2", "3"] in lines
+    assert sum(line[:2] == ["sha256", "of"] for line in lines) == 2
+    with pytest.raises(UserError, match="no such folder"):
+        data_check(str(tmp_path / "nowhere"))
+
+
+def test_the_command_line_has_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(PAPER, ["evaluate", "/nowhere", "--student", "/nowhere"]) == 2
+    assert "no model.json here; give a folder that `train` wrote" in capsys.readouterr().err
+    assert command_line(PAPER, ["train", "--help"]) == 0
+    assert "--generated" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import cg_augment
 from cg_augment.study import recipes
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
+from cg_augment.use.check_command import data_check
 from cg_augment.use.evaluate_command import evaluate
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
@@ -34,10 +35,13 @@ PAPER = Paper(
         version=cg_augment.__version__,
         year=2026,
     ),
-    recipes=(Recipe(recipes.passes_by_engine, ("smoke", "cpu"), default=("smoke", "cpu")),),
+    recipes=(
+        Recipe(recipes.passes_by_engine, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(recipes.engines_on_the_mixture, ("smoke", "cpu"), default=("smoke",)),
+    ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
     blocks=blocks,
-    verbs={"train": train, "evaluate": evaluate},
+    verbs={"train": train, "evaluate": evaluate, "data check": data_check},
 )
 
 

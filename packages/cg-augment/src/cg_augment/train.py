@@ -122,7 +122,8 @@ def fit(
     teacher = teacher.to(device).frozen()
     learner = _Learner(student.to(device), teacher, config.features > 0, seed).train()
     optimiser = config.make_optimiser(learner)
-    kept = torch.zeros(config.steps * config.batch_size // len(pictures), len(pictures))
+    passes = config.steps * config.batch_size // len(pictures) if history else 0
+    kept = torch.zeros(passes, len(pictures))
     store = CheckpointStore(directory) if directory else None
     done, seconds, losses = _resume(store, learner, optimiser, kept, identity)
     network: nn.Module = learner
