@@ -125,6 +125,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         )  # fmt: skip
 
 
+def test_without_a_teacher_the_classes_teach(classifier_of: Make, grouped_of: Make) -> None:
+    pictures = grouped_of((40, 40, 40, 40)).pictures
+    config = replace(SHORT, steps=150, batch_size=32, learning_rate=1e-2)
+    made = fit(classifier_of(2, 16), None, pictures, config, 0)
+    images = torch.from_numpy(pictures.pixels.transpose(0, 3, 1, 2).copy()).float() / 255
+    with torch.no_grad():
+        right = made.student(images).argmax(1).numpy() == pictures.targets
+    assert right.mean() > 0.9
+    with pytest.raises(UserError, match="without a teacher there are no features"):
+        fit(classifier_of(2), None, pictures, replace(SHORT, mixing="mixup"), 0)
+
+
 def test_seed_and_teacher_decide(classifier_of: Make, pictures: Any) -> None:
     def run(seed: int, teacher: int) -> Tensor:
         made = fit(classifier_of(2), classifier_of(teacher, 12), pictures, SHORT, seed)

@@ -150,6 +150,13 @@ def test_spurious_scores_of_a_classifier_of_1000(
         evaluate(str(tmp_path / "s"), student=str(tmp_path / "student"), set="spurious-imagenet")
 
 
+def test_a_teacher_of_ones_own(root: Path, tmp_path: Path) -> None:
+    own = run(root, tmp_path / "own", teacher="", recipe="labels")
+    assert file_of(own)["teacher"] is None
+    out = run(root, tmp_path / "student", teacher=str(own))
+    assert file_of(out)["teacher_sha256"] == load_classifier(own)[0].sha256
+
+
 def test_a_teacher_of_timm_by_file(root: Path, tmp_path: Path) -> None:
     teacher = of_timm(MODEL, ("cross", "ring", "bar"), 160, seed=3)
     save_weights(teacher.network, tmp_path / "t.safetensors")
@@ -168,7 +175,8 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(root: Path, tmp_path: Pa
         (lone / name).mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(lone / "bar" / "0.png")
     for said, more in (
-        ("needs --teacher|--teacher must be", {"teacher": ""}),
+        ("--recipe kd needs --teacher", {"teacher": ""}),
+        ("--recipe labels needs no --teacher", {"recipe": "labels"}),
         ("classes differ: timm:test_resnet does not know cross", {"teacher": f"{tmp_path}/ring"}),
         ("is for another number of classes than the 2 here",
          {"teacher": f"timm:{MODEL}:{tmp_path}/three.safetensors"}),

@@ -64,10 +64,12 @@ class Trained:
 class _Learner(nn.Module):
     """All that is trained, so that DistributedDataParallel sees it as one module."""
 
-    def __init__(self, student: Classifier, teacher: Classifier, maps: bool, seed: int) -> None:
+    def __init__(
+        self, student: Classifier, teacher: Classifier | None, maps: bool, seed: int
+    ) -> None:
         super().__init__()
         self.student, self.map = student, None
-        if maps:
+        if maps and teacher is not None:
             student.eval()
             with torch.no_grad(), isolated_rng(derive_seed(seed, "map")):
                 device = student.mean.device
@@ -83,7 +85,7 @@ class _Learner(nn.Module):
 
 def fit(
     student: Classifier,
-    teacher: Classifier,
+    teacher: Classifier | None,
     pictures: Pictures,
     config: Distillation,
     seed: int,
@@ -99,7 +101,8 @@ def fit(
 
     Args:
         student: as it begins, the same in all processes; trained in place.
-        teacher: frozen, of the same classes.
+        teacher: frozen, of the same classes; None trains on the classes alone, as teachers and
+            judges are trained.
         pictures: with their classes.
         config: how.
         seed: of order, views, mixing and dropout.
@@ -117,9 +120,11 @@ def fit(
             checkpoint is of another run.
     """
     check_classes(student, teacher, pictures, generated)
+    if teacher is None and (config.features or config.attack or config.mixing != "none"):
+        raise UserError("without a teacher there are no features, attacks or mixed images to label")
     rank, world = processes(device)
     memory = PeakMemory()
-    teacher = teacher.to(device).frozen()
+    teacher = None if teacher is None else teacher.to(device).frozen()
     learner = _Learner(student.to(device), teacher, config.features > 0, seed).train()
     optimiser = config.make_optimiser(learner)
     passes = config.steps * config.batch_size // len(pictures) if history else 0
@@ -131,7 +136,7 @@ def fit(
         if device == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
         network = DistributedDataParallel(network)
-    size = max(student.size, teacher.size)
+    size = max(each.size for each in (student, teacher) if each is not None)
     stream = batches(pictures, generated, config, size, seed, done, workers, rank, world)
     last_save = time.perf_counter()
     with Progress(config.steps, label, done) as progress:
@@ -145,15 +150,17 @@ def fit(
             images = mixed(images, config.mixing, config.alpha, derive_seed(seed, "mix", done))
             images = _attacked(images, targets, teacher, config.attack)
             with config.autocast(device):
-                with torch.no_grad():
-                    theirs, answers = teacher.both(images)
+                theirs = _taught(teacher, images)
                 logits, mapped = network(images)
-            each = soft_cross_entropy(logits, answers, config.temperature)
-            loss = each.mean()
-            if config.labels:
-                loss = loss + config.labels * F.cross_entropy(logits.float(), targets)
-            if mapped is not None:
-                loss = loss + config.features * feature_distance(mapped, theirs).mean()
+            hard = F.cross_entropy(logits.float(), targets, reduction="none")
+            if theirs is None:
+                each, loss = hard, hard.mean()
+            else:
+                features, answers = theirs
+                each = soft_cross_entropy(logits, answers, config.temperature)
+                loss = each.mean() + config.labels * hard.mean()
+                if mapped is not None:
+                    loss = loss + config.features * feature_distance(mapped, features).mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(learner.parameters(), config.clip or math.inf)
@@ -188,11 +195,14 @@ def fit(
 
 
 def check_classes(
-    student: Classifier, teacher: Classifier, pictures: Pictures, generated: Pictures | None = None
+    student: Classifier,
+    teacher: Classifier | None,
+    pictures: Pictures,
+    generated: Pictures | None = None,
 ) -> None:
     """UserError unless all have the same classes in the same order."""
     for name, other in (
-        ("the teacher", teacher.classes),
+        ("the teacher", student.classes if teacher is None else teacher.classes),
         ("the pictures", pictures.classes),
         ("the generated images", student.classes if generated is None else generated.classes),
     ):
@@ -207,11 +217,19 @@ def check_classes(
             )
 
 
+def _taught(teacher: Classifier | None, images: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The teacher's features and logits."""
+    if teacher is None:
+        return None
+    with torch.no_grad():
+        return teacher.both(images)
+
+
 def _attacked(
-    images: Tensor, targets: Tensor, teacher: Classifier, how: Adversarial | None
+    images: Tensor, targets: Tensor, teacher: Classifier | None, how: Adversarial | None
 ) -> Tensor:
     """The batch with its first images, a share of it, made adversarial."""
-    if how is None:
+    if how is None or teacher is None:
         return images
     count = max(1, round(how.share * len(images)))
     return torch.cat([adversarial(images[:count], targets[:count], teacher, how), images[count:]])

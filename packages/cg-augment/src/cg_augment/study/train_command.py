@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from cg_augment.method.losses import FEATURE_WEIGHT
 from cg_augment.rivals.adversarial import Adversarial
-from cg_augment.study.rounds import Place, Plan, distil, distil_balanced
+from cg_augment.study.rounds import Place, Plan, distil_balanced
 from cg_augment.train import check_classes, fit
 from cg_augment.use.classifiers import (
     CONFIG,
@@ -38,7 +38,9 @@ from repro_shared.runtime.progress import say
 from repro_shared.runtime.rng import derive_seed
 from repro_shared.study.alone import flat, occupied
 
-Recipe = Literal["kd", "feature-kd", "randaugment", "mixup", "cutmix", "adversarial", "tab"]
+Recipe = Literal[
+    "kd", "feature-kd", "randaugment", "mixup", "cutmix", "adversarial", "tab", "labels"
+]
 MODEL = "resnet18"
 
 
@@ -86,7 +88,8 @@ def train(
         share: of each batch that generated images have; 0 for the plain union.
         set: folders, groups (CLASS/GROUP/ folders), celeba, spuco-birds or elpv.
         drop: groups that are left out of training, to make a shift; no other group label is read.
-        recipe: kd, or one of the rows that it is compared with.
+        recipe: kd, or one of the rows that it is compared with; labels needs no teacher and trains
+            on the classes alone, as a teacher of one's own is trained.
         template: prompts with {} for the class, for teachers that know classes by name.
         teacher_classes: file with the names of a timm teacher's outputs, a line each.
         image_size: of the student's images; by default the model's.
@@ -106,7 +109,9 @@ def train(
     check_device(device)
     require(workers >= 0, "--workers", "0 or more", workers)
     require(bool(out), "--out", "a folder for the student", "nothing")
-    require(bool(teacher), "--teacher", "one of those in --help", "nothing")
+    if bool(teacher) == (recipe == "labels"):
+        wanted = "no --teacher" if teacher else "--teacher, or --recipe labels without one"
+        raise UserError(f"--recipe {recipe} needs {wanted}; see --help")
     rank, world = processes(device)
     pictures = _pictures(set, data, drop)
     extra = [read_generated(folder, pictures.classes) for folder in generated]
@@ -120,7 +125,9 @@ def train(
         recipe, bool(extra),
     )  # fmt: skip
     student, began = _student(model, init, pictures.classes, image_size, seed)
-    taught = load_teacher(teacher, pictures.classes, template, _names(teacher_classes))
+    taught = None
+    if teacher:
+        taught = load_teacher(teacher, pictures.classes, template, _names(teacher_classes))
     check_classes(student, taught, pictures)
     if batch_size % world:
         raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
@@ -134,17 +141,13 @@ def train(
         place = Place(
             device, folder / "checkpoints", identity, f"{student.name}, {recipe}", workers
         )
-        if recipe == "tab":
+        if recipe == "tab" and taught is not None:
             helper, _ = _student(model, init, pictures.classes, image_size, seed)
             plan = Plan(config, config, rounds=0)
             phase = distil_balanced(student, helper, taught, pictures, plan, seed, place).phases[-1]
-        elif extra:
-            phase = fit(
-                student, taught, pictures, config, seed, Union(extra), **place.phase("union")
-            )
         else:
-            plan = Plan(config, config, rounds=0)
-            phase = distil(student, taught, pictures, plan, seed, None, place).phases[-1]
+            joined = Union(extra) if extra else None
+            phase = fit(student, taught, pictures, config, seed, joined, **place.phase("first"))
         if rank == 0:
             losses = [round(value, 6) for value in phase.losses]
             save_classifier(
@@ -235,7 +238,7 @@ def _about(
     recipe: Recipe,
     pictures: Pictures,
     extra: list[Any],
-    teacher: Classifier,
+    teacher: Classifier | None,
     student: Classifier,
     began: str,
     drop: tuple[str, ...],
@@ -250,8 +253,8 @@ def _about(
         "data": pictures.fingerprint(),
         "dropped": list(drop),
         "generated": [each.fingerprint() for each in extra],
-        "teacher": teacher.name,
-        "teacher_sha256": teacher.sha256,
+        "teacher": None if teacher is None else teacher.name,
+        "teacher_sha256": None if teacher is None else teacher.sha256,
         "start": began,
         "seed": seed,
     }
