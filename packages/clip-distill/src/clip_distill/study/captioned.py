@@ -5,7 +5,7 @@ Cues are independent of names here, in drawings as in photos; so are those of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ class Captioned:
         seed: of all of it.
     """
 
-    world: World = World()
+    world: World = field(default_factory=World)
     objects: int = 20000
     digits: int = 4000
     named: float = 0.8
@@ -64,9 +64,7 @@ class Captioned:
         named = g.random(count) < self.named
         label = np.where(named, g.integers(KINDS, size=count), -1)
         spread = g.normal(size=(count, CONTENT))
-        content = np.where(
-            named[:, None], world.prototypes[label] + world.within * spread, spread
-        )
+        content = np.where(named[:, None], world.prototypes[label] + world.within * spread, spread)
         return Scenes(
             content, label, g.integers(world.classes, size=(count, len(CUES))),
             g.uniform(-1, 1, (count, 5)), g.random(count) < self.photos,

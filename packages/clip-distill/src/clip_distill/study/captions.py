@@ -41,7 +41,8 @@ START, END, FILLED = "<start>", "<end>", 0
 
 WORDS = (
     "", START, *dict.fromkeys(word for text in OPENINGS for word in text.split()), *OTHERS,
-    *NAMES, *(word for pair in TRAITS for word in pair), *COLOURS, *GROUNDS, *FINISHES, *DIGITS, END,
+    *NAMES, *(word for pair in TRAITS for word in pair), *COLOURS, *GROUNDS,
+    *FINISHES, *DIGITS, END,
 )  # fmt: skip
 NUMBERS = {word: number for number, word in enumerate(WORDS)}
 """The token of each word; that of the end is the largest, which is how CLIP finds it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -151,7 +151,7 @@ class TrainTeacher:
     """The training of the CLIP-style teacher."""
 
     training: Contrast
-    network: TwoTowers = TwoTowers()
+    network: TwoTowers = field(default_factory=TwoTowers)
 
     @property
     def steps(self) -> int:

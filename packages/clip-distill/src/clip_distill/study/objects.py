@@ -33,9 +33,9 @@ class World:
         size: of the images, in pixels.
         apart: deviation of the prototypes.
         within: deviation of the content around its prototype.
-        width: of the teacher's space.
-        generic, synthetic, test: images of stage 1, stage 2 and of each test set.
-        seed: of prototypes, cues and teacher, the same for all runs.
+        generic, synthetic, test, labelled: images of stage 1, of stage 2, of each test set, and
+            of the linear probe.
+        seed: of the prototypes, the same for all runs.
     """
 
     confounding: float = 1.0
@@ -44,10 +44,10 @@ class World:
     size: int = 48
     apart: float = 0.9
     within: float = 0.45
-    width: int = 64
-    generic: int = 10000
-    synthetic: int = 4000
-    test: int = 1800
+    generic: int = 3000
+    synthetic: int = 2400
+    test: int = 900
+    labelled: int = 900
     seed: int = 0
 
     @property

@@ -1,38 +1,143 @@
-"""Tables of the studies of rendered objects."""
+"""Tables of the studies."""
 
 from __future__ import annotations
 
+from clip_distill.study.stages import Ceiling, StageOne, StageTwo
+from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.statistics import interval
-from repro_shared.evidence.tables import Column, Table
-from repro_shared.study.paper import ids
+from repro_shared.evidence.tables import Cell, Column, Table
+from repro_shared.study.paper import Arm, ids
 from repro_shared.study.results import Results
 
 MEASURES = (
     ("accuracy/real", Column("real", "%", 1)),
-    ("accuracy/seen", Column("real, classes of stage 2", "%", 1)),
-    ("accuracy/unseen", Column("real, other classes", "%", 1)),
-    ("accuracy/synthetic", Column("synthetic", "%", 1)),
+    ("accuracy/held-out", Column("synthetic", "%", 1)),
     ("accuracy/swapped", Column("synthetic, cues of another class", "%", 1)),
+    ("accuracy/corrupted", Column("real, corrupted", "%", 1)),
+    ("accuracy/probe", Column("real, by linear probe", "%", 1)),
     ("cosine/real", Column("cosine to the teacher, real", "", 3)),
 )
 
 
-def by_objective(results: Results) -> Table:
-    """Every arm on both domains."""
+def scored(results: Results) -> list[Arm]:
+    """The arms that are students or teachers; caches are none."""
+    kinds = (Ceiling, StageOne, StageTwo)
+    return [arm for arm in results.study.arms if isinstance(arm.config, kinds)]
+
+
+def by_loss(results: Results) -> Table:
+    """Every student on both domains."""
+    arms = [arm for arm in scored(results) if not arm.control or results.runs(arm)]
     rows = tuple(
-        (arm.name, *(interval(results.values(arm, metric)) for metric, _ in MEASURES))
-        for arm in results.study.arms
-    )
-    world = results.study.data.world  # type: ignore[attr-defined]
+        (arm.name, _temperature(arm),
+         *(interval(results.values(arm, metric)) for metric, _ in MEASURES))
+        for arm in arms
+    )  # fmt: skip
     return Table(
-        results.study.name.replace("_", "-"),
-        f"{results.study.name}: zero-shot accuracy by loss",
-        (Column("student"), *(column for _, column in MEASURES)),
+        tag(results), f"{results.study.name}: zero-shot accuracy by loss",
+        (Column("student"), Column("temperature"), *(column for _, column in MEASURES)),
         rows,
-        (
-            f"Confounding {world.confounding:g}. Real images are named among all {world.classes} "
-            f"classes, synthetic ones among the {world.classes - world.held_out} that have any.",
-            *results.notes,
-        ),
-        ids(results.study.arms),
+        ("Real images are named among all classes, synthetic ones among those that have any.",
+         *results.notes),
+        ids(arms),
+    )  # fmt: skip
+
+
+def by_confounding(results: Results) -> Table:
+    """Accuracy on real images, a loss a row, by how far cues go with the class."""
+    found = sweep(results)
+    levels = sorted({level for each in found.values() for level in each})
+    rows = tuple(
+        (name, *(interval(results.values(each[level], "accuracy/real")) if level in each else None
+                 for level in levels))
+        for name, each in found.items()
+    )  # fmt: skip
+    return Table(
+        f"{tag(results)}-confounding",
+        f"{results.study.name}: accuracy on real images by confounding",
+        (Column("loss"), *(Column(f"confounding {level:g}", "%", 1) for level in levels)),
+        rows, ("From stage 1.", *results.notes),
+    )  # fmt: skip
+
+
+def sweep(results: Results) -> dict[str, dict[float, Arm]]:
+    """By loss and confounding: the arms from stage 1 with all images."""
+    found = dict[str, dict[float, Arm]]()
+    for arm in scored(results):
+        name, _, rest = arm.name.rpartition(", confounding ")
+        if name and "scratch" not in name and " at " not in name:
+            found.setdefault(name, {})[float(rest)] = arm
+    return {name: each for name, each in found.items() if len(each) > 1}
+
+
+def unseen(results: Results) -> Table:
+    """Classes with and without synthetic images, before and after stage 2."""
+    arms = [arm for arm in scored(results)
+            if "confounding" not in arm.name or arm.name.endswith("confounding 1")]  # fmt: skip
+    arms = [arm for arm in arms if not arm.control or results.runs(arm)]
+    names = ("accuracy/seen", "accuracy/unseen")
+    rows = tuple(
+        (arm.name, *(interval(results.values(arm, name)) for name in names)) for arm in arms
     )
+    return Table(
+        f"{tag(results)}-unseen",
+        f"{results.study.name}: real images of classes with and without synthetic images",
+        (Column("student"), Column("classes of stage 2", "%", 1), Column("other classes", "%", 1)),
+        rows, ("All are named among all classes.", *results.notes), ids(arms),
+    )  # fmt: skip
+
+
+def amounts(results: Results) -> Table:
+    """Accuracy on real images by the number of synthetic ones, at confounding 1."""
+    known = {arm.name: arm for arm in scored(results)}
+    counts = sorted(
+        {int(name.split(", ")[1].split()[0]) for name in known if name.endswith(" images")}
+    )
+    rows = list[tuple[Cell, ...]]()
+    for name in sweep(results) or ("L2",):
+        own = [known.get(f"{name}, {count} images") for count in counts]
+        if any(own) or not counts:
+            cells = [interval(results.values(arm, "accuracy/real")) if arm else None
+                     for arm in (*own, known.get(f"{name}, confounding 1"))]  # fmt: skip
+            rows.append((name, *cells))
+    return Table(
+        f"{tag(results)}-amount", f"{results.study.name}: accuracy on real images by amount",
+        (Column("loss"), *(Column(f"{count} images", "%", 1) for count in counts),
+         Column("all images", "%", 1)),
+        tuple(rows), ("From stage 1, confounding 1, as many steps each.", *results.notes),
+    )  # fmt: skip
+
+
+def kept(results: Results) -> Table:
+    """Share of the teacher's accuracy on real photographs that a student keeps."""
+    teacher = next(arm for arm in results.study.arms if isinstance(arm.config, Ceiling))
+    whole = results.values(teacher, "accuracy/real")
+    arms = [arm for arm in scored(results) if isinstance(arm.config, StageTwo)]
+    rows = tuple(
+        (arm.name, interval([100 * value / whole[0] for value in
+                             results.values(arm, "accuracy/real")] if whole else []))
+        for arm in arms
+    )  # fmt: skip
+    return Table(
+        f"{tag(results)}-kept", f"{results.study.name}: share of the teacher's accuracy",
+        (Column("student"), Column("kept", "% of the teacher's", 1)), rows, results.notes,
+        ids(arms),
+    )  # fmt: skip
+
+
+def verdicts(results: Results) -> Table:
+    """What follows for each claim."""
+    return verdict_table(
+        results.study.claims, results.verdicts, f"{tag(results)}-verdicts",
+        f"{results.study.name}: verdicts", results.sentence,
+    )  # fmt: skip
+
+
+def tag(results: Results) -> str:
+    """The study's name in ids."""
+    return results.study.name.replace("_", "-")
+
+
+def _temperature(arm: Arm) -> str:
+    own = getattr(arm.config, "objective", None)
+    return "" if own is None or own.temperature is None else f"{own.temperature:g}"

@@ -7,7 +7,7 @@ rendered objects, digits and photographs pass through the same code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -46,6 +46,10 @@ class World(Protocol):
         """A part of it, for a run's seed."""
         ...
 
+    def teach_with(self, weights: Path) -> None:
+        """Take the teacher of this file instead."""
+        ...
+
 
 class Shown:
     """Pictures in memory, in the form that caches and training take.
@@ -71,6 +75,7 @@ class Shown:
         self.classes = classes if targets is not None else ()
         self.targets: Sequence[int] = () if targets is None else tuple(map(int, targets))
         self.captions = captions
+        self.taught: NDArray[np.float32] | None = None  # features of a teacher, where it was asked
         self._fingerprint = ""
 
     def __len__(self) -> int:
@@ -91,7 +96,3 @@ class Shown:
         if not self._fingerprint:
             self._fingerprint = fingerprint_arrays({"pixels": self.pixels})
         return self._fingerprint
-
-
-remembered = lru_cache(maxsize=12)
-"""For what is drawn once a seed and read by every run of it."""
