@@ -26,8 +26,14 @@ def test_hops_and_keys(recipe) -> None:  # type: ignore[no-untyped-def]
 def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "--scale", "smoke", "--out", str(tmp_path)]
     assert main(PAPER, command) == 0
-    assert "Passes of the networks for one image" in capsys.readouterr().out
-    assert (tmp_path / "tables" / "passes.csv").is_file()
+    said = capsys.readouterr().out
+    assert "Passes of the networks for one image" in said
+    assert "What each engine makes in the exact mixture" in said
+    assert sorted(path.stem for path in (tmp_path / "tables").iterdir()) == [
+        "engines-on-the-mixture", "passes",
+    ]  # fmt: skip
+    assert main(PAPER, [*command, "--plan"]) == 0
+    assert "together 0 runs to make" in capsys.readouterr().out
 
 
 def test_passes_are_those_of_the_arithmetic() -> None:

@@ -38,7 +38,7 @@ class Chain:
             never exceeds it; None for objectives whose gradient vanishes (all but `log`).
         jacobian: differentiate the network; else its prediction of x0 counts as moving with x.
         enough: a sample stops where the teacher's confidence is above the first and the student's
-            below the second; None for never.
+            below the second, if the objective has a part for it; None for never.
         views: in front of the classifiers while optimising.
         checkpoints: compute each step again in the backward pass and keep its input only.
     """
@@ -82,7 +82,7 @@ class Chain:
             self._count(made, task, rows, last)
             fine = fine.cpu() & self._keep(made, task, final, rows, number)
             here = made.fail(rows, fine, f"round {number + 1}")
-            here = here[~self._reached(made, rows[here], number)]
+            here = here[~self._reached(made, task, rows[here], number)]
             if gradient is None or not len(here):
                 return made
             rows, on = rows[here], here.to(latent.device)
@@ -178,15 +178,19 @@ class Chain:
             made.put_images(chosen, images[better.to(images.device)])
         return fine
 
-    def _reached(self, made: Guided, rows: Tensor, number: int) -> Tensor:
-        """Which of these samples have both confidences where they shall be."""
+    def _reached(self, made: Guided, task: Task, rows: Tensor, number: int) -> Tensor:
+        """Which of these samples have the confidences where the objective wants them."""
         if self.enough is None:
             return torch.zeros(len(rows), dtype=torch.bool)
         teacher, student = made.after.teacher[rows], made.after.student[rows]
-        # A classifier that is not there has NaN and asks for nothing.
-        reached = ~(teacher <= self.enough[0]) & ~(student >= self.enough[1])
+        parts = task.score.objective.parts
+        reached = torch.ones_like(teacher, dtype=torch.bool)
+        if parts != "student":
+            reached &= teacher > self.enough[0]
+        if parts != "teacher":
+            reached &= student < self.enough[1]
         for row in rows[reached].tolist():
-            made.notes[row] = f"both confidences reached before round {number + 1}"
+            made.notes[row] = f"enough before round {number + 1}"
         return reached
 
     def _count(self, made: Guided, task: Task, rows: Tensor, last: bool) -> None:

@@ -6,6 +6,7 @@ logits in the logarithm, so that none loses its digits where a confidence is clo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -106,6 +107,13 @@ class Objective:
     def vanishes(self) -> bool:
         """Whether the gradient vanishes where the student is sure: then it has to be normalised."""
         return self.form != "log"
+
+    @property
+    def equation(self) -> Callable[..., Tensor]:
+        """The form's function."""
+        if self.form == "pow":
+            return power
+        return logarithm if self.form == "log" else difference
 
     def __call__(self, teacher: Confidence | None, student: Confidence | None) -> Tensor:
         """The value for each image (n,); a part that is not asked for may be None."""
