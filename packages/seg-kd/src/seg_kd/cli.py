@@ -15,8 +15,9 @@ from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
-from seg_kd.study import bench, cost, recipes
+from seg_kd.study import bench, cost, lineage, recipes
 from seg_kd.study import compare as comparing
+from seg_kd.study.estimate import estimate
 from seg_kd.study.own import Own
 from seg_kd.study.own_arms import HOW_MANY, Images
 from seg_kd.study.readme import blocks
@@ -58,7 +59,8 @@ PAPER = Paper(
     recipes=(
         Recipe(recipes.equal_time_digits, ("smoke", "cpu"), default=("smoke", "cpu")),
         Recipe(recipes.equal_time_camvid, ("smoke", "cpu")),
-        Recipe(recipes.equal_time_cityscapes, ("paper",), default=("paper",)),
+        Recipe(lineage.equal_time_cityscapes, ("paper",), default=("paper",)),
+        Recipe(lineage.equal_time_ade20k, ("paper",), default=("paper",)),
         Recipe(recipes.equal_time_digits_tuning, ("cpu",)),
         Recipe(recipes.equal_time_camvid_tuning, ("cpu",)),
         Recipe(recipes.camvid_teachers, ("cpu",)),
@@ -68,6 +70,7 @@ PAPER = Paper(
     ),
     bench_table=bench.table,
     blocks=blocks,
+    estimate=estimate,
 )  # fmt: skip
 
 
@@ -75,7 +78,7 @@ def data_check(
     directory: str,
     images: Annotated[Images, tyro.conf.OmitArgPrefixes] = Images(),
     *,
-    set: Literal["camvid", "cityscapes"] | None = None,
+    set: Literal["camvid", "cityscapes", "ade20k"] | None = None,
 ) -> None:
     """Read a data set's folder: counts, classes that occur, what is wrong, fingerprint.
 
@@ -92,7 +95,11 @@ def data_check(
     unknown = set is None and not images.num_classes
     if unknown:
         images = replace(images, num_classes=254, ignore=(), allow_absent_classes=True)
-    sets = {"camvid": recipes.CAMVID_MAPS, "cityscapes": recipes.CITYSCAPES_MAPS}
+    sets = {
+        "camvid": recipes.CAMVID_MAPS,
+        "cityscapes": recipes.CITYSCAPES_MAPS,
+        "ade20k": lineage.ADE20K_MAPS,
+    }
     source = images.source() if set is None else sets[set]
     for line in check(source, Path(directory), absent=not unknown):
         print(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 
 from repro_shared.timing.counts import count_operations, count_parameters
 from seg_kd.cli import PAPER
+from seg_kd.study import lineage
 from seg_kd.study.arms import students, teacher
 from seg_kd.use import adapter
+from seg_kd.use.models import BUILT_IN
 
 README = Path(__file__).parents[2] / "README.md"
 SIZES = {  # millions of parameters, MMAC for one training crop
@@ -40,8 +43,24 @@ def test_sizes_at_the_cpu_scale(name: str, role: str) -> None:
 
 def test_paper_scale_models_are_those_of_mmsegmentations_zoo() -> None:
     (study,) = PAPER.chosen(("equal_time_cityscapes",), "paper")
-    for arm, millions in ((students(study, "time")[0], 12.79), (teacher(study), 67.97)):
+    sizes, backbones = [], []
+    for arm, millions, gmac in (
+        (students(study, "time")[0], 12.79, 54.2),
+        (teacher(study), 67.97, 255.9),
+    ):
         config = arm.config.model.config(arm.config.classes, arm.config.view.crop)
-        assert count_parameters(adapter.build_model(config)) / 1e6 == pytest.approx(
-            millions, abs=0.01
-        )
+        model = adapter.build_model(config).eval().to("meta")
+        image = torch.empty(1, 3, 512, 512, device="meta")
+        counted = count_operations(lambda m=model, x=image: m(x, mode="tensor"))  # type: ignore[misc]
+        sizes.append(count_parameters(model))
+        backbones.append(count_parameters(model.backbone))
+        assert sizes[-1] / 1e6 == pytest.approx(millions, abs=0.01)
+        assert counted.macs / 1e9 == pytest.approx(gmac, abs=0.06)
+    # "One quarter of the parameters": what that may mean, as lineage.py states it.
+    wide = replace(BUILT_IN["pspnet_r18"], head_channels=256).config(19, (512, 512))
+    shares = (sizes[0] / sizes[1], backbones[0] / backbones[1],
+              count_parameters(adapter.build_model(wide)) / sizes[1])  # fmt: skip
+    words = " ".join((lineage.__doc__ or "").split())
+    for share in shares:
+        assert f"{100 * share:.0f} %" in words
+    assert "12.79 and 67.97 million" in words

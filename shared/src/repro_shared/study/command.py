@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -101,7 +102,9 @@ def _reproduce(paper: Paper) -> Command:
         recalibrate: bool = False,
         device: Literal["cpu", "cuda"] = "cpu",
         workers: int = 0,
+        sustained_tflops: float = 60.0,
     ) -> None:
+        require(0 < sustained_tflops < math.inf, "--sustained-tflops", "above 0", sustained_tflops)
         if not plan:
             check_device(device)
         require(workers >= 0, "--workers", "0 or more", workers)
@@ -123,6 +126,8 @@ def _reproduce(paper: Paper) -> Command:
                 problems.append(str(error))
                 if len(studies) > 1:
                     say(f"{study.name}: {error}")
+            if plan and scale == "paper" and paper.estimate is not None:
+                print("\n".join(paper.estimate(study, sustained_tflops)))
         if problems:
             count = f"{len(problems)} of {len(studies)} studies failed, the first: "
             raise UserError(f"{count if len(studies) > 1 else ''}{problems[0]}")
@@ -145,6 +150,7 @@ def _reproduce(paper: Paper) -> Command:
         recalibrate: measure anew what a study measures before its runs.
         device: cpu or cuda.
         workers: loading processes.
+        sustained_tflops: what a GPU sustains in training, for the hours that --plan estimates.
     """
     return reproduce
 

@@ -181,6 +181,8 @@ class Paper:
     bench_figure: Callable[[Bench], tuple[str, Figure] | None] | None = None
     # What a closed form gives for a reported cell, for `cite`; "" for a cell that has to be run.
     computed: Callable[[ReportedCell], str] | None = None
+    # For `--plan` at scale paper: lines on memory and hours of a GPU that sustains so many TFLOPS.
+    estimate: Callable[[Study, float], list[str]] | None = None
     # Generated blocks by document below the package's folder (README.md) and by their name.
     blocks: Callable[[Mapping[str, Results]], Mapping[str, Mapping[str, str]]] | None = None
 

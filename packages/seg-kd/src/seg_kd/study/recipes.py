@@ -279,40 +279,6 @@ def camvid_teachers(scale: Scale) -> Study:
     return Study("camvid_teachers", scale, study.data, arms, (0,), tables=(teachers_table,))
 
 
-def equal_time_cityscapes(scale: Scale) -> Study:
-    """PSPNet-R18 from PSPNet-R101 on Cityscapes, as the lineage of the paper trains it.
-
-    Cells: those of the abstract on Cityscapes, student and teacher.
-    Cost: about 80k x 5 iterations of 512 x 1024 crops a seed; one process, one GPU; not run.
-    Deviations: the paper's text could not be read; schedule, optimiser and widths are those of
-    mmsegmentation's model zoo and of BPKD, weights and layer of the losses are CIRKD's.
-    """
-    view = View((512, 1024))
-    large = Model(depth=101, head_channels=512, auxiliary_channels=256)
-    teacher = Arm(
-        "teacher",
-        Teacher(large, len(CITYSCAPES), view, Optimiser(), iterations=80_000),
-        stages.teacher,
-        seed=0,
-    )
-    student = Student(Model(), len(CITYSCAPES), view, Optimiser(), PLAIN)
-    study = Study(
-        name="equal_time_cityscapes",
-        scale=scale,
-        data=CITYSCAPES_MAPS,
-        arms=comparison(
-            student,
-            teacher,
-            (PLAIN, LOGIT, FEATURE, FEATURE_LOGIT),
-            budgets=(80_000, 160_000, 320_000),
-            equal_iterations=(80_000,),
-            seed=0,
-        ),
-        seeds=(0, 1, 2, 3, 4),
-    )
-    return equal_time(study, rounds=30)
-
-
 def equal_time_digits_tuning(scale: Scale) -> Study:
     """Ten tries on scenes of the `val` digits and photographs, at the comparison's largest budget.
 

@@ -198,6 +198,11 @@ def resize(results: dict[str, Any], scale: float | tuple[int, int]) -> dict[str,
     return {**results, "img": image, "img_shape": image.shape[:2], "gt_seg_map": label}
 
 
+def fitted_into(results: dict[str, Any], sides: tuple[int, int] | None) -> dict[str, Any]:
+    """Scale an image into two sides for scoring; mmseg resizes its answer to `ori_shape`."""
+    return results if sides is None else resize(results, sides)
+
+
 def test_transform() -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Whole images at their own size."""
     framework()

@@ -37,12 +37,15 @@ class Samples(Sequence[Sample]):
         fingerprint: of all of them.
         sizes: their heights and widths.
         batch_size: how many are scored together; None: see `evaluate`.
+        fit: two sides that an image is fitted into before it is scored, in either orientation; its
+            answer is resized to its own size. None: as it is.
     """
 
     source: Sequence[Sample]
     fingerprint: str
     sizes: Sequence[tuple[int, int]]
     batch_size: int | None = None
+    fit: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -179,6 +182,7 @@ class LabelMaps:
         palette: colours of the label values, for label maps in colours.
         absent: whether a class may be missing from the training labels.
         batch_size: images that are scored together; None: see `evaluate`.
+        fit: see `Samples`.
         title, known: see `NamedSet`; without them a set is what its folder holds.
         also: a split that is scored too where the folder has it.
     """
@@ -195,6 +199,7 @@ class LabelMaps:
     palette: tuple[Colour, ...] = ()
     absent: bool = False
     batch_size: int | None = None
+    fit: tuple[int, int] | None = None
     title: str = ""
     known: tuple[str, ...] | None = None
     also: str = ""
@@ -239,7 +244,7 @@ class LabelMaps:
         survey.refuse()
         for problem in self.problems(found, training):
             raise UserError(problem)
-        return Samples(found.files, survey.fingerprint, survey.sizes, self.batch_size)
+        return Samples(found.files, survey.fingerprint, survey.sizes, self.batch_size, self.fit)
 
     def survey(self, folder: Path | None, training: bool) -> Found:
         """Read all files of one split, and say how many there are and what was passed over.

@@ -35,7 +35,7 @@ def evaluate(model: Any, source: Samples, num_classes: int) -> SegmentationScore
     with torch.inference_mode(), Progress(len(source), "images scored") as progress:
         for batch in same_size_batches(source.sizes, num_classes, source.batch_size):
             samples = [source[i] for i in batch]
-            items = [transform(as_results(*sample)) for sample in samples]
+            items = [transform(adapter.fitted_into(as_results(*s), source.fit)) for s in samples]
             predicted = model.test_step(adapter.collate(items))
             for (_, label_map), output in zip(samples, predicted, strict=True):
                 # One score for two classes is answered with floats.

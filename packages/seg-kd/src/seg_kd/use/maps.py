@@ -93,7 +93,7 @@ class SeenNetwork:
 
     def answered(self, _: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A hook that notes the answer."""
-        self.image, self.output = tuple(inputs[0].shape[-2:]), output  # type: ignore[assignment]
+        self.image, self.output = tuple(inputs[0].shape[-2:]), output
 
     def logits(self) -> Tensor:
         """Class scores."""

@@ -42,9 +42,12 @@ def load_trained(model: Any, state: Mapping[str, Tensor], origin: str) -> None:
 def load_start(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """Load what fits, to be trained further, and say what is left as it was.
 
+    A file of a backbone alone, as those of ImageNet are, is the backbone's.
+
     Raises:
         UserError: less than half of the model's numbers are in the file.
     """
+    state = _below_backbone(model, state)
     wrong, own = misfits(model, state), model.state_dict()
     fitting = {name: value for name, value in state.items() if name not in wrong}
     if sum(v.numel() for v in fitting.values()) < ENOUGH * sum(v.numel() for v in own.values()):
@@ -59,3 +62,11 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
     if unused:
         once(f"{origin}: not used: {listed(unused)}")
     model.load_state_dict(fitting, strict=False)
+
+
+def _below_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The names of a whole model's tensors, where a file has those of its backbone."""
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module) or model.state_dict().keys() & state.keys():
+        return state
+    return {f"backbone.{name}": value for name, value in state.items()}
