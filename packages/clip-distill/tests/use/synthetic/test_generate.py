@@ -291,9 +291,9 @@ def test_the_same_bytes_in_one_process_in_several_and_after_a_kill(
     assert len(shards) == manifest["images"]
     assert shards.caption(0).startswith("a ")
     with (one / "shards" / "000000.tar").open("rb") as file:
-        seen = list(webdataset.tariterators.group_by_keys(
-            webdataset.tariterators.tar_file_iterator(file)
-        ))  # fmt: skip
+        source = [{"url": "000000.tar", "stream": file}]
+        files_in = webdataset.tariterators.tar_file_expander(source)
+        seen = list(webdataset.tariterators.group_by_keys(files_in))
     assert set(seen[0]) >= {"png", "txt", "cls"}
 
 
