@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cg_augment.use.pictures import check_files
 from cg_augment.use.sources import Kind, Split, grouped_source
-from repro_shared.evidence.tables import Column, Table
+from repro_shared.evidence.tables import Cell, Column, Table
 
 
 def data_check(
@@ -22,8 +22,10 @@ def data_check(
     check_files([each.pictures for each in found.values()])
     names = list(dict.fromkeys(name for each in found.values() for name in each.names))
     sizes = [dict(zip(each.names, each.sizes, strict=True)) for each in found.values()]
-    rows = tuple((name, *(size.get(name, 0) for size in sizes)) for name in names)
+    rows = list[tuple[Cell, ...]]()
+    for name in names:
+        rows.append((name, *(size.get(name, 0) for size in sizes)))
     columns = (Column("group"), *(Column(part) for part in found))
     notes = [f"sha256 of {part}: {each.fingerprint()}." for part, each in found.items()]
     title = f"Pictures of each group in {directory or set}, all readable"
-    print(Table("pictures", title, columns, rows, tuple(notes)).to_terminal())
+    print(Table("pictures", title, columns, tuple(rows), tuple(notes)).to_terminal())
