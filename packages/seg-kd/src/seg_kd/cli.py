@@ -15,7 +15,7 @@ from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
-from seg_kd.study import bench, cost, lineage, recipes
+from seg_kd.study import bench, cost, lineage, recipes, regime
 from seg_kd.study import compare as comparing
 from seg_kd.study.estimate import estimate
 from seg_kd.study.own import Own
@@ -57,7 +57,13 @@ PAPER = Paper(
     citation=CITATION,
     repository=REPOSITORY,
     recipes=(
-        Recipe(recipes.equal_time_digits, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(regime.rivals_digits, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(regime.rivals_camvid, ("smoke", "cpu")),
+        Recipe(regime.screen_digits, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(regime.screen_camvid, ("smoke", "cpu")),
+        Recipe(regime.imagenet_student_camvid, ("smoke", "cpu")),
+        Recipe(regime.cold_start_camvid, ("smoke", "cpu")),
+        Recipe(recipes.equal_time_digits, ("smoke", "cpu")),
         Recipe(recipes.equal_time_camvid, ("smoke", "cpu")),
         Recipe(lineage.equal_time_cityscapes, ("paper",), default=("paper",)),
         Recipe(lineage.equal_time_ade20k, ("paper",), default=("paper",)),

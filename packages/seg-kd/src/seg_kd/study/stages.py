@@ -361,7 +361,8 @@ def all_scores(
             known = [v for k, v in each.items() if k.startswith("iou/") and shares[k[4:]] >= least]
             each["miou/all classes"] = each["miou"]
             each["miou"] = sum(known) / max(1, len(known))
-    return {**found, **{p + k: v for p, each in splits.items() for k, v in each.items()}}
+        found |= {f"scored/{name}": 1.0 for name, share in shares.items() if share >= least}
+    return found | {prefix + k: v for prefix, each in splits.items() for k, v in each.items()}
 
 
 def metrics(

