@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cg_augment.use.classifiers import Classifier
-from cg_augment.use.pictures import Arrays, Grouped
+from cg_augment.use.grouped import Grouped
+from cg_augment.use.pictures import Arrays
 
 CLASSES = ("bar", "cross")
 GROUPS = ("bar/red", "bar/blue", "cross/red", "cross/blue")

@@ -22,8 +22,8 @@ from cg_augment.rivals.generating import DiffAug, FromImages, Guiding, Order
 from cg_augment.study.rounds import Place, Plan, distil
 from cg_augment.study.rows import Budget, Row, rows, run_row
 from cg_augment.use.distillation import Distillation
+from cg_augment.use.grouped import Grouped
 from cg_augment.use.lessons import View
-from cg_augment.use.pictures import Grouped
 from repro_shared.runtime.errors import UserError
 
 Make = Callable[..., Any]

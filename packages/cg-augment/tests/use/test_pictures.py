@@ -11,16 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from cg_augment.use.grouped import grouped_folder
 from cg_augment.use.lessons import Lessons, View, centres, sized
-from cg_augment.use.pictures import (
-    Arrays,
-    Chosen,
-    Files,
-    Union,
-    check_files,
-    grouped_folder,
-    of_folder,
-)
+from cg_augment.use.pictures import Arrays, Chosen, Files, Union, check_files, of_folder
 from repro_shared.runtime.errors import UserError
 
 Make = Callable[..., Any]

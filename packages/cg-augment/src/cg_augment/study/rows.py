@@ -25,7 +25,8 @@ from cg_augment.rivals.generating import DiffAug, FromImages, Generator, Guiding
 from cg_augment.study.rounds import Distilled, Place, Plan, distil, distil_balanced
 from cg_augment.use.classifiers import Classifier
 from cg_augment.use.distillation import Distillation
-from cg_augment.use.pictures import Chosen, Grouped, Pictures
+from cg_augment.use.grouped import Grouped
+from cg_augment.use.pictures import Chosen, Pictures
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed
 

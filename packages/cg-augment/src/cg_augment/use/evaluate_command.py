@@ -9,7 +9,8 @@ from typing import Literal
 from cg_augment.method.groups import Figure, GroupAccuracy
 from cg_augment.use.classifiers import Classifier, load_classifier, reordered
 from cg_augment.use.datasets.spurious_imagenet import read_class_index, spurious_imagenet
-from cg_augment.use.pictures import Grouped, check_files
+from cg_augment.use.grouped import Grouped
+from cg_augment.use.pictures import check_files
 from cg_augment.use.scoring import by_group, spurious
 from cg_augment.use.sources import Kind, Split, grouped_source
 from cg_augment.use.teachers import load_teacher

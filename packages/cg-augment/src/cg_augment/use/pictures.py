@@ -1,14 +1,13 @@
 """Labelled pictures: files, arrays, unions and choices of them. No group label has a place here.
 
-Training and generation take a `Pictures`, which knows classes alone. Group labels live in `Grouped`
-beside the pictures, and only scoring and the oracle's row read them.
+Training and generation take a `Pictures`, which knows classes alone. Group labels live beside them,
+in `grouped`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -101,7 +100,7 @@ class Files:
         places = [path.relative_to(self.root) for path in self.paths]
         content = fingerprint_folder(self.root, places)
         known = [f"{p.as_posix()} {t}" for p, t in zip(places, self.targets, strict=True)]
-        return _hashed(content, *self.classes, *sorted(known))
+        return hashed(content, *self.classes, *sorted(known))
 
     def fingerprint(self) -> str:
         """Of all files, their places below the root, and classes."""
@@ -141,7 +140,7 @@ class Arrays:
     @cached_property
     def _digest(self) -> str:
         content = fingerprint_arrays({"pixels": self.pixels, "targets": self.targets})
-        return _hashed(content, *self.classes)
+        return hashed(content, *self.classes)
 
     def fingerprint(self) -> str:
         """Of pixels, targets and classes."""
@@ -173,7 +172,7 @@ class Chosen:
 
     def fingerprint(self) -> str:
         """Of all pictures and of the choice."""
-        return _hashed(self.pictures.fingerprint(), fingerprint_arrays({"places": self.places}))
+        return hashed(self.pictures.fingerprint(), fingerprint_arrays({"places": self.places}))
 
 
 class Union:
@@ -207,50 +206,7 @@ class Union:
 
     def fingerprint(self) -> str:
         """Of all parts in order."""
-        return _hashed(*(part.fingerprint() for part in self.parts))
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """Pictures with group labels beside them, for scoring and for the oracle's row alone.
-
-    Attributes:
-        pictures: the pictures.
-        groups: (n,) the group of each.
-        names: of all groups, also of those without pictures.
-    """
-
-    pictures: Pictures
-    groups: Labels
-    names: tuple[str, ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Pictures of each group."""
-        return tuple(np.bincount(self.groups, minlength=len(self.names)).tolist())
-
-    def number(self, name: str) -> int:
-        """Of a group; UserError for a name that is none."""
-        if name not in self.names:
-            raise UserError(f"there is no group {name!r}: {', '.join(self.names)}")
-        return self.names.index(name)
-
-    def without(self, dropped: Sequence[str]) -> Grouped:
-        """The set with whole groups removed: a covariate shift between training and test.
-
-        Raises:
-            UserError: an unknown group, or a class that nothing is left of.
-        """
-        gone = [self.number(name) for name in dropped]
-        kept = np.flatnonzero(~np.isin(self.groups, gone))
-        left = Chosen(self.pictures, kept)
-        check_all_classes(left.targets, left.classes, f"without {', '.join(dropped)}")
-        return Grouped(left, self.groups[kept], self.names)
-
-    def fingerprint(self) -> str:
-        """Of pictures and groups."""
-        labels = fingerprint_arrays({"groups": self.groups})
-        return _hashed(self.pictures.fingerprint(), labels, *self.names)
+        return hashed(*(part.fingerprint() for part in self.parts))
 
 
 def of_folder(root: str | Path, split: str | None = None, classes: Sequence[str] = ()) -> Files:
@@ -270,29 +226,6 @@ def of_folder(root: str | Path, split: str | None = None, classes: Sequence[str]
         raise UserError(f"classes differ: {folder.folder} {' and '.join(said)}")
     places = [list(classes).index(folder.classes[target]) for target in folder.targets]
     return Files(folder.folder, folder.paths, places, classes)
-
-
-def grouped_folder(root: str | Path, classes: Sequence[str] = ()) -> Grouped:
-    """Class folders that hold a folder for each group: `<root>/<class>/<group>/.../<name>.png`.
-
-    A group's name is that of its class and its own: `waterbirds/land`.
-
-    Raises:
-        UserError: as `of_folder`; a picture that lies in no group's folder.
-    """
-    pictures = of_folder(root, None, classes)
-    names = list[str]()
-    for index in range(len(pictures)):
-        parts = pictures.name(index).split("/")
-        if len(parts) < 3:
-            raise UserError(
-                f"{pictures.root / pictures.name(index)}: lies in no group's folder; with groups, "
-                "pictures lie in CLASS/GROUP/"
-            )
-        names.append("/".join(parts[:2]))
-    known = sorted(set(names))
-    groups = [known.index(name) for name in names]
-    return Grouped(pictures, np.asarray(groups, np.int64), tuple(known))
 
 
 def check_all_classes(targets: Labels, classes: Sequence[str], where: str) -> None:
@@ -323,7 +256,8 @@ def _paths(pictures: Pictures) -> list[Path]:
     return []
 
 
-def _hashed(*parts: str) -> str:
+def hashed(*parts: str) -> str:
+    """SHA-256 of texts, their lengths in front: no two lists give the same bytes."""
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode("utf-8", "surrogateescape")

@@ -12,8 +12,9 @@ from cg_augment.method.groups import GroupAccuracy, group_accuracy
 from cg_augment.method.ranking import SpuriousScores, spurious_scores
 from cg_augment.use.classifiers import Classifier
 from cg_augment.use.datasets.spurious_imagenet import SpuriousImages
+from cg_augment.use.grouped import Grouped
 from cg_augment.use.lessons import centres
-from cg_augment.use.pictures import Grouped, Pictures
+from cg_augment.use.pictures import Pictures
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import Progress
 

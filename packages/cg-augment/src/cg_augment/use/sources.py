@@ -10,7 +10,8 @@ import numpy as np
 from cg_augment.use.datasets.celeba import celeba
 from cg_augment.use.datasets.elpv import elpv
 from cg_augment.use.datasets.spuco_birds import spuco_birds
-from cg_augment.use.pictures import Grouped, grouped_folder, of_folder
+from cg_augment.use.grouped import Grouped, grouped_folder
+from cg_augment.use.pictures import of_folder
 from repro_shared.datasets.class_folders import SCORED, TRAIN, find_split
 from repro_shared.runtime.errors import UserError
 

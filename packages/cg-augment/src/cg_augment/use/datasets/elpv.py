@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from cg_augment.use.pictures import Files, Grouped
+from cg_augment.use.grouped import Grouped
+from cg_augment.use.pictures import Files
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed
 
