@@ -134,6 +134,12 @@ def test_queues_are_filled_alike_and_a_loss_of_one_process_stops_all(
     assert len(images[0]) == job_of(tiny, tmp_path).optimiser.batch_size
 
 
+def test_other_verbs_take_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="this runs in one process: start it without torchrun"):
+        adapter.set_device("cpu")
+
+
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
