@@ -33,7 +33,11 @@ def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(PAPER, [*command, "--plan"]) == 0
     assert "together 0 runs to make" in capsys.readouterr().out
     assert sorted(path.stem for path in (tmp_path / "tables").iterdir()) == [
+        "coarse-digits-smoke",
         "confounded-objects-smoke",
+        "confounded-objects-smoke-amount",
+        "confounded-objects-smoke-confounding",
+        "confounded-objects-smoke-unseen",
         "parameters",
     ]
 

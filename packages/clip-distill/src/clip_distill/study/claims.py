@@ -7,6 +7,7 @@ from typing import Any
 
 from repro_shared.evidence.claims import Claim
 from repro_shared.study.paper import Arm
+from repro_shared.study.results import Results
 
 SEEDS = (0, 1, 2, 3, 4)
 SETS = ("oxford-pets", "flowers-102", "stanford-cars", "food-101", "fgvc-aircraft", "dtd")
@@ -84,6 +85,25 @@ def of_photographs(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
              "border and hue are random, L2 beats vision-language InfoNCE", "control-photographs",
              negative_control=True),
     )  # fmt: skip
+
+
+GATES = {
+    "confounded_objects": {"the teacher": (60.0, 97.0), "stage 1": (20.0, 70.0)},
+    "coarse_digits": {"the teacher": (60.0, 100.0)},
+    "confounded_photographs": {"the teacher": (45.0, 100.0)},
+}
+"""Accuracy in percent on real images, from and to, between which a study's claims are read."""
+
+
+def suspended(results: Results, claim: Claim) -> str:
+    """Why the claims of a study are not read: its teacher or stage 1 lies outside of the gates."""
+    for arm in results.study.arms:
+        low, high = GATES.get(results.study.name, {}).get(arm.name, (0.0, 100.0))
+        values = results.values(arm, REAL)
+        mean = sum(values) / len(values) if values else low
+        if not low <= mean <= high:
+            return f"{arm.name} names {mean:.1f} % of real images, outside of {low:g} to {high:g}"
+    return ""
 
 
 def _maker(study: str, arms: Sequence[Arm]) -> Any:

@@ -73,9 +73,14 @@ def write(
         known, labels = scans(test), load_digits_8x8()[1]
         source = np.array([g.choice(known[labels[known] == digit]) for digit in label])
     cues = g.integers(NUM_DIGITS, size=(count, len(STEPS)))
-    cues = np.where(g.random(cues.shape) < confounding, label[:, None], cues)
+    cues = np.where(g.random(cues.shape) < confounding, own_cues(label), cues)
     pose = g.uniform(-1, 1, (count, 5))
     return Written(label, source, cues, pose, np.full(count, real), g.integers(2**31, size=count))
+
+
+def own_cues(label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Kinds (n, 3) that go with digits (n,): the ground's hue is opposite to the palette's."""
+    return np.stack([3 * (label + 2) % NUM_DIGITS, label, label], axis=1)
 
 
 def picture(written: Written, index: int, size: int) -> NDArray[np.uint8]:

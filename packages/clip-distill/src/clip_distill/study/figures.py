@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from clip_distill.study.objects import World, draw, render
+from clip_distill.study.objects import Domain, World, draw, render
 from clip_distill.study.stages import Ceiling
 from clip_distill.study.tables import sweep, tag
 from repro_shared.evidence.figures import caption, line_styles, new_figure
@@ -36,7 +36,7 @@ def confounding(results: Results) -> tuple[str, Figure]:
             place = levels.index(level) + 0.06 * (number - len(found) / 2)
             axes.plot([place] * len(values), values, ".", color=styles[name]["color"],
                       markersize=3, alpha=0.5)  # fmt: skip
-            if end.low is not None:
+            if end.low is not None and end.high is not None:
                 axes.plot([place] * 2, [end.low, end.high], color=styles[name]["color"],
                           linewidth=1)  # fmt: skip
             places.append(place)
@@ -66,8 +66,9 @@ def confounding(results: Results) -> tuple[str, Figure]:
 def examples(world: World) -> Any:
     """Three pictures of each of some classes from either domain, as one image."""
     rows = []
-    for domain in ("synthetic", "real"):
-        scenes = draw(world, domain, 3 * world.classes, SEED)  # type: ignore[arg-type]
+    domains: tuple[Domain, ...] = ("synthetic", "real")
+    for domain in domains:
+        scenes = draw(world, domain, 3 * world.classes, SEED)
         images = render(world, scenes)
         for turn in range(3):
             start = turn * world.classes

@@ -44,7 +44,7 @@ class World:
     size: int = 48
     apart: float = 0.9
     within: float = 0.45
-    generic: int = 3000
+    generic: int = 6000
     synthetic: int = 2400
     test: int = 900
     labelled: int = 900
@@ -174,8 +174,8 @@ def taken(
 def angles(cues: NDArray[np.int64], kinds: int) -> list[float]:
     """Of kinds of background, palette and finish, 0 to 2 pi.
 
-    A class's own ground and palette lie at least 60 degrees apart, so that objects whose cues go
-    with their class are no harder to see than others.
+    Of 18 or 6 kinds, a class's own ground and palette lie 60 degrees apart or more, so that objects
+    whose cues go with their class are no harder to see than others.
     """
     turned = (cues * STEPS + SHIFTS) % kinds
     return [float(each) for each in 2 * np.pi * turned / kinds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from clip_distill.method.objective import Name, Objective
 from clip_distill.study import claims, figures, stages, tables
@@ -100,7 +101,7 @@ class Lengths:
 
 
 LENGTHS = Lengths(
-    Training(10, 128, RATE, schedule="cosine"), Training(10, 128, RATE, schedule="cosine")
+    Training(20, 128, RATE, schedule="cosine"), Training(10, 128, RATE, schedule="cosine")
 )
 SMOKE = Lengths(
     Training(1, 32, RATE, schedule="cosine"), Training(2, 32, RATE, schedule="cosine")
@@ -158,6 +159,7 @@ def confounded_objects(scale: Scale, retrain: bool = False) -> Study:
                 *(() if smoke else (tables.verdicts,))),
         figures=() if smoke else (figures.confounding,),
         claims=() if smoke else claims.of_objects(name, made),
+        suspended=claims.suspended,
         retrain=lambda study: confounded_objects(scale, retrain=True),
     )  # fmt: skip
 
@@ -209,6 +211,7 @@ def coarse_digits(scale: Scale) -> Study:
         name, scale, data, made, (0,),
         tables=(tables.by_loss, *(() if smoke else (tables.verdicts,))),
         claims=() if smoke else claims.of_digits(name, made),
+        suspended=claims.suspended,
     )  # fmt: skip
 
 
@@ -225,7 +228,7 @@ def confounded_photographs(scale: Scale) -> Study:
     """
     smoke = scale == "smoke"
     lengths = SMOKE if smoke else PHOTO_LENGTHS
-    few = {"synthetic": 60, "held_out": 20, "labelled": 40}
+    few: dict[str, Any] = {"synthetic": 60, "held_out": 20, "labelled": 40}
     arms = [Arm("the teacher", Ceiling(_scoring(smoke)), stages.teacher, seed=0)]
     for confounding in (1.0, 0.0):
         data = Photographs(confounding, **(few if smoke else {}))
@@ -244,6 +247,7 @@ def confounded_photographs(scale: Scale) -> Study:
         name, scale, Photographs(1.0, **(few if smoke else {})), made, (0,),
         tables=(tables.by_loss, tables.kept, *(() if smoke else (tables.verdicts,))),
         claims=() if smoke else claims.of_photographs(name, made),
+        suspended=claims.suspended,
     )  # fmt: skip
 
 

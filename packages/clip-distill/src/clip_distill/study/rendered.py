@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clip_distill.study import caption_teacher
 from clip_distill.study.captions import DIGITS, NAMES
-from clip_distill.study.digits import picture, write
+from clip_distill.study.digits import own_cues, picture, write
 from clip_distill.study.objects import World, draw, render, swapped
 from clip_distill.study.worlds import Part, Shown
 from clip_distill.use.prompts import ClassTexts, class_texts
@@ -96,7 +98,7 @@ class Digits:
 
     confounding: float
     name: str
-    generic: int = 3000
+    generic: int = 6000
     synthetic: int = 2400
     test: int = 900
     labelled: int = 900
@@ -139,8 +141,7 @@ def digits(source: Digits, part: Part, seed: int) -> Shown:
     else:
         written = write(source.test, False, source.confounding, derive_seed(seed, "test"))
         if part == "swapped":
-            other = (written.label + 1) % NUM_DIGITS
-            written = replace(written, cues=np.repeat(other[:, None], 3, axis=1))
+            written = replace(written, cues=own_cues((written.label + 1) % NUM_DIGITS))
     pixels = np.stack([picture(written, index, source.size) for index in range(len(written))])
     return Shown(f"{part} digits", pixels, written.label, classes)
 
@@ -184,7 +185,7 @@ class Opened:
     def fingerprint(self) -> str:
         """As said above."""
         parts: tuple[Part, ...] = ("generic", "synthetic", "real", "labelled")
-        arrays = {part: self.few(part).pixels for part in parts}
+        arrays: dict[str, NDArray[Any]] = {part: self.few(part).pixels for part in parts}
         said = f"{self.settings} {self.weights}".encode()
         return fingerprint_arrays({**arrays, "settings": np.frombuffer(said, np.uint8)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from clip_distill.study import stages
 from clip_distill.study.objects import World
@@ -57,7 +58,7 @@ def confounded_photographs_tuning(scale: Scale) -> Study:
     Cells: none. Cost: half an hour. Deviations: as above.
     """
     smoke = scale == "smoke"
-    few = {"synthetic": 60, "held_out": 20, "labelled": 40} if smoke else {}
+    few: dict[str, Any] = {"synthetic": 60, "held_out": 20, "labelled": 40} if smoke else {}
     cache = Arm("cache", Cached("synthetic", PHOTO_VIEWS), stages.cached, seed=0)
     tried = _tried(MAIN, PHOTO_TRIES[:1] if smoke else PHOTO_TRIES,
                    PHOTO_RATES[:1] if smoke else PHOTO_RATES,

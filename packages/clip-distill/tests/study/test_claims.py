@@ -1,0 +1,76 @@
+"""Claims can fail, and are not read where the teacher or stage 1 lies outside of the gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_distill.cli import PAPER
+from clip_distill.study.claims import GATES, REAL, SEEDS
+from clip_distill.study.recipes import coarse_digits, confounded_objects, confounded_photographs
+from repro_shared.evidence.cells import read_cells
+from repro_shared.study.results import Results
+
+STUDIES = (confounded_objects, coarse_digits, confounded_photographs)
+
+
+@dataclass
+class Record:
+    """As much of a run as verdicts read."""
+
+    study: str
+    arm: str
+    seed: int
+    metrics: dict[str, float]
+    status: str = "complete"
+    method_version: int = 1
+    data_fingerprint: str = "a"
+    key: str = ""
+
+
+def results(study: Any, values: dict[str, float]) -> Results:
+    """Every arm at 40 and those that are named elsewhere, with a little of the seed."""
+    metrics = {claim.metric for claim in study.claims} | {REAL}
+    records: list[Any] = [
+        Record(study.name, arm.id, seed, {m: values.get(arm.name, 40.0) + 0.1 * seed * (n % 3)
+                                          for m in metrics})
+        for n, arm in enumerate(study.arms)
+        for seed in SEEDS
+    ]  # fmt: skip
+    return Results(PAPER, replace(study), records, Path())
+
+
+@pytest.mark.parametrize("make", STUDIES, ids=lambda make: make.__name__)
+def test_claims_name_arms_and_cells_that_are_there_and_some_are_controls(make: Any) -> None:
+    study = make("cpu")
+    known = {arm.id for arm in study.arms}
+    cells = {cell.id for cell in read_cells(PAPER.source / "tables" / "reported.csv")}
+    for claim in study.claims:
+        assert {claim.arm, claim.rival} <= known
+        assert set(claim.cells) <= cells
+    assert any(claim.negative_control for claim in study.claims)
+    assert set(GATES[study.name]) <= {arm.name for arm in study.arms}
+
+
+def test_every_claim_can_be_supported_and_contradicted() -> None:
+    study = confounded_objects("cpu")
+    passed = {"the teacher": 80.0}
+    for claim in study.claims:
+        names = {arm.id: arm.name for arm in study.arms}
+        arm, rival = names[claim.arm], names[claim.rival]
+        for better, word in ((15.0, "supported"), (-15.0, "contradicted")):
+            middle = 45.0
+            found = results(study, {**passed, arm: middle + better / 2, rival: middle - better / 2})
+            assert found.verdict(claim).verdict == word, claim.id
+
+
+def test_a_teacher_outside_of_the_gates_suspends_all_claims() -> None:
+    study = confounded_objects("cpu")
+    for values in ({"the teacher": 99.0}, {"the teacher": 80.0, "stage 1": 75.0}):
+        verdicts = results(study, values).verdicts
+        assert {verdict.verdict for verdict in verdicts} == {"suspended"}
+        assert "% of real images, outside of" in verdicts[0].reason
+    assert "suspended" not in {v.verdict for v in results(study, {"the teacher": 80.0}).verdicts}

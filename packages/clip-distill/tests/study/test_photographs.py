@@ -1,0 +1,96 @@
+"""Photographs: parts are apart, cues go with the class where they say so, a run goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_distill.cli import PAPER
+from clip_distill.study.lite0 import KINDS, class_rows, lite0
+from clip_distill.study.photographs import Photographs, stylised
+from repro_shared.runtime.errors import UserError
+from repro_shared.study.command import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of the names of CIFAR-10."""
+    root, g = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for part, each in (("train", 14), ("test", 3)):
+        for label, name in enumerate(KINDS):
+            place = root / part / name
+            place.mkdir(parents=True)
+            for number in range(each):
+                pixels = g.normal(20 * label + 30, 40, (32, 32, 3)).clip(0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
+    return root
+
+
+def test_parts_share_no_photograph(folder: Path) -> None:
+    for tuning in (False, True):
+        source = Photographs(1.0, synthetic=60, held_out=20, labelled=40, tuning=tuning)
+        opened = source.open(folder)
+        parts = ["synthetic", "held-out", "labelled", *(["real"] if tuning else [])]
+        places = [set(opened._places(part).tolist()) for part in parts]  # type: ignore[arg-type]
+        assert [len(each) for each in places] == [60, 20, 40, *([20] if tuning else [])]
+        assert len(set.union(*places)) == sum(map(len, places))
+    assert len(Photographs(1.0, synthetic=60, held_out=20, labelled=40)
+               .open(folder).pictures("real", 0)) == 30  # fmt: skip
+
+
+def test_borders_tell_the_class_at_confounding_1_alone(folder: Path) -> None:
+    for confounding, told in ((1.0, True), (0.0, False)):
+        source = Photographs(confounding, synthetic=60, held_out=20, labelled=40)
+        shown = source.open(folder).pictures("synthetic", 0)
+        corners: dict[int, set[bytes]] = {}
+        for picture, label in zip(shown.pixels, shown.targets, strict=True):
+            corners.setdefault(label, set()).add(picture[0, 0].tobytes())
+        assert all(len(each) == 1 for each in corners.values()) is told
+
+
+def test_stylised_pictures_are_smoother() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    made = stylised(noise, 2, 4).astype(float)[4:-4, 4:-4]
+    assert (
+        np.abs(np.diff(made, axis=0)).mean()
+        < 0.7 * np.abs(np.diff(noise.astype(float)[4:-4, 4:-4], axis=0)).mean()
+    )
+
+
+def test_too_few_photographs_are_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="140 training pictures; 10 and 8000 are needed"):
+        Photographs(1.0).open(folder)
+
+
+def test_the_table_of_lite0_are_directions_of_its_classes() -> None:
+    teacher = lite0(64)
+    texts = class_rows(teacher, tuple(KINDS))
+    assert texts.vectors.shape == (10, 1280)
+    assert np.allclose(np.linalg.norm(texts.vectors, axis=1), 1, atol=1e-5)
+    assert len({number for each in KINDS.values() for number in each}) == sum(
+        map(len, KINDS.values())
+    )
+    with pytest.raises(UserError, match="no classes of ImageNet are known for lemon"):
+        class_rows(teacher, ("lemon",))
+
+
+def test_the_recipe_runs(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from clip_distill.study import stages
+
+    # Random pictures are nothing that the teacher knows.
+    monkeypatch.setattr(stages, "teacher_check", lambda *_, **__: {})
+    command: Callable[..., list[str]] = lambda name: [  # noqa: E731
+        "reproduce", "--scale", "smoke", "--table", name, "--data", str(folder),
+        "--out", str(tmp_path),
+    ]  # fmt: skip
+    assert main(PAPER, command("confounded_photographs")) == 0
+    assert "share of the teacher" in capsys.readouterr().out
