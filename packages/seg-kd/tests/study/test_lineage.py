@@ -158,6 +158,7 @@ def test_the_papers_recipes_are_the_zoos() -> None:
             1e-4,
             0.9,
         )
+        assert isinstance(study.data, lineage.WithWeights)
         assert made[0].config.classes == classes == len(study.data.classes)
         assert teacher(study).config.given.sha256 in teacher(study).config.given.path
         assert {arm.config.start.sha256 for arm in made} == {"b5776b93"}

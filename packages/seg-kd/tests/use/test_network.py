@@ -135,8 +135,8 @@ def test_the_state_dict_is_the_networks_own() -> None:
     other = Distiller(made(Network(small)), None, Objective("plain"))
     assert {k.partition(".")[0] for k in other.state_dict()} == {"student"}
     other.load_state_dict({f"student.{k}": v + 1 for k, v in bare.state_dict().items()})
-    weight = other.student.network.head[3].weight
-    assert torch.equal(weight, bare.head[3].weight + 1)  # type: ignore[operator]
+    weights: Any = bare.head[3].weight
+    assert torch.equal(other.student.network.head[3].weight, weights + 1)
 
 
 @pytest.mark.parametrize("name", ["skd", "ifvd", "cwd-features", "cirkd-mini-batch", "at"])
@@ -229,35 +229,55 @@ def test_torchvisions_networks() -> None:
 def segformer() -> nn.Module:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    config = SegformerConfig(
-        num_labels=CLASSES, hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1],
-        num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=24,
-    )  # fmt: skip
-    return SegformerForSemanticSegmentation(config)
+    settings: dict[str, Any] = {
+        "num_labels": CLASSES,
+        "hidden_sizes": [8, 16, 16, 32],
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 2, 2, 4],
+        "decoder_hidden_size": 24,
+    }
+    return SegformerForSemanticSegmentation(SegformerConfig(**settings))
 
 
 def upernet() -> nn.Module:
     from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-    backbone = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1],
-                            layer_type="basic", out_features=["stage1", "stage2", "stage3",
-                                                              "stage4"])  # fmt: skip
-    config = UperNetConfig(backbone_config=backbone, num_labels=CLASSES, hidden_size=16,
-                           use_auxiliary_head=False)  # fmt: skip
-    return UperNetForSemanticSegmentation(config)
+    settings: dict[str, Any] = {
+        "embedding_size": 8,
+        "hidden_sizes": [8, 8, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }
+    head: dict[str, Any] = {"num_labels": CLASSES, "hidden_size": 16, "use_auxiliary_head": False}
+    backbone = ResNetConfig(**settings)
+    return UperNetForSemanticSegmentation(UperNetConfig(backbone_config=backbone, **head))
 
 
 def mask2former() -> nn.Module:
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-    swin = SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
-                      out_features=["stage1", "stage2", "stage3", "stage4"])  # fmt: skip
-    config = Mask2FormerConfig(
-        backbone_config=swin, num_labels=CLASSES, hidden_dim=32, feature_size=32,
-        mask_feature_size=32, encoder_layers=1, decoder_layers=2, num_queries=4,
-        encoder_feedforward_dim=16, dim_feedforward=16, num_attention_heads=2,
-    )  # fmt: skip
-    return Mask2FormerForUniversalSegmentation(config)
+    swin: dict[str, Any] = {
+        "embed_dim": 8,
+        "depths": [1, 1, 1, 1],
+        "num_heads": [1, 1, 2, 2],
+        "window_size": 4,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }
+    settings: dict[str, Any] = {
+        "backbone_config": SwinConfig(**swin),
+        "num_labels": CLASSES,
+        "hidden_dim": 32,
+        "feature_size": 32,
+        "mask_feature_size": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "num_queries": 4,
+        "encoder_feedforward_dim": 16,
+        "dim_feedforward": 16,
+        "num_attention_heads": 2,
+    }
+    return Mask2FormerForUniversalSegmentation(Mask2FormerConfig(**settings))
 
 
 @pytest.mark.parametrize(

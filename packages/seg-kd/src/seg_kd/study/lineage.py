@@ -163,10 +163,8 @@ def lineage(name: str, scale: Scale, source: WithWeights, view: View, batch_size
     arms: tuple[Any, ...] = comparison(
         like, teacher, CANONICAL, SCHEDULES, equal_iterations=SCHEDULES[:1]
     )
-    arms += tuple(
-        learns(like, objective, match, budget, teacher)
-        for objective in ELABORATE
-        for match, budget in (("iterations", SCHEDULES[0]), *(("time", n) for n in SCHEDULES[:2]))
-    )
+    for objective in ELABORATE:
+        arms += (learns(like, objective, "iterations", SCHEDULES[0], teacher),)
+        arms += tuple(learns(like, objective, "time", n, teacher) for n in SCHEDULES[:2])
     study = Study(name, scale, source, arms, (0, 1, 2, 3, 4))
     return equal_time(study, rounds=30)
