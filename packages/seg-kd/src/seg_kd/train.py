@@ -276,6 +276,7 @@ class Distiller(BaseModel):
         with watched(self.student) as seen, self._kept_stages(data_samples, inputs.device):
             losses = self.student(inputs, data_samples, mode="loss")
         with aside(inputs.device):
+            taught: Maps
             if self.taught is None:
                 taught = self.teach(inputs if teacher_inputs is None else teacher_inputs)
             else:

@@ -14,7 +14,7 @@ import torch
 from repro_shared.evidence.claims import Claim
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.paper import Arm, Study
-from repro_shared.study.results import Results, load_results
+from repro_shared.study.results import Results, load_results, reported
 from repro_shared.study.run import run_missing
 from repro_shared.study.session import Session
 from seg_kd.cli import PAPER
@@ -213,6 +213,12 @@ def test_what_is_settled_follows_from_the_records(place: str) -> None:
     assert first in ((), settled.FIRST[place])
     assert all(settled.RATES[place].get(name) == rate for name, rate in rates.items())
     assert all(name in NAMED for name in settled.FIRST[place])
+
+
+def test_the_margin_of_recovery_is_the_distance_of_the_abstracts_cells() -> None:
+    cells = {cell.id: cell.value for cell in reported(PAPER)}
+    distance = cells["abstract/r101-teacher/miou/cityscapes"] - cells[regime_claims.REPORTED]
+    assert regime_claims.RECOVERY == pytest.approx(distance)
 
 
 def test_break_even_is_read_off_the_rising_curve() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from repro_shared.evidence.figures import caption, line_styles, new_figure
@@ -30,7 +32,7 @@ def regime_figure(results: Results) -> tuple[str, Figure]:
              if n != PLAIN.name]  # fmt: skip
     drawing = new_figure(6.4, 0.5 * len(names) + 1.8)
     axes = drawing.add_subplot()
-    styles = dict(line_styles(["equal time", "equal iterations"]))
+    styles: dict[str, Any] = dict(line_styles(["equal time", "equal iterations"]))
     for number, match in enumerate(MATCHES):
         plain = arm_of(study, PLAIN.name, match, last)
         base = {r.seed: r.metrics["miou"] for r in results.runs(plain)} if plain else {}
@@ -54,8 +56,8 @@ def regime_figure(results: Results) -> tuple[str, Figure]:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("mIoU points above plain training")
-    place = results.place(TITLES[data_of(study)])
-    axes.set_title(f"Objectives at a budget of {last} logit iterations, {place}")
+    where = results.place(TITLES[data_of(study)])
+    axes.set_title(f"Objectives at a budget of {last} logit iterations, {where}")
     axes.legend(loc="best")
     caption(drawing, _said(results))
     return f"objectives-{tag(study)}", drawing
@@ -67,7 +69,7 @@ def extended_figure(results: Results) -> tuple[str, Figure]:
     lengths = sorted({a.config.budget for a in compared(study) if a.config.match == "time"})
     names = dict.fromkeys(a.config.objective.name for a in compared(study)
                           if a.config.budget == lengths[-1])  # fmt: skip
-    styles = dict(line_styles(list(names)))
+    styles: dict[str, Any] = dict(line_styles(list(names)))
     drawing = new_figure(6.4, 4.0)
     axes = drawing.add_subplot()
     for number, name in enumerate(names):

@@ -82,7 +82,7 @@ def rates_table(results: Results) -> Table:
     for where in ("screen", "main"):
         for name, tried in by_objective(results.study, f"{where}: ", "try").items():
             arms += tried
-            scores = [(results.values(arm, "miou") or [None])[0] for arm in tried]
+            scores = [next(iter(results.values(arm, "miou")), None) for arm in tried]
             known = [score for score in scores if score is not None]
             best = ""
             if len(known) == len(scores):

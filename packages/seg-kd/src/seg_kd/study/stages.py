@@ -141,6 +141,7 @@ class Cache:
     grid: tuple[int, int] | None = None
 
 
+@steps_through(keep)
 def cache(config: Cache, ctx: Context) -> Outcome:
     """Keep what the network that it starts from gives for all fixed views."""
     adapter.set_device(ctx.device)
@@ -159,6 +160,7 @@ def cache(config: Cache, ctx: Context) -> Outcome:
     )
 
 
+@steps_through(evaluate)
 def scored_again(config: Teacher, ctx: Context) -> Outcome:
     """Score the teacher that it starts from, so that it has a row for every seed."""
     adapter.set_device(ctx.device)

@@ -163,7 +163,7 @@ def _outputs(model: Any, inputs: Tensor, names: Sequence[str]) -> dict[str, Tens
     """By name, what was asked for."""
     if "stages" in names:
         heads = [last_head(model), getattr(model, "auxiliary_head", None)]
-        read = {head.in_index for head in heads if isinstance(head, nn.Module)}
+        read = {int(getattr(head, "in_index", 0)) for head in heads if isinstance(head, nn.Module)}
         stages = model.extract_feat(inputs)
         return {f"{STAGE}{number}": stages[number] for number in sorted(read)}
     with watched(model) as seen:
@@ -178,7 +178,7 @@ def _file(
     size = tuple(value.shape[2:])
     size = grid if grid and (size[0] > grid[0] or size[1] > grid[1]) else size
     shape = (rows, value.shape[1], *size)
-    return np.lib.format.open_memmap(  # type: ignore[no-untyped-call, no-any-return]
+    return np.lib.format.open_memmap(
         folder / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape
     )
 
