@@ -72,9 +72,14 @@ def test_an_interruption_keeps_what_was_read(
     file, memory = tmp_path / "a.png", tmp_path / "m.sqlite"
     file.write_bytes(b"one")
     monkeypatch.setattr(contents, "FRESH", -10.0)
-    with pytest.raises(KeyboardInterrupt), remembered(memory) as content:
-        content(file)
-        raise KeyboardInterrupt
+
+    def read_and_interrupt() -> None:
+        with remembered(memory) as content:
+            content(file)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_and_interrupt()
     with remembered(memory) as content:
         content(file)
     assert len(reads) == 1

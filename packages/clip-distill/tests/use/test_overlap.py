@@ -40,7 +40,7 @@ def test_what_is_found(train: Path, tmp_path: Path) -> None:
     cat = Image.fromarray(PHOTOS["chelsea"])
     half = np.asarray(cat.resize((cat.width // 2, cat.height // 2)))
     bright = np.asarray(ImageEnhance.Brightness(cat).enhance(1.2))
-    test = save(tmp_path, {
+    save(tmp_path, {
         "exact": PHOTOS["coffee"], "half": half, "bright": bright,
         "mirror": np.ascontiguousarray(PHOTOS["rocket"][:, ::-1]),
         "other": data.immunohistochemistry(), "plain": np.full((40, 40, 3), 9, np.uint8),
