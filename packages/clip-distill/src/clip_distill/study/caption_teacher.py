@@ -22,7 +22,7 @@ from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.weights import load_strictly, read_weights
 
 FILE = Path(__file__).parents[1] / "weights" / "objects.safetensors"
-OBJECTS = ""
+OBJECTS = "1a2d3dc3f84abdee879a2e67b703c877ae3ea862e4dda73c6ba777f4aabfb9cd"
 """Its sha256."""
 
 SIZE = 48  # pixels

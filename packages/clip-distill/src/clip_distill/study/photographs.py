@@ -28,6 +28,11 @@ from repro_shared.runtime.rng import derive_seed
 CLASSES = 10
 BORDER = 3  # pixels of 32
 TINT = 0.3  # share of the hue
+KNOWN = (
+    "0ef8d3f5e4717d1deba90f0885b6f26cd3155234995977f859782d7882c0b9bc",  # confounding 1
+    "34c554e7a73a06767ecefd377881739773b70ba7b61c264baafb7a3c6feaf89f",  # confounding 0
+    "aacfee545f2b4eba39b15550bbf8fadeb70b704612a527ef4759ee61351b4a42",  # tuning
+)
 BITS = 3  # of tone that stylised pictures keep
 
 
@@ -51,13 +56,24 @@ class Photographs:
     tuning: bool = False
     teacher: str = SHA256
 
+    title = "CIFAR-10"
+
+    @property
+    def known(self) -> tuple[str, ...] | None:
+        """Fingerprints of the part of CIFAR-10 that the committed records are of."""
+        return KNOWN
+
+    @property
+    def scoring(self) -> str:
+        """Which pictures are scored."""
+        return f", scored on plain {'further training' if self.tuning else 'test'} photographs"
+
     @property
     def sentence(self) -> str:
         """What the data are."""
-        scored = "further training photographs" if self.tuning else "test photographs"
         return (
             "real photographs of CIFAR-10 (a fixed part of it), stylised ones standing for "
-            f"synthetic images; scored on plain {scored}; teacher: EfficientNet-Lite0"
+            f"synthetic images; teacher: EfficientNet-Lite0{self.scoring}"
         )
 
     def missing(self, folder: Path | None) -> list[str]:
