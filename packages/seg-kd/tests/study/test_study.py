@@ -397,7 +397,7 @@ def test_every_hop_imports_the_next() -> None:
     both = next(arm for arm in study.arms if "feature+logit" in arm.name)
     names = [hop.target.__qualname__ for hop in trip(recipe, both)]
     assert names == [
-        "equal_time_digits", "student", "Distiller.forward", "logit_distillation",
+        "rivals_digits", "student", "Distiller.forward", "logit_distillation",
         "feature_distillation",
     ]  # fmt: skip
     for each in RIVALS.values():
