@@ -180,6 +180,6 @@ def train_teacher(config: TrainTeacher, ctx: Context) -> Outcome:
     digest = save_weights(network, ctx.folder / WEIGHTS, half=True)
     last = losses[-max(1, len(losses) // 20) :]
     return Outcome(
-        {"loss": sum(last) / len(last), "temperature": float((-network.logit_scale).exp())},
+        {"loss": sum(last) / len(last), "temperature": float((-network.logit_scale.detach()).exp())},
         seconds, len(losses) * config.training.batch_size, notes=f"weights sha256 {digest}",
     )  # fmt: skip

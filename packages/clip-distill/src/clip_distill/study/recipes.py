@@ -101,7 +101,7 @@ class Lengths:
 
 
 LENGTHS = Lengths(
-    Training(20, 128, RATE, schedule="cosine"), Training(10, 128, RATE, schedule="cosine")
+    Training(8, 128, RATE, schedule="cosine"), Training(10, 128, RATE, schedule="cosine")
 )
 SMOKE = Lengths(
     Training(1, 32, RATE, schedule="cosine"), Training(2, 32, RATE, schedule="cosine")

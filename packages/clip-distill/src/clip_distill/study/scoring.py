@@ -16,6 +16,7 @@ from clip_distill.use.zero_shot import agreement, scores, similarities
 
 Encode = Callable[[NDArray[np.uint8]], Floats]
 CORRUPTIONS = ("gaussian-noise", "defocus-blur", "contrast")
+AT_ONCE = 64  # images of a teacher's forward pass
 SEVERITY = 2  # of 5
 PENALTY = 0.0  # decade of the probe's, the same for all: about 1 a value
 
@@ -91,5 +92,5 @@ def _taught(world: World, part: Part, seed: int) -> Floats:
     if pictures.taught is None:
         own = world.teacher.preprocessing
         seen = np.stack([own.centre(each) for each in pictures.pixels])
-        pictures.taught = encode_pixels(world.teacher, seen, 128)
+        pictures.taught = encode_pixels(world.teacher, seen, AT_ONCE)
     return pictures.taught

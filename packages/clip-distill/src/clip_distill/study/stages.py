@@ -31,7 +31,7 @@ from repro_shared.study.trip import steps_through
 from repro_shared.timing.counts import count_operations
 
 HALF = (0.45, 0.45, 0.45)
-BATCH = 128  # images of a teacher's forward pass
+BATCH = 64  # images of a teacher's forward pass
 CACHE = "cache"
 VIEWS = Views(3, "random-crop", scale=(0.6, 1.0), ratio=(0.95, 1.05), mirror=0.0)
 """Of every picture: mild crops, since a narrower or mirrored object is another kind."""
