@@ -10,8 +10,11 @@ import pytest
 
 from clip_distill.cli import PAPER
 from clip_distill.study.claims import GATES, REAL, SEEDS
+from clip_distill.study.figures import confounding, examples
 from clip_distill.study.recipes import coarse_digits, confounded_objects, confounded_photographs
+from clip_distill.study.tables import amounts, by_confounding, kept, sweep
 from repro_shared.evidence.cells import read_cells
+from repro_shared.evidence.figures import save_figure
 from repro_shared.study.results import Results
 
 STUDIES = (confounded_objects, coarse_digits, confounded_photographs)
@@ -75,3 +78,27 @@ def test_a_teacher_outside_of_the_gates_suspends_all_claims() -> None:
         assert {verdict.verdict for verdict in verdicts} == {"suspended"}
         assert "% of real images, outside of" in verdicts[0].reason
     assert "suspended" not in {v.verdict for v in results(study, {"the teacher": 80.0}).verdicts}
+
+
+def test_tables_and_the_figure_show_what_the_records_say(tmp_path: Path) -> None:
+    study = confounded_objects("cpu")
+    found = results(study, {"L2, confounding 0.98": 61.0, "L2, 600 images": 33.0})
+    lines = {name: sorted(each) for name, each in sweep(found).items()}
+    assert list(lines) == ["L2", "vision-language", "class cross-entropy", "teacher's logits"]
+    assert all(levels == [0.0, 0.9, 0.98, 1.0] for levels in lines.values())
+    row = next(row for row in by_confounding(found).rows if row[0] == "L2")
+    assert 61 <= row[3].mean < 61.5  # type: ignore[union-attr]
+    first = next(row for row in amounts(found).rows if row[0] == "L2")
+    assert 33 <= first[1].mean < 33.5  # type: ignore[union-attr]
+    name, figure = confounding(found)
+    text = save_figure(figure, tmp_path / name).read_text()
+    assert text.count("<image") == 1
+    assert examples(study.data.world).shape == (6 * 48, 6 * 48, 3)  # type: ignore[attr-defined]
+
+
+def test_the_share_that_is_kept_is_of_the_teachers_accuracy() -> None:
+    study = confounded_photographs("cpu")
+    found = results(study, {"the teacher": 80.0})
+    records = [r for r in found.records if r.arm != "the-teacher" or r.seed == 0]
+    rows = {row[0]: row[1] for row in kept(replace(found, records=records)).rows}
+    assert 50 <= rows["L2, confounding 1"].mean < 51  # type: ignore[union-attr]

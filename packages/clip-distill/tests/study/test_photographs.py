@@ -62,7 +62,7 @@ def test_stylised_pictures_are_smoother() -> None:
 
 
 def test_too_few_photographs_are_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match="140 training pictures; 10 and 8000 are needed"):
+    with pytest.raises(UserError, match="140 training pictures; 10 and 9500 are needed"):
         Photographs(1.0).open(folder)
 
 

@@ -29,9 +29,9 @@ CLASSES = 10
 BORDER = 3  # pixels of 32
 TINT = 0.3  # share of the hue
 KNOWN = (
-    "0ef8d3f5e4717d1deba90f0885b6f26cd3155234995977f859782d7882c0b9bc",  # confounding 1
-    "34c554e7a73a06767ecefd377881739773b70ba7b61c264baafb7a3c6feaf89f",  # confounding 0
-    "aacfee545f2b4eba39b15550bbf8fadeb70b704612a527ef4759ee61351b4a42",  # tuning
+    "29cba2ba819cb95ad9beced514e6468bd3434e844b7eff1705ab6a877b224d73",  # confounding 1
+    "9e8a340f499ae35e6cccb5ee0796261620055c3f7f2669592ab53dddd3cc4612",  # confounding 0
+    "209cd4c29e57c0615138cfc59a8a4669b021ff8a9dfdd01e2b1fc18ef6423bdf",  # tuning
 )
 BITS = 3  # of tone that stylised pictures keep
 
@@ -50,9 +50,9 @@ class Photographs:
 
     confounding: float
     name: str = "cifar10"
-    synthetic: int = 5000
-    held_out: int = 1000
-    labelled: int = 2000
+    synthetic: int = 8000
+    held_out: int = 500
+    labelled: int = 1000
     tuning: bool = False
     teacher: str = SHA256
 

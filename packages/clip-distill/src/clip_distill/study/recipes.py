@@ -94,10 +94,11 @@ def teacher_training(scale: Scale) -> Study:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of both stages."""
+    """Of both stages, and the student's backbone."""
 
     first: Training
     second: Training
+    backbone: str = "test_efficientnet"
 
 
 LENGTHS = Lengths(
@@ -215,8 +216,8 @@ def coarse_digits(scale: Scale) -> Study:
     )  # fmt: skip
 
 
-PHOTO_VIEWS = Views(2, "random-crop", scale=(0.6, 1.0), mirror=0.5)
-PHOTO_LENGTHS = Lengths(LENGTHS.first, Training(15, 128, RATE, schedule="cosine"))
+PHOTO_VIEWS = Views(2, "random-crop", scale=(0.5, 1.0), mirror=0.5)
+PHOTO_LENGTHS = Lengths(LENGTHS.first, Training(24, 128, RATE, schedule="cosine"), "test_resnet")
 
 
 def confounded_photographs(scale: Scale) -> Study:
@@ -266,7 +267,7 @@ def second_stage(
     name: str, own: Objective, lengths: Lengths, starts: tuple[Arm, ...],
     data: DataSource | None, control: bool, smoke: bool,
 ) -> Arm:  # fmt: skip
-    config = StageTwo(lengths.second, objective=own, scoring=_scoring(smoke))
+    config = StageTwo(lengths.second, lengths.backbone, own, scoring=_scoring(smoke))
     return Arm(name, config, stages.stage_two, starts, data, control)
 
 
