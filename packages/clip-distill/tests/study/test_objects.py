@@ -37,11 +37,18 @@ def test_a_seed_gives_the_same_images_and_the_next_one_others() -> None:
 
 def test_the_synthetic_domain_is_cleaner() -> None:
     def roughness(domain: Domain) -> float:
-        images = render(WORLD, draw(WORLD, domain, 30, 100)).astype(float)
+        clean = replace(WORLD, photographic=0.0)
+        images = render(clean, draw(clean, domain, 30, 100)).astype(float)
         corner = images[:, :4, :4]
         return float(np.abs(np.diff(corner, n=2, axis=2)).mean())
 
     assert roughness("real") > 1.3 * roughness("synthetic")
+
+
+def test_a_share_of_synthetic_images_looks_real_and_all_real_ones_do() -> None:
+    world = replace(WORLD, photographic=0.3)
+    assert abs(draw(world, "synthetic", 3000, 100).real.mean() - 0.3) < 0.03
+    assert draw(world, "real", 300, 100).real.all()
 
 
 def test_content_and_each_cue_show_in_the_image() -> None:

@@ -178,8 +178,9 @@ def train_teacher(config: TrainTeacher, ctx: Context) -> Outcome:
         CheckpointStore(ctx.folder / "checkpoints"), ctx.key, ctx.label,
     )  # fmt: skip
     digest = save_weights(network, ctx.folder / WEIGHTS, half=True)
+    temperature = float((-network.logit_scale.detach()).exp())
     last = losses[-max(1, len(losses) // 20) :]
     return Outcome(
-        {"loss": sum(last) / len(last), "temperature": float((-network.logit_scale.detach()).exp())},
+        {"loss": sum(last) / len(last), "temperature": temperature},
         seconds, len(losses) * config.training.batch_size, notes=f"weights sha256 {digest}",
     )  # fmt: skip

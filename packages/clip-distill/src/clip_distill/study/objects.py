@@ -33,6 +33,8 @@ class World:
         size: of the images, in pixels.
         apart: deviation of the prototypes.
         within: deviation of the content around its prototype.
+        photographic: share of the synthetic images that look like real ones, as generators make
+            clean pictures and others; without any, a student forgets how real ones look.
         generic, synthetic, test, labelled: images of stage 1, of stage 2, of each test set, and
             of the linear probe.
         seed: of the prototypes, the same for all runs.
@@ -44,6 +46,7 @@ class World:
     size: int = 48
     apart: float = 0.9
     within: float = 0.45
+    photographic: float = 0.5
     generic: int = 6000
     synthetic: int = 2400
     test: int = 900
@@ -104,7 +107,8 @@ def draw(world: World, domain: Domain, count: int, seed: int, seen_only: bool = 
         own = g.random((count, len(CUES))) < world.confounding
         cues = np.where(own, label[:, None], cues)
     pose = g.uniform(-1, 1, (count, 5))
-    real = g.random(count) < 0.5 if domain == "generic" else np.full(count, domain == "real")
+    share = {"generic": 0.5, "synthetic": world.photographic, "real": 1.0}[domain]
+    real = g.random(count) < share if share < 1 else np.full(count, True)
     return Scenes(content, label.astype(np.int64), cues, pose, real, g.integers(2**31, size=count))
 
 
