@@ -185,7 +185,7 @@ def test_a_layer_that_the_model_lacks_is_named(
     for key in ("pool_scales",):
         several["decode_head"].pop(key)
     found = refusal(several, plain, "mgd")
-    assert "layer c4 needs a decode head that reads one backbone stage" in found
+    assert "layer c4: FCNHead reads several stages as one map" in found
 
 
 def test_an_auxiliary_head_that_is_missing_is_named(plain: dict[str, Any]) -> None:
