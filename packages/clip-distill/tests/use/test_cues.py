@@ -97,3 +97,21 @@ def test_a_background(tmp_path: Path, pictures: Callable[..., Path]) -> None:
         change(plain[0], 0)
     with pytest.raises(UserError, match="needs --masks FOLDER"):
         Masks(folder).mask(0)
+
+
+def test_a_mask_of_a_name_with_a_dot_is_its_own(tmp_path: Path) -> None:
+    for folder in ("pictures/cat", "masks/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number, name in enumerate(("a", "a.1", "a.2")):
+        Image.fromarray(ONE).save(tmp_path / "pictures/cat" / f"{name}.png")
+        mask = np.zeros((20, 20), np.uint8)
+        mask[number] = 255
+        Image.fromarray(mask).save(tmp_path / "masks/cat" / f"{name}.png")
+    pictures = Folder(tmp_path / "pictures", False)
+    masks = Masks(pictures, str(tmp_path / "masks"))
+    found = {Path(each).name: int(masks.mask(i).argmax() // 20) for i, each in
+             enumerate(pictures.ids)}  # fmt: skip
+    assert found == {"a.png": 0, "a.1.png": 1, "a.2.png": 2}
+    (tmp_path / "masks/cat/a.2.png").unlink()
+    with pytest.raises(UserError, match=r"no mask of cat/a\.2\.png"):
+        masks.mask([Path(each).name for each in pictures.ids].index("a.2.png"))

@@ -108,3 +108,17 @@ def test_refusals() -> None:
         full_probe(x[:4], np.array([0, 0, 0, 1]), x)
     with pytest.raises(UserError, match="two classes"):
         fitted(x, np.zeros_like(y), x, 0)
+
+
+def test_the_image_without_direction_is_named() -> None:
+    for bad in (np.nan, np.inf, 0.0):
+        rows = np.ones((4, 3), np.float32)
+        rows[2] = bad
+        with pytest.raises(UserError, match="image 2 are no direction"):
+            prepared(rows)
+
+
+def test_a_share_that_leaves_too_little_is_refused() -> None:
+    x, y = world(3)
+    with pytest.raises(UserError, match=r"--held-out 0\.9 leaves 1 of 9 training images for 3"):
+        full_probe(x, y, x, held_out=0.9)

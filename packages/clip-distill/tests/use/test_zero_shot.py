@@ -59,3 +59,14 @@ def test_names_of_folders(tmp_path) -> None:  # type: ignore[no-untyped-def]
     file.write_text("pug\npug\n")
     with pytest.raises(UserError, match="'pug' twice"):
         names_of(folders, file, "x")
+
+
+def test_vectors_without_a_direction_are_no_class() -> None:
+    vectors = np.eye(2, dtype=np.float32)
+    for bad in (np.nan, np.inf, 0.0):
+        features = np.eye(2, dtype=np.float32)[[0, 1, 0]]
+        features[1] = bad
+        with pytest.raises(UserError, match=r"1 of 3 image vectors .* the first that of image 1"):
+            similarities(features, vectors)
+        with pytest.raises(UserError, match="1 of 3 class text vectors"):
+            similarities(vectors, features)

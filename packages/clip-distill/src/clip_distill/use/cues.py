@@ -52,7 +52,7 @@ class Masks:
             return found
         stem = Path(self.folder) / Path(picture).with_suffix("")
         for suffix in SUFFIXES:
-            if (path := stem.with_suffix(suffix)).is_file():
+            if (path := stem.with_name(stem.name + suffix)).is_file():
                 return np.asarray(open_image(path).convert("L")) > 127
         raise UserError(f"{stem}: no mask of {picture} ({' '.join(SUFFIXES)})")
 

@@ -143,7 +143,7 @@ def _summary(
         if result.images == "synthetic":
             gap = result.scores.top1 - real[result.model.name]
             notes.append(f"Synthetic minus real, {result.model.name}: {gap:+.2f} points of top-1.")
-    if chosen is not None:
+    if chosen is not None and not data.partition(":")[0].endswith("-train"):
         rows += reported(LAYOUTS[chosen].title, [None] * sets)
         notes.append("Reported: one prompt a class; read off the authors' teaser, see `cite`.")
     return Table("zero-shot", f"Zero-shot on {data}", tuple(columns), tuple(rows), tuple(notes))

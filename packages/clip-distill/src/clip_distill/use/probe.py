@@ -53,8 +53,8 @@ class Probe:
 def prepared(features: Floats) -> Floats:
     """Rows (n, width) at length sqrt(width), so that a value is about 1."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    if not (lengths > 0).all() or not np.isfinite(lengths).all():
-        raise UserError(f"the features of image {int((~(lengths > 0)).argmax())} are no direction")
+    if (bad := ~((lengths > 0) & np.isfinite(lengths))).any():
+        raise UserError(f"the features of image {int(bad.argmax())} are no direction")
     scaled: Floats = (features / lengths * features.shape[1] ** 0.5).astype(np.float32)
     return scaled
 
@@ -67,11 +67,12 @@ def full_probe(
     Args:
         train, test: `prepared` features.
         targets: (n,) classes of the training images.
-        held_out: share of each class for the choice, at least one image of it.
+        held_out: share of the images for the choice, drawn by class, at least as many as there are
+            classes; a class with few images may have none among them.
         seed: of which images these are.
 
     Raises:
-        UserError: a class with one training image.
+        UserError: a class with one training image, or a share that leaves too few to fit to.
     """
     small = np.bincount(targets)
     if (small == 1).any():
@@ -81,6 +82,11 @@ def full_probe(
         )
     classes = len(np.unique(targets))
     aside = max(classes, round(held_out * len(targets)))
+    if len(targets) - aside < classes:
+        raise UserError(
+            f"--held-out {held_out:g} leaves {len(targets) - aside} of {len(targets)} training "
+            f"images for {classes} classes: give less"
+        )
     fit, choose = train_test_split(
         np.arange(len(targets)), test_size=aside, stratify=targets,
         random_state=derive_seed("held out", seed),

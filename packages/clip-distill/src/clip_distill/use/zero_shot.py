@@ -96,13 +96,28 @@ def encode(
 
 
 def similarities(features: Floats, vectors: Floats) -> Floats:
-    """Cosines (n, classes) of features (n, width) and text vectors (classes, width)."""
+    """Cosines (n, classes) of features (n, width) and text vectors (classes, width).
+
+    Raises:
+        UserError: widths that differ, or a vector that is zero or not finite.
+    """
     if features.shape[1] != vectors.shape[1]:
         widths = f"{features.shape[1]} and {vectors.shape[1]}"
         raise UserError(f"images and texts have vectors of other widths: {widths}")
-    one, two = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, vectors))
+    one, two = _directions(features, "image"), _directions(vectors, "class text")
     cosines: Floats = one @ two.T
     return cosines
+
+
+def _directions(vectors: Floats, what: str) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if (bad := ~((lengths > 0) & np.isfinite(lengths))).any():
+        raise UserError(
+            f"{int(bad.sum())} of {len(bad)} {what} vectors are no direction (zero or not finite), "
+            f"the first that of {what} {int(bad.argmax())}"
+        )
+    scaled: Floats = vectors / lengths
+    return scaled
 
 
 def scores(predicted: Any, targets: Sequence[int], classes: int) -> Scores:

@@ -21,8 +21,8 @@ from clip_distill.use.prompts import ClassTexts
 from clip_distill.use.shards import Shards
 from clip_distill.use.synthetic.attempts import Item, Log, accepted, damage, items_of, read_logs
 from clip_distill.use.synthetic.generate import Judge, Maker, missing
-from clip_distill.use.synthetic.generate_command import part_of
-from clip_distill.use.synthetic.manifest import account
+from clip_distill.use.synthetic.generate_command import _domain_template, part_of
+from clip_distill.use.synthetic.manifest import account, settle
 from clip_distill.use.synthetic.prompt_list import Prompt
 from clip_distill.use.teachers import Teacher
 from repro_shared.runtime.errors import UserError
@@ -216,9 +216,11 @@ def test_a_log_survives_a_kill_and_a_damaged_one_is_named(tmp_path: Path) -> Non
         n: v for n, v in before.items() if "log" not in n
     }
     assert account(wanted, read_logs(tmp_path / "log"), {}, 3, 0)["tried"] == 6
-    log.write_text('{"a": 1}\n')
-    with pytest.raises(UserError, match=r"0-of-1.jsonl: line 1 is damaged"):
-        read_logs(tmp_path / "log")
+    for line in ('{"a": 1}', '["red/0000", 0, "acepted", ""]', '["red/0000", 0, [], ""]',
+                 '["red/0000", -3, "accepted", ""]'):  # fmt: skip
+        log.write_text(line + "\n")
+        with pytest.raises(UserError, match=r"0-of-1.jsonl: line 1 is damaged"):
+            read_logs(tmp_path / "log")
 
 
 @pytest.fixture
@@ -361,3 +363,23 @@ def test_what_generate_refuses(
     shutil.copytree(tmp_path, out / "images", ignore=lambda *_: os.listdir(tmp_path))
     assert run(*command, "--steps", 1) == 2
     assert "holds images without settings.json" in capsys.readouterr().err
+
+
+def test_a_set_is_not_gone_on_with_under_another_filter(tmp_path: Path) -> None:
+    filtered = {"filter": {"teacher": "a", "sha256": "b"}, "seed": 0}
+    for one, two in ((filtered, {**filtered, "filter": None}),
+                     ({**filtered, "filter": None}, filtered),
+                     (filtered, {**filtered, "filter": {"teacher": "a"}})):  # fmt: skip
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        out.mkdir()
+        settle(out, one, {"a": "a"})
+        settle(out, one, {"a": "a"})
+        with pytest.raises(UserError, match=r"holds another set .filter"):
+            settle(out, two, {"a": "a"})
+
+
+def test_the_domain_is_known_by_the_folder_and_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"domain": "pets"}')
+    (tmp_path / "prompts.jsonl").write_text("")
+    for given in (tmp_path, tmp_path / "prompts.jsonl"):
+        assert _domain_template(str(given)) == ("pets",)

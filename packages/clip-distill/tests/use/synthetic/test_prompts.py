@@ -212,6 +212,8 @@ def test_the_command_with_a_language_model_and_a_domain_of_ones_own(
          "needs {name} once"),
         ({"kind": "a", "template": "a {name} {x}", "dimensions": {"x": {"options": "y"}}},
          "options are a list"),
+        ({"kind": "a", "template": "a {name:d} {x}", "dimensions": {"x": {"options": ["y"]}}},
+         "without a format"),
         ({"kind": "a", "template": "a {name} {x}", "dimensions": {"x": {}}}, "neither options nor"),
         ({"kind": "a", "template": "a {name} {x}", "dimensions": {"x": {"question": "{y}?"}}},
          "the question of x holds"),

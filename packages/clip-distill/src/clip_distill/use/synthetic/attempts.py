@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -117,6 +117,8 @@ def read_logs(folder: Path) -> Attempts:
             try:
                 key, attempt, verdict, taken_for = json.loads(line)
                 made = Attempt(str(key), int(attempt), verdict, str(taken_for))
+                if verdict not in get_args(Verdict) or made.number < 0:
+                    raise ValueError(verdict)
             except (ValueError, TypeError):
                 raise UserError(f"{path}: line {number} is damaged; remove it") from None
             found[made.key, made.number] = made

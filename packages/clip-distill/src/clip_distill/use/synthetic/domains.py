@@ -118,7 +118,10 @@ def _texts(given: Any) -> tuple[str, ...]:
 
 def _fields(template: str) -> list[str]:
     try:
-        return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        found = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
+        if any(form or conversion for _, form, conversion in found):
+            raise ValueError("a place is {name} alone, without a format")
+        return [str(name) for name, _, _ in found]
     except ValueError as error:
         raise UserError(f"{template!r}: {error}") from None
 

@@ -145,7 +145,9 @@ def part_of(shard: str) -> tuple[int, int]:
 def _domain_template(prompts: str) -> tuple[str, ...]:
     """The evaluation template of the domain that the prompts were made for."""
     try:
-        form = json.loads((Path(prompts) / MANIFEST).read_text(encoding="utf-8"))
+        given = Path(prompts)
+        folder = given.parent if given.is_file() else given
+        form = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         domain = str(form["domain"])
     except (OSError, ValueError, KeyError, TypeError):
         domain = ""

@@ -48,11 +48,11 @@ def settle(out: Path, planned: dict[str, Any], names: dict[str, str]) -> None:
         inner = value if isinstance(value, dict) else {"": value}
         before = there.get(name)
         kept = before if isinstance(before, dict) else {"": before}
-        for key in inner:
-            if kept.get(key) == inner[key]:
+        for key in dict.fromkeys([*inner, *kept]):  # a filter that is gone is a difference, too
+            if key in kept and key in inner and kept[key] == inner[key]:
                 continue
             what = f"{name} {key}".strip()
-            said = f"{what} is {kept.get(key)} there and {inner[key]} here"
+            said = f"{what} is {kept.get(key)} there and {inner.get(key)} here"
             if name != "versions":
                 raise UserError(f"{out} holds another set ({said[:160]}): give another --out")
             say(f"{out} was begun with other libraries ({said}): images may differ a little")
