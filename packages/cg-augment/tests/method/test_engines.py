@@ -309,6 +309,31 @@ def test_candidates_stop_where_one_is_good_enough() -> None:
     assert torch.equal(first.after.value[~reached], best.after.value[~reached])
 
 
+def test_a_candidate_that_failed_leaves_no_note_on_an_image_that_was_made() -> None:
+    task = task_of(Mixture(share=0.9), 3)
+    passes: list[int] = []
+
+    def decode(x: Tensor) -> Tensor:  # of the second image the first candidate, of the third all
+        passes.append(len(passes))
+        bad = torch.tensor([False, passes[-1] == 0, True])
+        return torch.where(bad[:, None], torch.nan, x)
+
+    broken = dataclasses.replace(task.sampler, decode=decode)
+    found = Select(3)(dataclasses.replace(task, sampler=broken))
+    assert found.failed.tolist() == [False, False, True]
+    assert found.notes == ["", "", "not finite: candidate 3"]
+
+
+def test_the_last_round_stops_nobody_early() -> None:
+    task = task_of(Mixture(share=0.5), 40)
+    found = Chain(rounds=2, learning_rate=0.2, enough=(0.9, 0.1))(task)
+    early = torch.tensor([bool(note) for note in found.notes])
+    assert (found.made[early] < 2).all()
+    assert (found.made[~early] == 2).all()
+    ended = (found.after.teacher > 0.9) & (found.after.student < 0.1)
+    assert (ended & ~early).any()  # some get there at the end
+
+
 def schedulers() -> list[Callable[[], Any]]:
     zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -131,10 +132,19 @@ def test_ddim_with_noise_and_noised_images(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(half) == 5
     assert half.steps[0].extrapolation == 0
     assert half.steps[1].extrapolation > 0
-    with pytest.raises(UserError, match=r"10 steps x strength 0.05 leave 0 steps: .* from 0\.1"):
+    with pytest.raises(
+        UserError, match=r"10 steps x strength 0\.05 leave no step: .* from 0\.1 to"
+    ):
         schedule.last(0.05)
-    with pytest.raises(UserError, match=r"strength 1\.5"):
-        schedule.last(1.5)
+    for bad in (1.5, -0.5, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=f"strength {bad:g}"):
+            schedule.last(bad)
+    for count in range(1, 60):  # what is recommended is not refused
+        short = replace(schedule, steps=schedule.steps[:1] * count)
+        with pytest.raises(UserError) as refused:
+            short.last(0.0)
+        least = float(str(refused.value).split("from ")[1].split(" to")[0])
+        assert len(short.last(least)) == 1
 
 
 def test_a_clipping_scheduler_leaves_the_gradient_alive() -> None:

@@ -82,8 +82,10 @@ class Chain:
             self._count(made, task, rows, last)
             fine = fine.cpu() & self._keep(made, task, final, rows, number)
             here = made.fail(rows, fine, f"round {number + 1}")
+            if gradient is None:  # the last round stops nobody early
+                return made
             here = here[~self._reached(made, task, rows[here], number)]
-            if gradient is None or not len(here):
+            if not len(here):
                 return made
             rows, on = rows[here], here.to(latent.device)
             latent, length = latent[on], length[on]

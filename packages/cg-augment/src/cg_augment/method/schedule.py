@@ -7,6 +7,7 @@ it is, (x - alpha x0) / sigma. Nothing is clipped: a clipped prediction has no g
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -68,7 +69,7 @@ class Schedule:
         if not self.steps:
             raise UserError("a sampler needs at least one step")
         for step in self.steps:
-            if step.sigma <= 0:
+            if not step.sigma > 0:
                 raise UserError(f"timestep {step.timestep:g} has no noise: nothing to predict")
             share = step.alpha / (step.alpha**2 + step.sigma**2) ** 0.5
             if self.prediction == "epsilon" and share < LEAST_SIGNAL:
@@ -88,11 +89,12 @@ class Schedule:
         Raises:
             UserError: no step is left.
         """
-        kept = min(int(len(self) * strength), len(self))
-        if kept < 1 or not strength <= 1:
+        kept = int(len(self) * strength) if 0 <= strength <= 1 else 0
+        if kept < 1:
+            least = math.ceil(1000 / len(self)) / 1000  # rounded up, so that it leaves a step
             raise UserError(
-                f"{len(self)} steps x strength {strength:g} leave {max(kept, 0)} steps: strength "
-                f"must be from {1 / len(self):.2g} to 1"
+                f"{len(self)} steps x strength {strength:g} leave no step: strength must be from "
+                f"{least:g} to 1"
             )
         first, *others = self.steps[-kept:]
         return replace(self, steps=(replace(first, extrapolation=0.0), *others))

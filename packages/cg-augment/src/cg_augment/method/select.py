@@ -64,4 +64,6 @@ class Select:
                     rows = rows[~(made.after.value[rows] >= self.enough)]
             # Other candidates stand in for one that failed; a sample fails where none is left.
             made.failed = torch.isnan(made.after.value)
+            for row in (~made.failed).nonzero()[:, 0].tolist():
+                made.notes[row] = ""
         return made
