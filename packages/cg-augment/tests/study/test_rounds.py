@@ -251,7 +251,7 @@ def test_rows_that_start_from_images_need_them(classifier_of: Make) -> None:
     for generator in (FromImages(sampler_of), DiffAug(sampler_of)):
         with pytest.raises(UserError, match="begins with training images"):
             generator(order_of(classifier_of, start=False))
-    with pytest.raises(UserError, match=r"5 steps x strength 0\.1 leave 0 steps"):
+    with pytest.raises(UserError, match=r"5 steps x strength 0\.1 leave no step"):
         FromImages(sampler_of, 0.1)(order_of(classifier_of, start=True))
 
 
