@@ -170,6 +170,17 @@ def test_figures(seeds: tuple[int, ...], tmp_path: Path) -> None:
     assert figures.exchange in autolabels("cpu").figures
 
 
+def test_a_figure_of_an_unfinished_study_says_how_many_seeds(tmp_path: Path) -> None:
+    study = detection_long_tail("cpu")
+    for few, said in ((0, "3 seeds"), (1, "2 to 3 seeds")):
+        whole = results(study, (0, 1, 2))
+        last = study.arms[-1].id
+        kept = [r for r in whole.records if not (few and r.arm == last and r.seed == 2)]
+        with house_style():
+            name, figure = figures.gains(Results(PAPER, study, kept, Path("nowhere")))
+        assert f". {said}; means" in save_figure(figure, tmp_path / name).read_text()
+
+
 def test_rounds() -> None:
     table = by_round(results(active_learning("cpu"), FEWER))
     assert len(table.rows) == 14

@@ -81,4 +81,7 @@ def exchange(results: Results) -> tuple[str, Figure]:
 
 
 def _seeds(results: Results) -> str:
-    return f"{len(results.seeds)} seeds"
+    """How many; of how few to how many, while a study is not complete."""
+    counts = [len(results.runs(arm)) for arm in selections(results)]
+    most, least = max(counts, default=0), min(filter(None, counts), default=0)
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
