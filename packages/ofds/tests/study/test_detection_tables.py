@@ -99,6 +99,8 @@ def test_what_autolabels_are_worth() -> None:
     assert len(rows) == 2 * (1 + 2 * 4)
     assert "joint, 40 % people" in [row[1] for row in rows]
     assert "worth 33 % of people's labels" in autolabel_tables.worth(found)[0]
+    said = autolabel_tables.worth(results(autolabels("cpu"), FEWER[:-1]))[0]
+    assert said.endswith("cannot be said yet: 5 of 6 seeds have been run.")
     low = results(autolabels("cpu"), FEWER)
     for record in low.records:
         if record.arm == "complex-autolabels-only":

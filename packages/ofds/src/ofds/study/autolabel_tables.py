@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ofds.study.detection_claims import FEWER
 from ofds.study.detection_tables import (
     COST,
     HOURS,
@@ -122,6 +123,10 @@ def worth(results: Results) -> list[str]:
     for kind, each in found.items():
         if each.interval is None:
             said.append(f"What autolabels are worth on {kind} scenes has not been tried yet.")
+            continue
+        if (done := len(each.shares)) < len(FEWER):
+            left = f"{done} of {len(FEWER)} seeds have been run"
+            said.append(f"What autolabels are worth on {kind} scenes cannot be said yet: {left}.")
             continue
         also = f" {each.outside}." if each.outside else ""
         said.append(

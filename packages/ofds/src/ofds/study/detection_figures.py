@@ -84,4 +84,5 @@ def _seeds(results: Results) -> str:
     """How many; of how few to how many, while a study is not complete."""
     counts = [len(results.runs(arm)) for arm in selections(results)]
     most, least = max(counts, default=0), min(filter(None, counts), default=0)
-    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
+    many = f"{most} seed{'s' * (most != 1)}"
+    return many if least == most else f"{least} to {many}"
