@@ -17,10 +17,11 @@ from torch import Tensor
 
 from clip_distill import train
 from clip_distill.method.objective import Objective
-from clip_distill.train import STAGES, Training, fit
+from clip_distill.train import fit
 from clip_distill.use.lessons import Lessons
 from clip_distill.use.pictures import Folder
 from clip_distill.use.preprocessing import Preprocessing
+from clip_distill.use.steps import STAGES, Training
 from clip_distill.use.students import Student, StudentConfig
 from clip_distill.use.views import Views
 from repro_shared.runtime.errors import DivergedError, UserError

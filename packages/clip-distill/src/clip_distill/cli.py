@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import clip_distill
-from clip_distill.study import recipes, tuning
+from clip_distill.study import bench, bench_tables, recipes, tuning
 from clip_distill.study.distill_command import distill
 from clip_distill.study.readme import blocks
 from clip_distill.use.cache_command import cache
@@ -52,6 +52,7 @@ PAPER = Paper(
         Recipe(tuning.confounded_photographs_tuning, ("smoke", "cpu")),
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
+    bench_table=bench_tables.table,
     blocks=blocks,
     verbs={
         "prompts": prompts,
@@ -65,6 +66,7 @@ PAPER = Paper(
         "overlap": overlap,
         "classify": classify,
         "export": export,
+        "bench": bench.command,
     },
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from clip_distill.method.objective import Objective
 from clip_distill.study.taught import Taught, objective_of, taught_with, varied
-from clip_distill.train import STAGES, Training, fit
+from clip_distill.train import fit
 from clip_distill.use.cache import CLASSES
 from clip_distill.use.lessons import Lessons
 from clip_distill.use.overlap import check_overlap
@@ -21,6 +21,7 @@ from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.prompts import save_class_texts
 from clip_distill.use.seen import stages_of
 from clip_distill.use.sources import pictures_of
+from clip_distill.use.steps import STAGES, Training
 from clip_distill.use.students import (
     CONFIG,
     Student,

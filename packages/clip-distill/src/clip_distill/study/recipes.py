@@ -16,7 +16,7 @@ from clip_distill.study.photographs import Photographs
 from clip_distill.study.rendered import Digits, Objects
 from clip_distill.study.scoring import Scoring
 from clip_distill.study.stages import Cached, Ceiling, StageOne, StageTwo
-from clip_distill.train import Training
+from clip_distill.use.steps import Training
 from clip_distill.use.views import Views
 from repro_shared.study.paper import Arm, Scale, Study
 from repro_shared.study.protocols import DataSource

@@ -16,12 +16,13 @@ from clip_distill.method.objective import Objective
 from clip_distill.study.contrastive import WEIGHTS
 from clip_distill.study.scoring import Scoring, score
 from clip_distill.study.worlds import Part, World
-from clip_distill.train import Trained, Training, fit
+from clip_distill.train import Trained, fit
 from clip_distill.use.build_cache import Plan, build_cache
 from clip_distill.use.cache import open_cache
 from clip_distill.use.lessons import Lessons
 from clip_distill.use.preprocessing import Preprocessing
 from clip_distill.use.sanity import teacher_check
+from clip_distill.use.steps import Training
 from clip_distill.use.students import CONFIG, Student, StudentConfig, load_student, save_student
 from clip_distill.use.teachers import encode_pixels
 from clip_distill.use.views import Views
