@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import cg_augment
-from cg_augment.study import recipes
+from cg_augment.study import image_recipes, recipes
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
 from cg_augment.use.check_command import data_check
@@ -38,6 +38,7 @@ PAPER = Paper(
     recipes=(
         Recipe(recipes.passes_by_engine, ("smoke", "cpu"), default=("smoke", "cpu")),
         Recipe(recipes.engines_on_the_mixture, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(image_recipes.generator_training, ("smoke", "cpu"), default=("smoke",)),
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
     blocks=blocks,
