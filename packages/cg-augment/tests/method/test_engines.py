@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -80,6 +81,62 @@ def test_nothing_is_found_that_the_generator_never_saw() -> None:
     # images has no reason to be so clean, leads to where the minority would be.
     pushed = Stepwise(scale=2.0, normalise=True)(task)
     assert minority(world, task, pushed) > 0.9
+
+
+def test_a_move_is_as_long_as_the_gradient() -> None:
+    # The paper's form vanishes where the student is sure; steps follow its logarithmic form, which
+    # does not, and which is nothing for classifiers that see nothing.
+    squares, log = Objective("pow"), Objective("log")
+    world = Mixture(share=0.95)
+    task = task_of(world, 80, squares)
+    plain, found = Select(1)(task), Stepwise()(task)
+    assert torch.equal(found.latents, Stepwise()(task_of(world, 80, log)).latents)
+    t, f = found.after.teacher, found.after.student  # scored by the form that was asked for
+    assert torch.allclose(found.after.value, t**2 + (1 - f) ** 2, atol=1e-5)
+    own = Stepwise(follows="objective")(task)
+    assert minority(world, task, own) < minority(world, task, found) - 0.3
+
+    def far(one: Guided) -> float:
+        return float((one.latents - plain.latents).norm(dim=1).mean())
+
+    def believable(one: Guided) -> float:
+        return float(world.believable(one.latents, task.score.labels).double().mean())
+
+    blind = dataclasses.replace(
+        task.score, teacher=lambda x: 1e-4 * world.logits(x, SHARP),
+        student=lambda x: 1e-4 * world.biased(x),
+    )  # fmt: skip
+    useless = dataclasses.replace(task, score=blind)
+    assert far(Stepwise()(useless)) < 0.01 < 1 < far(found)
+    pushed = Stepwise(normalise=True)(useless)
+    assert far(pushed) > 1
+    assert believable(pushed) < 0.5 < 0.8 < believable(found)
+
+
+def test_chain_keeps_one_latent_a_step_alive() -> None:
+    # By the bytes of live tensors: the memory of a process has the allocator's habits in it.
+    world, count = Mixture(share=0.9), 64
+    wide = torch.randn(20, 2000, generator=torch.Generator().manual_seed(0)) / 20
+
+    def peak(steps: int, checkpoints: bool) -> int:
+        task = task_of(world, count, steps=steps)
+
+        def network(x: Tensor, timestep: float, rows: Tensor) -> Tensor:
+            return torch.tanh(x @ wide) @ wide.T
+
+        task = dataclasses.replace(task, sampler=dataclasses.replace(task.sampler, network=network))
+        latent = task.noise.start(task.rows, task.sampler.like)
+        with torch.autograd.profiler.profile(use_kineto=True, profile_memory=True) as seen:
+            Chain(scored=1, checkpoints=checkpoints).gradient(task, latent, task.rows)
+        events = [e for e in seen.kineto_results.events() if e.name() == "[memory]"]
+        alive = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+        return max(alive)
+
+    one_latent, one_network = count * 20 * 4, count * 2000 * 4
+    with_, without = ([peak(steps, way) for steps in (5, 10, 20)] for way in (True, False))
+    for few, more, steps in ((0, 1, 5), (1, 2, 10)):
+        assert 0.5 < (with_[more] - with_[few]) / steps / one_latent < 2
+        assert (without[more] - without[few]) / steps > 0.9 * one_network
 
 
 def test_chain_never_gets_worse_with_more_rounds() -> None:
@@ -368,6 +425,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
         (lambda: Chain(rounds=-1), "chain needs rounds >= 0"),
         (lambda: Chain(learning_rate=0), "a learning rate above 0"),
         (lambda: Stepwise(share=0), "stepwise needs a share"),
+        (lambda: Stepwise(follows="pow"), "follows logarithm or objective"),  # type: ignore[arg-type]
         (lambda: Select(0), "at least one candidate"),
         (lambda: Views(smallest=0), "impossible views"),
         (lambda: task_of(Mixture(), 0), "no image is asked for"),

@@ -83,7 +83,7 @@ def test_stepwise(tiny: Any, name: str) -> None:
     other, same, _ = Stepwise(jacobian=False).gradient(task, x, place, rows)
     assert torch.equal(x0, same)
     agree(other, *slope(of_x0, x0))
-    raw = Stepwise(normalise=False), Stepwise(normalise=False, jacobian=False)
+    raw = Stepwise(), Stepwise(jacobian=False)
     moved = [e.shift(task, own, place) for e, own in zip(raw, (gradient, other), strict=True)]
     assert not torch.allclose(moved[0], moved[1], rtol=0.05), "two methods"
 

@@ -40,7 +40,9 @@ class Chain:
         enough: a sample stops where the teacher's confidence is above the first and the student's
             below the second, if the objective has a part for it; None for never.
         views: in front of the classifiers while optimising.
-        checkpoints: compute each step again in the backward pass and keep its input only.
+        checkpoints: compute each step again in the backward pass and keep its input only. What is
+            alive then grows by one latent a step (a test counts its bytes). The memory of a process
+            may grow faster on the CPU: glibc keeps what networks free between those latents.
     """
 
     rounds: int = 20

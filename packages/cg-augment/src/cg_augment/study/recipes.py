@@ -58,8 +58,10 @@ def engines_on_the_mixture(scale: Scale) -> Study:
         "stepwise, logarithm, not through the network": Generation(
             replace(STEPS, jacobian=False), LOG
         ),
-        "stepwise, squares, as they are": Generation(replace(STEPS, normalise=False), PAPERS),
-        "stepwise, squares, normalised": Generation(STEPS, PAPERS),
+        "stepwise, squares, as they are": Generation(replace(STEPS, follows="objective"), PAPERS),
+        "stepwise, squares, normalised": Generation(
+            replace(STEPS, follows="objective", normalise=True), PAPERS
+        ),
         "chain, squares": Generation(ROUNDS, PAPERS),
         "chain, logarithm": Generation(ROUNDS, LOG),
         "chain, difference": Generation(ROUNDS, Objective("difference")),
