@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clip_distill.use.prompts import ClassTexts
-from clip_distill.use.seen import by_seen, seen_names, stages_of
+from clip_distill.use.seen import by_seen, had_captions, seen_names, stages_of
 
 
 def some(classes: tuple[str, ...], targets: tuple[int, ...], many: int = 0) -> Any:
@@ -22,14 +22,21 @@ def some(classes: tuple[str, ...], targets: tuple[int, ...], many: int = 0) -> A
 
 def test_names_go_from_stage_to_stage() -> None:
     web = stages_of(some((), (), 9), None, None)
-    assert web == [{"images": 9, "classes": None}]
+    assert web == [{"images": 9, "classes": None, "captions": False}]
     assert seen_names({"stages": web}) is None
     texts = ClassTexts(("great dane", "pug", "emu"), ("{}",), "x", np.eye(3, dtype=np.float32))
     two = stages_of(some(("n1", "n2", "n3"), (0, 0, 2)), texts, {"stages": web})
-    assert two == [*web, {"images": 3, "classes": ["emu", "great dane"]}]  # no image of a pug
+    assert two == [
+        *web,
+        {"images": 3, "classes": ["emu", "great dane"], "captions": False},
+    ]  # no image of a pug
     assert seen_names({"stages": two}) == {"emu", "great dane"}
     three = stages_of(some(("blue_jay", "pug"), (0, 1)), None, {"stages": two})
     assert seen_names({"stages": three}) == {"emu", "great dane", "blue jay", "pug"}
+    # Captions may have held any name, before and after.
+    read = stages_of(some((), (), 9), None, {"stages": two}, captions=True)
+    assert had_captions({"stages": read})
+    assert seen_names({"stages": read}) is None
     # A student of an older version did not write it down.
     assert stages_of(some(("a", "b"), (0, 1)), None, {}) is None
     assert seen_names({}) is None

@@ -129,7 +129,8 @@ def distill(
     student, before = _student(taught, backbone, init, image_size, seed)
     run = Run(student.config, chosen, training)
     found = None if test is None else check_overlap(pictures, pictures_of(test), allow_overlap)
-    stages = stages_of(pictures, taught.texts, before)
+    captions = chosen.needs_texts and taught.captions is not None
+    stages = stages_of(pictures, taught.texts, before, captions)
     lessons = _lessons(pictures, taught, student.config.preprocessing)
     lessons.check(chosen)
     began = "" if init is None else _digest_of(init)

@@ -71,31 +71,37 @@ def impulse_noise(x: Floats, c: float, rng: np.random.Generator, scale: float) -
 def defocus_blur(x: Floats, c: tuple[float, float], rng: np.random.Generator, scale: float) -> Any:
     """A disk of radius c[0], whose edge is softened with deviation c[1]."""
     radius = c[0] * scale
-    reach = int(np.ceil(radius)) + 2
-    # The published disk has whole pixels; a small one of another size has shares of them.
-    fine = 1 if scale == 1 else 9
+    # Published: whole pixels on a grid of at least 17 x 17, softened over 3 or 5 of them. A disk of
+    # another size has shares of pixels, and room for its softened edge.
+    reach, fine = max(8, c[0]), 1
+    if scale != 1:
+        reach, fine = int(np.ceil(radius)) + 2, 9
     grid = (np.arange((2 * reach + 1) * fine) + 0.5) / fine - reach - 0.5
     inside = grid[:, None] ** 2 + grid**2 <= radius**2
     side = 2 * reach + 1
     disk = inside.reshape(side, fine, side, fine).mean(axis=(1, 3), dtype=np.float64)
-    disk = gaussian_filter(disk / disk.sum(), c[1], mode="constant", truncate=2 / c[1])
-    return convolved(x, disk / disk.sum())
+    soft = 1 if c[0] <= 8 else 2
+    disk = gaussian_filter(disk / disk.sum(), c[1], mode="mirror", radius=soft)
+    return convolved(x, disk)
 
 
 def glass_blur(x: Floats, c: tuple[float, int, int], rng: np.random.Generator, scale: float) -> Any:
-    """Blur of deviation c[0], c[2] rounds of swaps with neighbours within c[1] pixels, blur."""
+    """Blur of deviation c[0], c[2] rounds of taking neighbours within c[1] pixels, blur.
+
+    The published script writes a swap of two pixels, in which both sides are views of one array:
+    what it does, and what its public images show, is that a pixel becomes a copy of its neighbour.
+    """
     sigma, reach, size = c[0] * scale, max(1, round(c[1] * scale)), len(x)
     order = list(range(size * size))
     for _ in range(c[2]):
-        # Offsets lie in [-reach, reach), as in the published script.
+        # Rows, columns and offsets in [-reach, reach) as there.
         moves = rng.integers(-reach, reach, (size, size, 2)).tolist()
-        for row in range(size - reach - 1, reach - 1, -1):
-            for column in range(size - reach - 1, reach - 1, -1):
+        for row in range(size - reach, reach, -1):
+            for column in range(size - reach, reach, -1):
                 down, right = moves[row][column]
-                here, there = row * size + column, (row + down) * size + column + right
-                order[here], order[there] = order[there], order[here]
-    soft = blurred(x, sigma).reshape(-1, 3)
-    return blurred(soft[order].reshape(x.shape), sigma)
+                order[row * size + column] = order[(row + down) * size + column + right]
+    soft = np.floor(255 * blurred(x, sigma).clip(0, 1)) / np.float32(255)  # whole numbers, as there
+    return blurred(soft.reshape(-1, 3)[order].reshape(x.shape), sigma)
 
 
 def motion_blur(x: Floats, c: tuple[float, float], rng: np.random.Generator, scale: float) -> Any:

@@ -14,12 +14,13 @@ from clip_distill.use.original_sets import LAYOUTS, SetName, set_of
 from clip_distill.use.pictures import Pictures, check_same_names
 from clip_distill.use.prompts import ClassTexts
 from clip_distill.use.scored import Model, Scored, check_classes, open_models
-from clip_distill.use.seen import by_seen, seen_names
+from clip_distill.use.seen import by_seen, had_captions, seen_names
 from clip_distill.use.sources import pictures_of
 from clip_distill.use.teachers import Floats
 from clip_distill.use.zero_shot import Scores, agreement, scores, similarities
 from repro_shared.evidence.cells import read_cells
 from repro_shared.evidence.tables import Cell, Column, Table
+from repro_shared.runtime.progress import say
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def _summary(
 def unseen_table(results: list[Result], known: ClassTexts) -> Table | None:
     """Seen and unseen class names apart; None if the student is not known to lack any."""
     students = [r.model for r in results if r.model.name == "student"]
+    if students and had_captions(students[0].about):
+        say("the student learned from captions: which class names it has never seen is not known")
     seen = seen_names(students[0].about) if students else None
     new = np.array([seen is not None and name not in seen for name in known.names])
     if not new.any():

@@ -54,15 +54,13 @@ class Signatures:
         ids: of the samples.
         exact: SHA-256 of size and pixels.
         hashes: (n, 2) uint64, of the picture and of its mirror image.
-        small: (n, SMALL * SMALL * 3) float32, mean 0 and length 1; zeros for one colour.
-        mirrored: the same of the mirror images.
+        small: (n, SMALL, SMALL, 3) uint8, copies of less than a kilobyte.
     """
 
     ids: tuple[str, ...]
-    exact: tuple[str, ...]
+    exact: tuple[bytes, ...]
     hashes: NDArray[np.uint64]
-    small: NDArray[np.float32]
-    mirrored: NDArray[np.float32]
+    small: NDArray[np.uint8]
 
 
 def perceptual_hash(picture: Pixels) -> int:
@@ -75,22 +73,18 @@ def perceptual_hash(picture: Pixels) -> int:
 
 def signatures(pictures: Pictures) -> Signatures:
     """Of all pictures, each read once."""
-    exact, hashes, small, mirrored = list[str](), list[tuple[int, int]](), [], []
+    exact, hashes = list[bytes](), list[tuple[int, int]]()
+    small = np.empty((len(pictures), SMALL, SMALL, 3), np.uint8)
     with Progress(len(pictures), f"pictures of {pictures.where} compared") as progress:
         for index in range(len(pictures)):
             picture = pictures.read(index)
             whole = repr(picture.shape).encode() + picture.tobytes()
-            exact.append(hashlib.sha256(whole).hexdigest())
+            exact.append(hashlib.sha256(whole).digest())
             flipped = np.ascontiguousarray(picture[:, ::-1])
             hashes.append((perceptual_hash(picture), perceptual_hash(flipped)))
-            tiny = _small(picture)
-            small.append(_unit(tiny))
-            mirrored.append(_unit(tiny[:, ::-1]))
+            small[index] = _small(picture)
             progress.update(index + 1)
-    return Signatures(
-        tuple(pictures.ids), tuple(exact), np.array(hashes, np.uint64), np.stack(small),
-        np.stack(mirrored),
-    )  # fmt: skip
+    return Signatures(tuple(pictures.ids), tuple(exact), np.array(hashes, np.uint64), small)
 
 
 def pairs(one: Signatures, other: Signatures, near: bool = True) -> list[Pair]:
@@ -100,7 +94,7 @@ def pairs(one: Signatures, other: Signatures, near: bool = True) -> list[Pair]:
         one, other: the sets.
         near: look for pictures that are nearly the same, too.
     """
-    places = dict[str, int]()
+    places = dict[bytes, int]()
     for place, digest in enumerate(one.exact):
         places.setdefault(digest, place)
     same = {
@@ -120,7 +114,7 @@ def pairs(one: Signatures, other: Signatures, near: bool = True) -> list[Pair]:
 def _near(one: Signatures, other: Signatures) -> Iterator[tuple[Pair, int]]:
     for kind, hashes, small in (
         ("alike", other.hashes[:, 0], other.small),
-        ("mirrored", other.hashes[:, 1], other.mirrored),
+        ("mirrored", other.hashes[:, 1], other.small[:, :, ::-1]),
     ):
         for start in range(0, len(one.ids), _TILE):
             mine = one.hashes[start : start + _TILE, 0]
@@ -128,7 +122,7 @@ def _near(one: Signatures, other: Signatures) -> Iterator[tuple[Pair, int]]:
                 distance = np.bitwise_count(mine[:, None] ^ hashes[None, begin : begin + _TILE])
                 for row, column in zip(*np.nonzero(distance <= BITS), strict=True):
                     place, index = start + int(row), begin + int(column)
-                    correlation = float(one.small[place] @ small[index])
+                    correlation = float(_unit(one.small[place]) @ _unit(small[index]))
                     if correlation >= AGREE:
                         bits = int(distance[row, column])
                         yield Pair(one.ids[place], other.ids[index], kind, bits, correlation), index

@@ -14,7 +14,10 @@ from clip_distill.use.teachers import Floats
 
 
 def stages_of(
-    pictures: Pictures, texts: ClassTexts | None, before: Mapping[str, Any] | None
+    pictures: Pictures,
+    texts: ClassTexts | None,
+    before: Mapping[str, Any] | None,
+    captions: bool = False,
 ) -> list[dict[str, Any]] | None:
     """What `student.json` keeps of the stages of a student's training, the last one at the end.
 
@@ -22,16 +25,18 @@ def stages_of(
         pictures: of the stage that is being made.
         texts: of their classes, in the order of their numbers, for the names in prompts.
         before: `student.json` of the student that it starts from; None for weights of a backbone.
+        captions: whether the loss reads the pictures' captions.
 
     Returns:
-        For each stage the number of images, and the names of the classes that had any, or None
-        for images without classes; None if an earlier stage did not write it down.
+        For each stage the number of images, the names of the classes that had any, or None for
+        images without classes, and whether captions were read; None if an earlier stage did not
+        write it down.
     """
     names = None
     if len(pictures.targets):
         known = texts.names if texts is not None else pictures.classes
         names = sorted({known[target].replace("_", " ") for target in set(pictures.targets)})
-    stage = {"images": len(pictures), "classes": names}
+    stage = {"images": len(pictures), "classes": names, "captions": captions}
     if before is None:
         return [stage]
     earlier = before.get("stages")
@@ -39,10 +44,20 @@ def stages_of(
 
 
 def seen_names(about: Mapping[str, Any]) -> set[str] | None:
-    """The class names of all stages; None where they are not known, or no stage had any."""
+    """The class names of all stages; None where they are not known, or no stage had any.
+
+    Captions may hold any name, so after a stage that read them nobody knows.
+    """
     stages = about.get("stages")
+    if had_captions(about):
+        return None
     named = [set(stage["classes"]) for stage in stages or () if stage["classes"] is not None]
     return set().union(*named) if named else None
+
+
+def had_captions(about: Mapping[str, Any]) -> bool:
+    """Whether a stage of a student's training read captions."""
+    return any(stage.get("captions") for stage in about.get("stages") or ())
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,9 @@ def test_the_same_bytes_in_one_process_in_several_and_after_a_kill(
     assert run(*command, one, "--seed", 1) == 2
     assert "holds another set (seed is 0 there and 1 here)" in capsys.readouterr().err
     assert files(one) == before
+    # A caption that was removed is in the shards all the same.
+    next((one / "images").rglob("*.txt")).unlink()
+    assert run(*command, one) == code
     # What `cache` reads: shards with captions and the numbers of classes.txt.
     shards = Shards(one / "shards", classes=("class_0", "class_1"))
     assert len(shards) == manifest["images"]

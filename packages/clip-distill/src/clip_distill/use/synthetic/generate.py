@@ -33,6 +33,7 @@ from clip_distill.use.synthetic.attempts import (
 from clip_distill.use.teachers import Teacher, encode_pixels
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_bytes, atomic_write_text
+from repro_shared.runtime.memory import lacks_memory
 from repro_shared.runtime.progress import Progress, say
 
 IMAGES, REJECTED, LOGS = "images", "rejected", "log"
@@ -124,7 +125,7 @@ class Maker:
             try:
                 return self.paint(prompts, seeds)[: len(part)]
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not lacks_memory(error):
                     raise
             # Behind the handler: the exception would keep the tensors alive.
             if self.batch == 1:
@@ -192,8 +193,3 @@ def _write(folder: Path, key: str, pixels: Pixels, prompt: str) -> None:
     made = io.BytesIO()
     Image.fromarray(pixels).save(made, "PNG")
     atomic_write_bytes(path, made.getvalue())
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """On a GPU, or as the CPU's allocator says it."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

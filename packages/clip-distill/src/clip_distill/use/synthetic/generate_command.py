@@ -23,6 +23,7 @@ from clip_distill.use.synthetic.prompt_list import (
 )
 from clip_distill.use.teachers import Compute, load_teacher, versions
 from repro_shared.runtime.checks import check_device, require
+from repro_shared.runtime.distributed import part_of
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import ensure_output_dir
 
@@ -124,22 +125,6 @@ def generate(
     if painted:
         print(f"{painted} images painted in {seconds:.0f} s: {painted / seconds:.3g} a second")
     return _finish(folder, items, planned, attempts, seed, tar)
-
-
-def part_of(shard: str) -> tuple[int, int]:
-    """Which of how many parts this process makes: of --shard, or of torchrun.
-
-    The processes need nothing of each other, so none waits for another and no group is joined.
-    """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if not shard:
-        return (int(os.environ["RANK"]), world) if world > 1 else (0, 1)
-    if world > 1:
-        raise UserError("--shard and torchrun both part the work: take one")
-    first, slash, last = shard.partition("/")
-    fits = bool(slash) and first.isdecimal() and last.isdecimal() and int(first) < int(last)
-    require(fits, "--shard", "i/n with i from 0 to n - 1", shard)
-    return int(first), int(last)
 
 
 def _domain_template(prompts: str) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def pack(out: Path, items: Sequence[Item], attempts: Attempts, each: int) -> int
                 for place, item in enumerate(there[start : start + each], start=start):
                     path = out / IMAGES / f"{item.key}.png"
                     _add(tar, f"{place:08d}.png", path.read_bytes())
-                    _add(tar, f"{place:08d}.txt", path.with_suffix(".txt").read_bytes())
+                    _add(tar, f"{place:08d}.txt", f"{item.prompt.prompt}\n".encode())
                     _add(tar, f"{place:08d}.cls", str(order[item.prompt.folder]).encode())
             publish(handle, temporary, folder / f"{number:06d}.tar")
     for stale in folder.glob("*.tar"):
