@@ -8,6 +8,9 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from repro_shared.runtime.checks import require
+from repro_shared.runtime.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -30,3 +33,19 @@ def from_first(find: Callable[[], T], device: str) -> T:
     if world > 1:
         dist.broadcast_object_list(box)
     return cast(T, box[0])
+
+
+def part_of(shard: str) -> tuple[int, int]:
+    """Which of how many parts this process makes: of `--shard i/n`, else of torchrun's variables.
+
+    For work whose processes need nothing of each other: none waits, and no group is joined.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if not shard:
+        return (int(os.environ["RANK"]), world) if world > 1 else (0, 1)
+    if world > 1:
+        raise UserError("--shard and torchrun both part the work: take one")
+    first, slash, last = shard.partition("/")
+    fits = bool(slash) and first.isdecimal() and last.isdecimal() and int(first) < int(last)
+    require(fits, "--shard", "i/n with i from 0 to n - 1", shard)
+    return int(first), int(last)

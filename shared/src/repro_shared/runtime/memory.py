@@ -1,4 +1,4 @@
-"""How much memory a run took, and an allocator whose speed does not depend on the past."""
+"""How much memory a run took, when it ran out, and an allocator whose speed has no past."""
 
 import ctypes
 from pathlib import Path
@@ -48,3 +48,8 @@ def pin_allocator() -> None:
     if adjust is not None:
         adjust(_MMAP_THRESHOLD, _LARGEST)
         adjust(_TRIM_THRESHOLD, 2 * _LARGEST)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or as the CPU's allocator says it."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

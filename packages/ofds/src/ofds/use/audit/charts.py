@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ofds.use.audit.html import Element, tag
+from repro_shared.evidence.html import Element, tag
 
 GREY, BLUE, ORANGE, GREEN = "#9a9a9a", "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito's
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 360, 240, 46, 36, 12

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ofds.use.audit.charts import BLUE, GREY, ORANGE, bar, curves, key, scatter
-from ofds.use.audit.html import Child, Element, document, tag
 from ofds.use.audit.inputs import Inputs
 from ofds.use.audit.sheet import left_aside, sheet
 from ofds.use.audit.style import STYLE
 from ofds.use.limits import lines as limit_lines
+from repro_shared.evidence.html import Child, Element, document, tag
 
 UNITS = ("objects", "pixels", "seconds")
 

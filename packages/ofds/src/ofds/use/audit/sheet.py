@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ofds.use.audit.charts import BLUE, GREEN, ORANGE, key
-from ofds.use.audit.html import Child, Element, tag
 from ofds.use.audit.inputs import Inputs
 from ofds.use.audit.thumbnails import Box, data_uri, framed
 from ofds.use.dataset import Image, Objects
+from repro_shared.evidence.html import Child, Element, tag
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import Progress
 

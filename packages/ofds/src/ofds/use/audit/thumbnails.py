@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image as Picture
 
 from ofds.use.audit.charts import BLUE, GREEN, ORANGE
-from ofds.use.audit.html import Element, tag
 from ofds.use.photos import locate
+from repro_shared.evidence.html import Element, tag
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.images import read_rgb
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofds.use.audit.html import document, shown, tag
+from repro_shared.evidence.html import document, shown, tag
 
 
 class Text(HTMLParser):
