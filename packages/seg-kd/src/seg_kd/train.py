@@ -207,6 +207,7 @@ class Distiller(BaseModel):
         self.taught, self.backbone = taught, backbone
         if backbone is not None:
             student.backbone.requires_grad_(False)
+            student.auxiliary_head = None  # it exists for the backbone, which learns nothing
         self._teacher = [teacher] if teacher is not None else []
         if teacher is not None:
             teacher.eval().requires_grad_(False)

@@ -13,13 +13,23 @@ import torch
 
 from repro_shared.evidence.claims import Claim
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.weights import save_weights
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results, load_results, reported
 from repro_shared.study.run import run_missing
 from repro_shared.study.session import Session
 from seg_kd.cli import PAPER
 from seg_kd.rivals.presets import NAMED
-from seg_kd.study import regime, regime_claims, regime_tables, screen, settled
+from seg_kd.study import (
+    freeze,
+    places,
+    regime,
+    regime_claims,
+    regime_tables,
+    screen,
+    settled,
+    stages,
+)
 from seg_kd.study.stages import SCORE, Student, with_best_rate
 from seg_kd.train import aside
 from seg_kd.use.data import Samples, Scenes, Views
@@ -28,7 +38,7 @@ from seg_kd.use.kept import LISTING, Kept, keep
 
 STUDIES = {name: getattr(regime, name) for name in (
     "rivals_digits", "rivals_camvid", "screen_digits", "screen_camvid",
-    "imagenet_student_camvid", "cold_start_camvid",
+    "imagenet_student_camvid", "teacher_camvid",
 )}  # fmt: skip
 
 
@@ -206,13 +216,106 @@ def test_the_first_three_are_the_best_elaborate_ones_once_all_have_run() -> None
     assert screen.first(records_of(study, scores, 9)) == ()
 
 
-@pytest.mark.parametrize("place", ["camvid", "digits"])
-def test_what_is_settled_follows_from_the_records(place: str) -> None:
-    results = load_results(PAPER, STUDIES[f"screen_{place}"]("cpu"), PAPER.results)
-    first, rates = screen.first(results), screen.best_rates(results)
-    assert first in ((), settled.FIRST[place])
-    assert all(settled.RATES[place].get(name) == rate for name, rate in rates.items())
-    assert all(name in NAMED for name in settled.FIRST[place])
+def test_what_is_settled_follows_from_the_committed_records() -> None:
+    assert freeze.settled_by(PAPER, PAPER.results) == settled.FROZEN
+    names = {name for first in settled.FIRST.values() for name in first}
+    assert names <= NAMED.keys()
+
+
+def screened(place: str, miou: dict[str, float]) -> Any:
+    """Records of a screen in which every arm has run, with scores by the arm's name or 10."""
+    study = STUDIES[f"screen_{place}"]("cpu")
+    return SimpleNamespace(
+        study=study,
+        values=lambda arm, _: [miou.get(arm.name, 10.0)] * (1 if arm.seed is not None else 10),
+    )
+
+
+def test_what_freeze_writes_is_read_off_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    tops = {"screen: mgd": 13.0, "screen: at": 12.0, "screen: ifvd": 11.0}
+    grow = {f"plain, {n} iterations": v for n, v in ((1500, 7.0), (3000, 9.0), (6000, 9.9))}
+    pair = {"pair: logit, rate 0.1": 11.0}
+    once = freeze.found(screened("camvid", {**tops, **grow, **pair}))
+    assert once["plateau"] == 3000
+    assert once["first"] == ["mgd", "at", "ifvd"]
+    assert once["pair_rates"]["logit"] == 0.1
+    assert once["pair_rates"]["plain"] == settled.TRIED[0]
+    assert "rates" not in once  # the three that came first have had no tries yet
+    monkeypatch.setattr(regime, "ranked", lambda _: True)
+    monkeypatch.setattr(places, "FIRST", dict.fromkeys(settled.PLACES, ("mgd", "at", "ifvd")))
+    tries = {"main: feature, rate 0.3": 12.0, "main: logit, rate 0.01": 11.0,
+             "main: mgd, rate 0.03": 15.0}  # fmt: skip
+    twice = freeze.found(screened("camvid", {**tops, **grow, **tries}))
+    assert twice["canonical"] == "feature"
+    assert twice["rates"] == {**dict.fromkeys(twice["rates"], 0.01), "feature": 0.3, "mgd": 0.03}
+    assert twice["rates"].keys() == {"plain", "logit", "feature", "feature+logit", *twice["first"]}
+    assert freeze.found(SimpleNamespace(study=screened("digits", {}).study,
+                                        values=lambda *_: [])) == {}  # fmt: skip
+
+
+def test_adding_the_rivals_tries_leaves_the_rest_of_a_screen_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = regime.screen_camvid("cpu").arms
+    monkeypatch.setattr(regime, "ranked", lambda _: True)
+    monkeypatch.setattr(places, "FIRST", {"camvid": ("mgd", "at", "ifvd")})
+    after = regime.screen_camvid("cpu").arms
+    assert set(before) < set(after)
+    (last,) = (arm for arm in after if arm.name == "teacher's last map")
+    for arm in after:
+        reads = arm.name.startswith("main: mgd")
+        assert (last in arm.starts_from) == reads
+
+
+@pytest.mark.parametrize(
+    ("scores", "length"),
+    [
+        ({1: 5.0, 2: 5.5, 4: 9.0}, 1),
+        ({1: 5.0, 2: 6.0, 4: 6.9}, 2),
+        ({1: 5.0, 2: 6.0, 4: 7.0}, 4),
+    ],
+)
+def test_a_plateau_is_where_twice_the_length_gains_little(
+    scores: dict[int, float], length: int
+) -> None:
+    assert stages.plateau_of(scores) == length
+
+
+def test_the_student_at_its_plateau_is_taken_over(tmp_path: Path) -> None:
+    (arm,) = (a for a in regime.screen_camvid("cpu").arms if a.run is stages.at_plateau)
+    starts = []
+    for each, score in zip(arm.starts_from, (1.0, 5.0, 5.5), strict=True):
+        folder = tmp_path / each.id
+        folder.mkdir()
+        (folder / SCORE).write_text(f'{{"miou": {score}, "iou/sky": {score}}}')
+        (folder / stages.WEIGHTS).write_text(each.id)
+        starts.append(SimpleNamespace(arm=each, folder=folder))
+    context: Any = SimpleNamespace(starts=starts, folder=tmp_path)
+    outcome = arm.run(arm.config, context)
+    assert outcome.metrics == {"miou": 5.0, "iou/sky": 5.0}
+    assert (tmp_path / stages.WEIGHTS).read_text() == "plain-3000-iterations"
+
+
+def test_the_trained_teacher_is_taken_into_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = regime.teacher_camvid("smoke")
+    (arm,) = study.arms
+    folder, into = tmp_path / "work" / study.name / arm.id / "seed-0-abc", tmp_path / "into"
+    for path in (folder, into):
+        path.mkdir(parents=True)
+    sha256 = save_weights(stages.untrained(arm.config, 0), folder / stages.WEIGHTS, half=True)
+    record = SimpleNamespace(notes=stages.SHA256 + sha256,
+                             model_dump=lambda **_: {"notes": stages.SHA256 + sha256})  # fmt: skip
+    results: Any = SimpleNamespace(study=study, runs=lambda _: [record])
+    assert "weights and record" in freeze.take_teacher(results, tmp_path, into)
+    monkeypatch.setattr(stages, "COMMITTED", into)
+    taken = stages.shipped(arm.config, study.name)
+    assert (taken.sha256, taken.steps) == (sha256, 0)
+    assert stages.committed(taken) is not None
+    assert stages.shipped(arm.config, "none") == arm.config
+    (folder / stages.WEIGHTS).unlink()
+    assert "nothing is copied" in freeze.take_teacher(results, tmp_path, into)
 
 
 def test_the_margin_of_recovery_is_the_distance_of_the_abstracts_cells() -> None:

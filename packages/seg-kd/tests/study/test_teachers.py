@@ -39,7 +39,7 @@ def test_every_file_belongs_to_a_recipe() -> None:
     assert {path.stem for path in files} == names
     sizes = [path.stat().st_size for path in files]
     assert max(sizes) <= 7e6
-    assert sum(sizes) <= 15e6
+    assert sum(sizes) <= 21e6
 
 
 def within(kept: Any, now: Any) -> bool:

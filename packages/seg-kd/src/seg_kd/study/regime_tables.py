@@ -26,7 +26,7 @@ from seg_kd.study.regime_claims import (
     teacher,
     warm,
 )
-from seg_kd.study.settled import CANONICAL, CANONICAL_NAMES
+from seg_kd.study.settled import CANONICAL, CANONICAL_NAMES, placeholders
 from seg_kd.study.stages import Match
 
 DRAWS = 2000  # of the bootstrap over seeds
@@ -283,6 +283,9 @@ def _text(found: tuple[float, float, float, float]) -> str:
 def warnings(results: Results) -> tuple[str, ...]:
     """What a reader must know before using the numbers."""
     notes = [f"Not accepted: {poor_teacher(results)}."] if poor_teacher(results) else []
+    guessed = placeholders(data_of(results.study))
+    if guessed:
+        notes.append(f"Placeholders until the screen has been run: {', '.join(guessed)}.")
     if drifted(results.facts):
         notes.append("Refused as a comparison at equal time: step costs moved by more than 10 %.")
     elif results.facts and not results.facts.get("closed", False):

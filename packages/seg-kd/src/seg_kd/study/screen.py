@@ -6,13 +6,12 @@ from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, Study, ids
 from repro_shared.study.results import Results
-from seg_kd.method.objectives import PLAIN
+from seg_kd.method.objectives import FEATURE, LOGIT, PLAIN
 from seg_kd.study.regime_claims import GAP, data_of, poor_teacher, teacher
 from seg_kd.study.settled import CANONICAL_NAMES
-from seg_kd.study.stages import Student
+from seg_kd.study.stages import ENOUGH, Student, plateau_of
 
 WANTED = 3  # rivals of the main runs
-ENOUGH = 1.0  # mIoU that twice the length must not gain at a plateau
 
 
 def by_objective(study: Study, where: str, role: str) -> dict[str, list[Arm]]:
@@ -39,23 +38,49 @@ def first(results: Results) -> tuple[str, ...]:
     return tuple(sorted(means, key=lambda name: (-means[name], name))[:WANTED])
 
 
-def best_rates(results: Results) -> dict[str, float]:
-    """The learning rate of the best of an objective's four main tries; only where all have run."""
+def best_tries(results: Results, where: str) -> dict[str, tuple[float, float]]:
+    """Learning rate and mIoU of the best of each objective's four tries, the first of equals.
+
+    Empty until all tries of all objectives have run.
+
+    Args:
+        results: of a screen.
+        where: `main`, or `pair` for the second pair.
+    """
     found = {}
-    for name, arms in by_objective(results.study, "main: ", "try").items():
+    for name, arms in by_objective(results.study, f"{where}: ", "try").items():
         scores = [results.values(arm, "miou") for arm in arms]
-        if all(scores):
-            best = max(range(len(arms)), key=lambda i: scores[i][0])
-            found[name] = arms[best].config.optimiser.learning_rate
+        if not all(scores):
+            return {}
+        best = max(range(len(arms)), key=lambda i: scores[i][0])
+        found[name] = arms[best].config.optimiser.learning_rate, scores[best][0]
     return found
+
+
+def canonical(tried: dict[str, tuple[float, float]]) -> str:
+    """The better of logit and feature distillation by its best try; logit where they are equal."""
+    return max((LOGIT.name, FEATURE.name), key=lambda name: tried[name][1])
+
+
+def lengths(study: Study) -> list[Arm]:
+    """The plain students of several lengths, shortest first."""
+    found = [arm for arm in study.arms if getattr(arm.config, "role", "") == "length"]
+    return sorted(found, key=lambda arm: arm.config.iterations)
+
+
+def plateau(results: Results) -> int | None:
+    """Iterations after which a plain student is at its plateau; None until all lengths have run."""
+    scores = {arm.config.iterations: results.values(arm, "miou") for arm in lengths(results.study)}
+    if not scores or not all(scores.values()):
+        return None
+    return plateau_of({length: values[0] for length, values in scores.items()})
 
 
 def gate_table(results: Results) -> Table:
     """Teacher and plain students of several lengths: is there a plateau, and a gap?"""
     study = results.study
     rows: list[tuple[Cell, ...]] = []
-    plain = [a for a in study.arms if getattr(a.config, "role", "") == "warm start"]
-    plain.sort(key=lambda arm: arm.config.budget)
+    plain = lengths(study)
     for arm in (teacher(study), *plain):
         runs = results.runs(arm)
         values = [runs[0].metrics.get(key) if runs else None
@@ -68,7 +93,8 @@ def gate_table(results: Results) -> Table:
          Column("mIoU, all classes", "%", 2), Column("pixel accuracy", "%", 2)),
         tuple(rows),
         (*results.notes,
-         f"A plateau: twice the length gains under {ENOUGH:g} mIoU. The teacher is accepted where "
+         f"A plateau: twice the length gains under {ENOUGH:g} mIoU; here it is at "
+         f"{plateau(results) or 'a length not known yet'}. The teacher is accepted where "
          f"it is {GAP:g} mIoU above plain training at its plateau and below it in no scored class."
          f" {(poor_teacher(results) or 'No reason against it in these records') + '.'}"),
         ids((teacher(study), *plain)),
@@ -79,7 +105,7 @@ def rates_table(results: Results) -> Table:
     """All tries of learning rates: screen and main runs."""
     rows: list[tuple[Cell, ...]] = []
     arms = []
-    for where in ("screen", "main"):
+    for where in ("screen", "main", "pair"):
         for name, tried in by_objective(results.study, f"{where}: ", "try").items():
             arms += tried
             scores = [next(iter(results.values(arm, "miou")), None) for arm in tried]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,9 +34,11 @@ from seg_kd.use.models import Model, OwnModel
 from seg_kd.use.weights import load_trained
 
 Match = Literal["time", "iterations"]
-Role = Literal["compared", "warm start", "try"]
+Role = Literal["compared", "warm start", "length", "try", "cold start"]
 COMMITTED = Path(__file__).parents[1] / "weights"
 WEIGHTS, SCORE = "model.safetensors", "score.json"  # what a run leaves in its folder
+SHA256 = "weights sha256 "  # before the sum, in the notes of a teacher's record
+ENOUGH = 1.0  # mIoU that twice the length must not gain at a plateau
 SCORED = 0.005  # of the labelled training pixels: classes with a smaller share are not scored
 
 
@@ -90,7 +93,8 @@ class Student:
             iterations of logit distillation take.
         iterations: what that gives this objective; filled in when step costs are known.
         start: weights of the user's to start from.
-        role: `compared`; `warm start`: others begin where it ends; `try`: of a learning rate.
+        role: `compared`; `warm start`: others begin where it ends; `length`: whether a plain
+            student is at its plateau; `try`: of a learning rate; `cold start`: from random weights.
         views: fixed views of an image, see `Cache`; 0: every view is drawn anew.
         labels: share of the training images that have labels. Without a teacher the others are
             left out; with one they teach by its outputs alone.
@@ -179,7 +183,7 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
         given = untrained(config, ctx.seed)
         load_trained(given, read_weights(config.given.path), config.given.path)
         save_weights(given, path)
-        return Outcome({"given": 1.0}, notes=f"weights sha256 {config.given.sha256}")
+        return Outcome({"given": 1.0}, notes=f"{SHA256}{config.given.sha256}")
     if config.weights:
         shutil.copyfile(_committed_file(config), path)
     elif config.iterations == 0:
@@ -195,7 +199,7 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
         seconds,
         samples,
         peak_memory_mb=memory,
-        notes=f"weights sha256 {sha256_file(path)}",
+        notes=f"{SHA256}{sha256_file(path)}",
     )
 
 
@@ -208,8 +212,8 @@ def student(config: Student, ctx: Context) -> Outcome:
     done = train(job_of(config, ctx, teacher_of(ctx)))
     found = all_scores(done.student, data, config.classes, config.scored, config.iterations)
     save_weights(done.student, ctx.folder / WEIGHTS)
-    if config.role == "try":
-        atomic_write_json(ctx.folder / SCORE, {"miou": found["miou"]})
+    if config.role in ("try", "length"):
+        atomic_write_json(ctx.folder / SCORE, found)
     return Outcome(
         {**found, **({"learning_rate": config.optimiser.learning_rate} if config.scored else {})},
         done.seconds,
@@ -224,6 +228,28 @@ def teacher_of(ctx: Context) -> nn.Module | None:
     return load_teacher(start, ctx.seed) if start else None
 
 
+@steps_through(Distiller.forward)
+def at_plateau(config: Student, ctx: Context) -> Outcome:
+    """Take over the student of the shortest length at which it is at its plateau."""
+    folders = {start.arm.config.iterations: start.folder for start in ctx.starts}
+    scores = {length: read_scores(folder / SCORE) for length, folder in folders.items()}
+    chosen = plateau_of({length: found["miou"] for length, found in scores.items()})
+    shutil.copyfile(folders[chosen] / WEIGHTS, ctx.folder / WEIGHTS)
+    return Outcome(scores[chosen])
+
+
+def plateau_of(scores: Mapping[int, float]) -> int:
+    """The shortest length of which the next, twice as long, gains under 1 mIoU; else the longest.
+
+    Args:
+        scores: mIoU by iterations.
+    """
+    for shorter, longer in itertools.pairwise(sorted(scores)):
+        if scores[longer] - scores[shorter] < ENOUGH:
+            return shorter
+    return max(scores)
+
+
 def with_best_rate(config: Student, ctx: Context) -> Student:
     """The student with the rate of the best of the tries that it starts from, if any; ties: first.
 
@@ -234,7 +260,7 @@ def with_best_rate(config: Student, ctx: Context) -> Student:
     for start in ctx.starts:
         tried = start.arm.config
         if isinstance(tried, Student) and tried.role == "try":
-            score = read_score(start.folder / SCORE)
+            score = read_scores(start.folder / SCORE)["miou"]
             if best is None or score > best[0]:
                 best = score, tried.optimiser.learning_rate
     if best is None:
@@ -242,10 +268,11 @@ def with_best_rate(config: Student, ctx: Context) -> Student:
     return replace(config, optimiser=replace(config.optimiser, learning_rate=best[1]))
 
 
-def read_score(path: Path) -> float:
-    """The mIoU that a try left; UserError if it is not there."""
+def read_scores(path: Path) -> dict[str, float]:
+    """The metrics that a try left; UserError if they are not there."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["miou"])
+        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(found[name]) for name in ("miou", *found)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: missing or damaged: remove {path.parent}") from error
 
@@ -278,7 +305,8 @@ def job_of(
                 if "stages" in before.names:
                     backbone = kept
                 elif objective.needs_teacher:
-                    taught = kept.shifted() if config.teaching == "another image" else kept
+                    kept = kept.shifted() if config.teaching == "another image" else kept
+                    taught = taught.beside(kept) if taught else kept
     job = Job(
         student_config=config.model.config(config.classes, config.view.crop),
         view=config.view,
@@ -308,6 +336,16 @@ def job_of(
 
 def _has_model(config: Any) -> bool:
     return isinstance(config, Student | Teacher)
+
+
+def shipped(config: Teacher, name: str) -> Teacher:
+    """The teacher as the one that comes along, if one of that name does."""
+    path = COMMITTED / f"{name}.json"
+    if not path.is_file():
+        return config
+    notes: str = json.loads(path.read_text(encoding="utf-8"))["record"]["notes"]
+    sha256 = notes.removeprefix(SHA256)
+    return replace(config, weights=f"{name}.safetensors", sha256=sha256)
 
 
 def committed(config: Teacher) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from repro_shared.runtime.errors import UserError
@@ -96,6 +96,10 @@ class Kept:
             raise UserError("another image's outputs need a set of at least two images")
         return replace(self, shift=images // 2)
 
+    def beside(self, other: Kept) -> Kept:
+        """With the outputs of another cache of the same views."""
+        return replace(self, maps={**self.maps, **other.maps})
+
     def rows(self, rows: Sequence[int], device: torch.device) -> Rows:
         """The outputs for a batch, float32."""
         total = len(next(iter(self.maps.values())))
@@ -107,7 +111,7 @@ class Kept:
         return Rows(found)
 
     def stages(self, rows: Sequence[int], device: torch.device) -> tuple[Tensor | None, ...]:
-        """The backbone's maps by stage, None for those that no head reads."""
+        """The backbone's maps by stage, None for those that the head does not read."""
         found = self.rows(rows, device).found
         by_number = {int(name.removeprefix(STAGE)): value for name, value in found.items()}
         return tuple(by_number.get(number) for number in range(max(by_number) + 1))
@@ -126,7 +130,7 @@ def keep(
     Args:
         model: mmseg segmentor in evaluation mode.
         views: the fixed views.
-        names: `logits`, `auxiliary`, `pre-classifier`, `c4`, or `stages`: the backbone's maps.
+        names: `logits`, `auxiliary`, `pre-classifier`, `c4`, or `stages`: the head's input.
         folder: where to.
         fingerprint: of the images.
         grid: height and width that larger maps are resized to, as every loss would do (bilinear);
@@ -162,10 +166,8 @@ def keep(
 def _outputs(model: Any, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """By name, what was asked for."""
     if "stages" in names:
-        heads = [last_head(model), getattr(model, "auxiliary_head", None)]
-        read = {int(getattr(head, "in_index", 0)) for head in heads if isinstance(head, nn.Module)}
-        stages = model.extract_feat(inputs)
-        return {f"{STAGE}{number}": stages[number] for number in sorted(read)}
+        number = int(last_head(model).in_index)
+        return {f"{STAGE}{number}": model.extract_feat(inputs)[number]}
     with watched(model) as seen:
         model(inputs, mode="tensor")
     special = {LOGITS: seen.logits, AUXILIARY: seen.auxiliary}
