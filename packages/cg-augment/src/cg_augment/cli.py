@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 import cg_augment
-from cg_augment.study import image_recipes, recipes
+from cg_augment.study import image_recipes, point_recipes, recipes
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
 from cg_augment.use.check_command import data_check
 from cg_augment.use.evaluate_command import evaluate
+from cg_augment.use.generate_command import generate
 from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
@@ -38,11 +39,16 @@ PAPER = Paper(
     recipes=(
         Recipe(recipes.passes_by_engine, ("smoke", "cpu"), default=("smoke", "cpu")),
         Recipe(recipes.engines_on_the_mixture, ("smoke", "cpu"), default=("smoke",)),
-        Recipe(image_recipes.generator_training, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(point_recipes.students_of_the_mixture, ("smoke", "cpu"), default=("smoke",)),
+        Recipe(image_recipes.shapes_on_grounds, ("smoke", "cpu"), default=("smoke", "cpu")),
+        Recipe(image_recipes.digits_on_photographs, ("smoke", "cpu")),
+        Recipe(image_recipes.six_grounds, ("smoke", "cpu")),
+        Recipe(image_recipes.generator_training, ("smoke", "cpu")),
+        Recipe(image_recipes.images_to_look_at, ("smoke", "cpu")),
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
     blocks=blocks,
-    verbs={"train": train, "evaluate": evaluate, "data check": data_check},
+    verbs={"train": train, "generate": generate, "evaluate": evaluate, "data check": data_check},
 )
 
 

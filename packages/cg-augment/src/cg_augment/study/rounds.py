@@ -6,28 +6,23 @@ under the same learning rates; a row without a generator trains on. No group lab
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from cg_augment.method.guided import Guided
 from cg_augment.rivals.balancing import balanced, guessed_groups
-from cg_augment.rivals.generating import Generator, Order
+from cg_augment.rivals.generating import Generator
+from cg_augment.study.making import Ledger, Wanted, make_images
 from cg_augment.train import Trained, check_classes, fit
 from cg_augment.use.classifiers import Classifier
 from cg_augment.use.distillation import Distillation
-from cg_augment.use.lessons import sized, tensor
 from cg_augment.use.pictures import Arrays, Chosen, Pictures, Union
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.checks import require
 from repro_shared.runtime.distributed import from_first
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.progress import say
 from repro_shared.runtime.rng import derive_seed
 
 
@@ -60,36 +55,14 @@ class Plan:
         require(self.batch >= 1, "--batch", "at least 1", self.batch)
 
     @property
+    def wanted(self) -> Wanted:
+        """Of the generator in each round."""
+        return Wanted(self.per_class, self.keep, self.batch, self.start)
+
+    @property
     def steps(self) -> int:
         """Of the student in all phases."""
         return self.first.steps + self.rounds * self.then.steps
-
-
-@dataclass
-class Ledger:
-    """What generation cost and gave; passes are per network call on one image.
-
-    Attributes:
-        asked, failed, unsure: images ordered, not finite, and below the teacher's least confidence.
-        forward, backward, decodes: passes, of all images.
-        seconds: of generation.
-        teacher, student: mean confidences in the class of the images that were kept.
-    """
-
-    asked: int = 0
-    failed: int = 0
-    unsure: int = 0
-    forward: int = 0
-    backward: int = 0
-    decodes: int = 0
-    seconds: float = 0.0
-    teacher: float = float("nan")
-    student: float = float("nan")
-
-    @property
-    def kept(self) -> int:
-        """Images that were trained on."""
-        return self.asked - self.failed - self.unsure
 
 
 @dataclass
@@ -157,6 +130,7 @@ def distil(
     seed: int,
     generator: Generator | None = None,
     place: Place | None = None,
+    begun: Trained | None = None,
 ) -> Distilled:
     """Train, generate, train on; a killed run goes on in the phase that it was in.
 
@@ -168,14 +142,15 @@ def distil(
         seed: of everything.
         generator: what makes the images; None trains on without any.
         place: where.
+        begun: the first phase, where it was made before and `student` comes from it.
 
     Raises:
         UserError: as `fit`; a round that left a class without images.
     """
     place = place or Place()
     check_classes(student, teacher, pictures)
-    done = Distilled(student, [])
-    done.phases.append(fit(student, teacher, pictures, plan.first, seed, **place.phase("first")))
+    first = begun or fit(student, teacher, pictures, plan.first, seed, **place.phase("first"))
+    done = Distilled(student, [first])
     parts = list[Pictures]()
     for number in range(1, plan.rounds + 1):
         own = derive_seed(seed, "round", number)
@@ -249,7 +224,7 @@ def _generated(
         saved = store.load_latest() if store else None
         if saved is not None and saved[1]["identity"] == identity:
             return saved[1]
-        state = _made(student, teacher, pictures, plan, seed, generator, place.label)
+        state = make_images(student, teacher, pictures, plan.wanted, seed, generator, place.label)
         if store:
             store.save(0, {"identity": identity, **state})
         return state
@@ -264,65 +239,3 @@ def _generated(
             f"{ledger.asked} were not finite, of {ledger.unsure} the teacher was not sure"
         )
     return Arrays(state["pixels"].numpy(), labels, pictures.classes), ledger
-
-
-def _made(
-    student: Classifier,
-    teacher: Classifier,
-    pictures: Pictures,
-    plan: Plan,
-    seed: int,
-    generator: Generator,
-    label: str,
-) -> dict[str, Any]:
-    """Images, classes and account of one round, as plain values."""
-    count = plan.per_class * len(pictures.classes)
-    labels = torch.arange(len(pictures.classes)).repeat(plan.per_class)
-    seeds = tuple(derive_seed(seed, "image", index) for index in range(count))
-    ledger, pixels, kept, sure = Ledger(asked=count), list[Tensor](), list[Tensor](), list[Tensor]()
-    began = time.perf_counter()
-    for first in range(0, count, plan.batch):
-        part = slice(first, first + plan.batch)
-        start = _starts(pictures, labels[part], seeds[part], plan.start)
-        order = Order(labels[part], seeds[part], teacher, student, start)
-        found = generator(order)
-        fine = _account(found, ledger, plan.keep)
-        pixels.append((found.images[fine].clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1))
-        kept.append(labels[part][fine])
-        sure.append(torch.stack([found.after.teacher[fine], found.after.student[fine]]))
-    ledger.seconds = time.perf_counter() - began
-    confidences = torch.cat(sure, dim=1)
-    if confidences.shape[1]:
-        ledger.teacher, ledger.student = confidences.double().mean(dim=1).tolist()
-    say(
-        f"{label}: {ledger.kept} of {count} images kept ({ledger.failed} not finite, "
-        f"{ledger.unsure} unsure), in {ledger.seconds:.1f} s"
-    )
-    return {
-        "pixels": torch.cat(pixels).contiguous(), "labels": torch.cat(kept),
-        "ledger": dict(ledger.__dict__),
-    }  # fmt: skip
-
-
-def _account(found: Guided, ledger: Ledger, least: float) -> Tensor:
-    """Which images are kept, bool (n,); what they all cost is added up."""
-    failed = found.failed.cpu()
-    unsure = ~failed & (found.after.teacher.cpu() < least)  # a teacher that is not asked has NaN
-    ledger.failed += int(failed.sum())
-    ledger.unsure += int(unsure.sum())
-    ledger.forward += int(found.forward.sum())
-    ledger.backward += int(found.backward.sum())
-    ledger.decodes += int(found.decodes.sum())
-    return ~(failed | unsure)
-
-
-def _starts(pictures: Pictures, labels: Tensor, seeds: tuple[int, ...], size: int) -> Tensor | None:
-    """A training picture of each one's class, drawn with its seed."""
-    if not size:
-        return None
-    each = {label: np.flatnonzero(pictures.targets == label) for label in labels.unique().tolist()}
-    chosen = [
-        int(each[label][derive_seed(own, "start") % len(each[label])])
-        for label, own in zip(labels.tolist(), seeds, strict=True)
-    ]
-    return torch.stack([tensor(sized(pictures.read(place), size)) for place in chosen])

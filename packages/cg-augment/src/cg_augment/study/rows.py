@@ -23,6 +23,7 @@ from cg_augment.rivals.adversarial import Adversarial
 from cg_augment.rivals.balancing import balanced
 from cg_augment.rivals.generating import DiffAug, FromImages, Generator, Guiding, SamplerOf
 from cg_augment.study.rounds import Distilled, Place, Plan, distil, distil_balanced
+from cg_augment.train import Trained
 from cg_augment.use.classifiers import Classifier
 from cg_augment.use.distillation import Distillation
 from cg_augment.use.grouped import Grouped
@@ -185,6 +186,7 @@ def run_row(
     sampler: SamplerOf | None = None,
     whole: Grouped | None = None,
     place: Place | None = None,
+    begun: Trained | None = None,
 ) -> Distilled:
     """Train a row's student.
 
@@ -197,10 +199,14 @@ def run_row(
         sampler: the diffusion model, for rows with a generator.
         whole: the training set with all groups, which the oracle alone reads.
         place: where.
+        begun: the first phase, where another row has made it in the same way: its student goes on.
+            Only for rows that see all pictures alike.
 
     Raises:
         UserError: the row needs a diffusion model, or the oracle the whole set.
     """
+    if begun is not None and row.sampling != "all":
+        raise ValueError(f"{row.name} sees pictures in its own way from the first phase on")
     if row.sampling == "guessed groups":
         return distil_balanced(make(), make(), teacher, pictures, row.plan, seed, place)
     if row.sampling == "true groups":
@@ -213,4 +219,5 @@ def run_row(
         if sampler is None:
             raise UserError(f"{row.name} needs a diffusion model")
         generator = row.way.generator(sampler)
-    return distil(make(), teacher, pictures, row.plan, seed, generator, place)
+    student = make() if begun is None else begun.student
+    return distil(student, teacher, pictures, row.plan, seed, generator, place, begun)

@@ -142,9 +142,18 @@ class Opened:
             self._kept[part, seed] = self._drawn(part, seed)
         return self._kept[part, seed]
 
+    def whole(self, seed: int) -> Grouped:
+        """As many pictures as the student has, of all groups alike: what the oracle trains on."""
+        classes, kinds = len(self.scene.classes), len(self.scene.grounds)
+        every = np.arange(self.source.student) % (classes * kinds)
+        own = derive_seed(seed, "whole")
+        return drawn(self.source, "student", every // kinds, every % kinds, own)
+
     def empty(self, seed: int) -> Grouped:
-        """Grounds without anything on them, as many of each as a group has test pictures."""
-        kinds = np.arange(self.source.test * len(self.scene.grounds)) % len(self.scene.grounds)
+        """Grounds without anything on them: 75 of each to 50 test pictures of a group, the numbers
+        of Spurious ImageNet, since average precision depends on their ratio."""
+        count = self.source.test * 75 // 50
+        kinds = np.arange(count * len(self.scene.grounds)) % len(self.scene.grounds)
         own = derive_seed(self.source.name, "empty", seed)
         pixels = self.scene.render(kinds, kinds, "test", own, empty=True)
         groups = kinds * len(self.scene.grounds) + kinds
