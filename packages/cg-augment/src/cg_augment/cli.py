@@ -8,6 +8,7 @@ import cg_augment
 from cg_augment.study import image_recipes, point_recipes, recipes
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
+from cg_augment.use.audit_command import audit
 from cg_augment.use.check_command import data_check
 from cg_augment.use.evaluate_command import evaluate
 from cg_augment.use.generate_command import generate
@@ -48,7 +49,13 @@ PAPER = Paper(
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
     blocks=blocks,
-    verbs={"train": train, "generate": generate, "evaluate": evaluate, "data check": data_check},
+    verbs={
+        "train": train,
+        "generate": generate,
+        "audit": audit,
+        "evaluate": evaluate,
+        "data check": data_check,
+    },
 )
 
 

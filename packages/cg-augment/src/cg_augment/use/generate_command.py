@@ -5,35 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from cg_augment.method.objectives import Form, Objective, Parts
-from cg_augment.use.classifiers import Classifier, load_classifier
-from cg_augment.use.generating import hours
+from cg_augment.use.classifiers import Classifier
+from cg_augment.use.generating.finishing import finish
 from cg_augment.use.generating.guidance import Name, engine_of, objective_of
-from cg_augment.use.generating.items import Item, items_of, places_in, read_names, units_of
+from cg_augment.use.generating.items import items_of, places_in, read_names, units_of
+from cg_augment.use.generating.judges import Judges, judges_of
 from cg_augment.use.generating.likeness import check_readable, images_below
 from cg_augment.use.generating.loading import Compute, Loaded, Scheduler, load
 from cg_augment.use.generating.making import Maker
-from cg_augment.use.generating.sifting import Rules, account, put_in_place, sift, write_report
-from cg_augment.use.generating.store import (
-    APART,
-    IMAGES,
-    LOGS,
-    alone,
-    missing,
-    read_records,
-    where,
-)
+from cg_augment.use.generating.planning import print_plan
+from cg_augment.use.generating.sifting import Rules
+from cg_augment.use.generating.store import LOGS, read_records
 from cg_augment.use.generating.tasks import Tasks
 from cg_augment.use.pipelines import Sampling
 from cg_augment.use.prompts import check_prompts
-from cg_augment.use.teachers import load_teacher
 from cg_augment.use.zero_shot import TEMPLATE
 from repro_shared.evidence.hashing import resolved_config
 from repro_shared.runtime.checks import check_device, require
@@ -42,8 +34,6 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import ensure_output_dir, sha256_bytes
 from repro_shared.runtime.progress import say
 from repro_shared.study.alone import flat, occupied
-
-NAMED = 5  # images set apart that are printed; metadata.jsonl has all
 
 
 def generate(
@@ -159,7 +149,7 @@ def generate(
         candidates=candidates, jacobian=jacobian, views=views,
     )  # fmt: skip
     objective = objective_of(form, gamma, parts, teacher is not None, student is not None)
-    judges = _judges(student, teacher, classes, template, teacher_classes, device)
+    judges = judges_of(student, teacher, classes, template, teacher_classes, device)
     loaded = load(pipeline, scheduler, compute, preview, device)
     items = items_of(judges.classes, only, each, prompt if loaded.textual else ())
     names = read_names(diffusion_classes, "--diffusion-classes") or judges.classes
@@ -176,7 +166,7 @@ def generate(
     folder, rules = Path(out), Rules(least_teacher, alike, train_folder)
     mine = units_of(items, batch)[rank::world]
     if plan:
-        _print_plan(folder, items, mine, world, tasks, guide, sustained_tflops)
+        print_plan(folder, items, mine, world, tasks, guide, sustained_tflops)
         return None
     training = images_below(train_folder) if train_folder else []
     if rank == 0:
@@ -190,41 +180,7 @@ def generate(
         maker = Maker(folder, lambda some: guide(tasks.of(some)), seed, batch)
         made = maker.run(mine, known, folder / LOGS / f"{rank}-of-{world}.jsonl")
         print(f"{made} images made by this process ({rank + 1} of {world})")
-        return _finish(folder, items, rules, about)
-
-
-@dataclass(frozen=True)
-class _Judges:
-    student: Classifier | None
-    teacher: Classifier | None
-    classes: tuple[str, ...]
-
-
-def _judges(
-    student: str | None,
-    teacher: str | None,
-    classes: tuple[str, ...],
-    template: tuple[str, ...],
-    teacher_classes: str | None,
-    device: str,
-) -> _Judges:
-    """Both classifiers, with the student's classes or those that are given."""
-    own = None
-    if student is not None:
-        own = load_classifier(student)[0].to(device).frozen()
-        if classes and classes != own.classes:
-            raise UserError(
-                f"classes differ: --classes has {', '.join(classes[:4])}, the student "
-                f"{', '.join(own.classes[:4])}; leave --classes out"
-            )
-        classes = own.classes
-    if not classes and teacher is not None and Path(teacher).is_dir():
-        classes = load_classifier(teacher)[0].classes
-    if not classes:
-        raise UserError("no classes: give --student, or --classes with their names in order")
-    named = read_names(teacher_classes, "--teacher-classes")
-    taught = None if teacher is None else load_teacher(teacher, classes, template, named, device)
-    return _Judges(own, taught, classes)
+        return finish(folder, items, rules, about)
 
 
 def _compare_sizes(loaded: Loaded, size: int, student: Classifier | None) -> None:
@@ -239,7 +195,7 @@ def _about(
     sampling: Sampling,
     engine: Any,
     objective: Objective,
-    judges: _Judges,
+    judges: Judges,
     compute: str,
     seed: int,
     prompts: Sequence[str],
@@ -268,60 +224,3 @@ def _about(
         "start": tasks.fingerprint,
         "seed": seed,
     }  # fmt: skip
-
-
-def _print_plan(
-    out: Path, items: Sequence[Item], mine: Sequence[Sequence[Item]], world: int, tasks: Tasks,
-    engine: Any, tflops: float | None,
-) -> None:  # fmt: skip
-    records, there = read_records(out), where(out)
-    left = sum(len(missing(unit, records, there)) for unit in mine)
-    task = tasks.of(list(mine[0][:1]) if mine else list(items[:1]))
-    passes = hours.passes_of(engine, len(task.sampler.schedule))
-    part = f"of this process (1 of {world})" if world > 1 else "in all"
-    print(f"{len(items)} images of {len({item.name for item in items})} classes")
-    print(
-        f"each at most: {passes.forward} evaluations of the network forward, {passes.backward} "
-        f"backward; {passes.decodes} decodes forward, {passes.decodes_backward} backward"
-    )
-    print(f"still to make {part}: {left}")
-    if seconds := [record.seconds for record in records.values()]:
-        mean = sum(seconds) / len(seconds)
-        print(f"measured on the {len(seconds)} images there: {left * mean / 3600:.3g} hours")
-    elif tflops is not None:
-        macs = hours.macs_of(task)
-        print(f"multiply-accumulates: {macs[0]:.3g} an evaluation, {macs[1]:.3g} a decode")
-        found = hours.estimated(passes, macs, tflops, left)
-        print(f"estimate, by arithmetic at {tflops:g} TFLOPS: {found:.3g} hours")
-    else:
-        found = hours.measured(passes, tasks.of(list(mine[0]) if mine else items[:1]), left)
-        print(f"estimate, from a measured pair of steps: {found:.3g} hours")
-
-
-def _finish(out: Path, items: Sequence[Item], rules: Rules, about: dict[str, Any]) -> int:
-    """Whoever finds the set complete looks at it as a whole; 1 where images are damaged."""
-    records = read_records(out)
-    if left := missing(items, records, where(out)):
-        print(f"{len(items) - len(left)} of {len(items)} images of {out}; other processes make the "
-              "rest, and the last one looks at them together")  # fmt: skip
-        return 0
-    with alone(out / LOGS / "finish.lock"):
-        verdicts = sift(items, records, out, rules)
-        put_in_place(items, records, verdicts, out)
-        versions = {name: version(name) for name in ("torch", "diffusers")}
-        form = account(items, records, verdicts, rules, {**about, "versions": versions})
-        write_report(out, form)
-    print(f"{out / IMAGES}: {form['accepted']} of {form['images']} images accepted; "
-          f"the others with their reasons in {out / APART}")  # fmt: skip
-    apart = [item for item in items if verdicts[item.key].reason]
-    for item in apart[:NAMED]:
-        verdict = verdicts[item.key]
-        print(f"set apart: {item.key}, {verdict.reason} ({verdict.said}), seed "
-              f"{records[item.key].seed}")  # fmt: skip
-    if len(apart) > NAMED:
-        print(f"and {len(apart) - NAMED} more, in metadata.jsonl there")
-    empty = [name for name, mine in form["counts"].items() if not mine["accepted"]]
-    for name in empty:
-        print(f"no image of {name} was accepted: raise --each, or change what is asked")
-    damaged = form["set_apart"]["not finite"] + form["set_apart"]["constant"]
-    return 1 if damaged or empty else 0
