@@ -23,6 +23,7 @@ from seg_kd.cli import PAPER
 from seg_kd.study import stages
 from seg_kd.study.arms import teacher
 from seg_kd.study.recipes import equal_time_digits, trained_here
+from seg_kd.study.regime import rivals_digits
 from seg_kd.study.stages import COMMITTED
 
 STUDIES = [
@@ -121,6 +122,17 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     damaged.write_bytes((COMMITTED / "equal_time_digits.safetensors").read_bytes()[:100_000])
     with pytest.raises(UserError, match=r"teacher\.safetensors is damaged"):
         read_weights(damaged)
+
+
+def test_every_student_learns_from_the_retrained_teacher() -> None:
+    study = rivals_digits("cpu")
+    here = trained_here(study)
+    old, new = study.arms[0], here.arms[0]
+    assert [arm.id for arm in here.arms] == [arm.id for arm in study.arms]
+    for arm, before in zip(here.arms, study.arms, strict=True):
+        assert len(arm.starts_from) == len(before.starts_from)
+        assert old not in arm.starts_from
+        assert (new in arm.starts_from) == (old in before.starts_from)
 
 
 def test_a_retrained_teacher_is_another_one(tmp_path: Path) -> None:

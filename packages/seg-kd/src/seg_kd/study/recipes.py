@@ -141,8 +141,12 @@ def trained_here(study: Study) -> Study:
     """The study with its teacher trained here, not taken from the package."""
     old = study.arms[0]
     new = replace(old, config=replace(old.config, weights="", sha256=""))
-    changed = [replace(a, starts_from=(new,)) if old in a.starts_from else a for a in study.arms]
-    return replace(study, arms=(new, *changed[1:]))
+
+    def changed(arm: Arm) -> Arm:
+        starts = tuple(map(changed, arm.starts_from))
+        return new if arm == old else replace(arm, starts_from=starts)
+
+    return replace(study, arms=tuple(map(changed, study.arms)))
 
 
 def equal_time(study: Study, rounds: int) -> Study:

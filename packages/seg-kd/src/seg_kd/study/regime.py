@@ -18,12 +18,12 @@ from seg_kd.rivals.presets import NAMED
 from seg_kd.study import stages
 from seg_kd.study.calibration import EqualTime
 from seg_kd.study.places import SEED, Place, camvid, digits, second_student
+from seg_kd.study.recipes import trained_here
 from seg_kd.study.regime_claims import claims_of, unsound
 from seg_kd.study.regime_figures import extended_figure, regime_figure
 from seg_kd.study.regime_tables import tables_of
 from seg_kd.study.screen import gate_table, rates_table, screen_table
 from seg_kd.study.settled import CANONICAL, PAIR_RATES, ranked
-from seg_kd.study.tables import teachers_table
 from seg_kd.study.warm import (
     at_plateau,
     cold,
@@ -62,6 +62,7 @@ def rivalry(place: Place, scale: Scale) -> Study:
         f"rivals_{place.name}{'_smoke' if smoke else ''}", scale, place.data, arms,
         (0,) if smoke else (0, 1, 2), suspended=unsound,
         prepare=EqualTime(place.rounds, settled=not smoke),
+        retrain=trained_here if place.shipped.weights else None,
     )  # fmt: skip
     study = replace(study, claims=() if smoke else claims_of(study))
     figures = (regime_figure, extended_figure)
@@ -100,7 +101,7 @@ def teacher_camvid(scale: Scale) -> Study:
     place = camvid(scale)
     arm = Arm("teacher", place.teacher, stages.teacher, seed=0)
     name = f"teacher_camvid{'_smoke' if scale == 'smoke' else ''}"
-    return Study(name, scale, place.data, (arm,), (0,), tables=(teachers_table,))
+    return Study(name, scale, place.data, (arm,), (0,), tables=(gate_table,))
 
 
 def screen(place: Place, scale: Scale) -> Study:
@@ -180,6 +181,7 @@ def imagenet_student_camvid(scale: Scale) -> Study:
         (ground.teacher, ground.kept, *map(_from_imagenet, arms)),
         (0,) if smoke else (0, 1, 2, 3, 4), suspended=unsound,
         prepare=EqualTime(place.rounds, settled=not smoke),
+        retrain=trained_here if place.shipped.weights else None,
     )  # fmt: skip
     return replace(study, tables=tables_of(study), figures=(regime_figure,))
 

@@ -87,7 +87,7 @@ def gate_table(results: Results) -> Table:
                   for key in ("miou", "miou/all classes", "pixel_accuracy")]  # fmt: skip
         rows.append((arm.name, arm.config.iterations, *values))
     return Table(
-        f"gate-{data_of(study)}",
+        f"gate-{study.name.replace('_', '-')}",
         f"{study.name}: the teacher and plain training, on tuning data",
         (Column("network"), Column("iterations", "", 0), Column("mIoU, scored classes", "%", 2),
          Column("mIoU, all classes", "%", 2), Column("pixel accuracy", "%", 2)),
