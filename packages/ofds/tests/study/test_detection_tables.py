@@ -15,7 +15,12 @@ from ofds.study import detection_tables as tables
 from ofds.study.active_recipes import active_learning, by_round
 from ofds.study.detection import Detect
 from ofds.study.detection_claims import FEWER, SEEDS
-from ofds.study.detection_recipes import autolabels, detection_balanced, detection_long_tail
+from ofds.study.detection_recipes import (
+    autolabels,
+    detection_balanced,
+    detection_long_tail,
+    detection_long_tail_complex,
+)
 from ofds.study.detection_voc_recipes import detection_voc
 from repro_shared.evidence.figures import house_style, save_figure
 from repro_shared.evidence.records import Origin, RunRecord
@@ -82,6 +87,13 @@ def test_verdicts_of_selectors() -> None:
     assert {few.verdict(claim).verdict for claim in few.study.claims} != {"supported"}
     controls = [c for c in detection_balanced("cpu").claims if c.negative_control]
     assert [(c.arm, c.rival) for c in controls] == [("ofds-600-objects", "random-600-objects")]
+
+
+def test_ten_seeds_for_the_first_table_and_five_elsewhere() -> None:
+    made = (detection_long_tail, detection_long_tail_complex, detection_balanced, autolabels)
+    seeds = {make.__name__: {claim.seeds for claim in make("cpu").claims} for make in made}
+    assert seeds.pop("detection_long_tail") == {tuple(range(10))}
+    assert set().union(*seeds.values()) == {tuple(range(5))}
 
 
 def test_what_autolabels_are_worth() -> None:

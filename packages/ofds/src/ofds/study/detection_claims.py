@@ -9,8 +9,8 @@ from ofds.study.detection import Detect
 from repro_shared.evidence.claims import Claim
 from repro_shared.study.paper import Arm
 
-SEEDS = tuple(range(10))  # of the tables of selectors
-FEWER = tuple(range(6))  # of autolabels and of active learning
+SEEDS = tuple(range(10))  # of the first table of selectors, for detectors and for segmenters
+FEWER = SEEDS[:5]  # of all other studies
 
 
 def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ...]:
@@ -22,13 +22,14 @@ def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ..
         and arm.config.budget.unit == "objects"
     }  # fmt: skip
     small, large = sorted({amount for _, amount in by_config})
+    seeds = seeds_of(study)
     found: list[Claim] = []
 
     def claim(name: str, rival: str, amount: float, family: str, **more: Any) -> None:
         arm, other = by_config.get((name, amount)), by_config.get((rival, amount))
         if arm is not None and other is not None:
             says = f"with {amount:g} objects, detectors trained on {name} beat those on {rival}"
-            found.append(claim_of(study, arm, other, says, family, SEEDS, **more))
+            found.append(claim_of(study, arm, other, says, family, seeds, **more))
 
     for amount in (small, large):
         control = not tail and amount == large
@@ -42,6 +43,11 @@ def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ..
     for name in dict.fromkeys(name for name, _ in by_config if name.startswith("OFDS, ")):
         claim("OFDS", name, small, "ablations")
     return tuple(found)
+
+
+def seeds_of(study: str) -> tuple[int, ...]:
+    """Final seeds of a table of selectors."""
+    return SEEDS if study.endswith("_long_tail") else FEWER
 
 
 def of_autolabels(arms: Sequence[Arm]) -> tuple[Claim, ...]:

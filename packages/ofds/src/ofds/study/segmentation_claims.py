@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ofds.study.detection_claims import SEEDS
+from ofds.study.detection_claims import FEWER, seeds_of
 from repro_shared.evidence.claims import Claim
 from repro_shared.study.paper import Arm
 
-PHOTOGRAPHS = tuple(range(6))  # seeds of the studies on real photographs
 TIE = 2.0  # AP50 points within which detectors of blood cells are equivalent: ours
 UNITS = {"miou": "mIoU points", "rare_miou": "mIoU points", "ap50": "AP50 points"}
 
@@ -17,13 +16,14 @@ UNITS = {"miou": "mIoU points", "rare_miou": "mIoU points", "ap50": "AP50 points
 def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ...]:
     """Composed scenes: the headline at equal cost in objects, the same in pixels beside it."""
     found: list[Claim] = []
+    seeds = seeds_of(study)
     for unit in ("objects", "pixels") if tail else ("objects",):
         same = _under(arms, unit)
         words, family = f"{'long-tailed' if tail else 'balanced'} scenes", f"{unit}-{study}"
 
         def claim(name: str, rival: str, family: str, **more: Any) -> None:
             says = f"on {words} at equal {unit}, segmenters of {name} beat those of {rival}"  # noqa: B023
-            found.append(_claim(study, same[name], same[rival], says, family, SEEDS, **more))  # noqa: B023
+            found.append(_claim(study, same[name], same[rival], says, family, seeds, **more))  # noqa: B023
 
         claim("OFDS", "random", family, negative_control=not tail, headline=unit == "objects")
         claim("OFDS", "class-balanced random", family)
@@ -46,7 +46,7 @@ def of_cells(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
             study, same[name], same[rival],
             f"on BCCD's blood cells at equal objects, detectors of {name} are worse than those of "
             f"{rival} by less than {TIE:g} points",
-            None, PHOTOGRAPHS, "ap50", kind="non-inferiority", margin=TIE, headline=True,
+            None, FEWER, "ap50", kind="non-inferiority", margin=TIE, headline=True,
         )
         for name, rival in (("OFDS", "random"), ("random", "OFDS"))
     )  # fmt: skip
@@ -61,12 +61,12 @@ def of_roads(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
             f"{rival} on minority classes"
         )
         found.append(
-            _claim(study, same["OFDS"], same[rival], says, "minority", PHOTOGRAPHS, "rare_miou",
+            _claim(study, same["OFDS"], same[rival], says, "minority", FEWER, "rare_miou",
                    headline=rival == "random")
         )  # fmt: skip
     says = "on CamVid's frames at equal pixels, segmenters of OFDS are no worse than of random"
     found.append(
-        _claim(study, same["OFDS"], same["random"], says, None, PHOTOGRAPHS, "miou",
+        _claim(study, same["OFDS"], same["random"], says, None, FEWER, "miou",
                kind="non-inferiority")
     )  # fmt: skip
     return tuple(found)
