@@ -16,22 +16,27 @@ UNITS = {"miou": "mIoU points", "rare_miou": "mIoU points", "ap50": "AP50 points
 def of_selection(study: str, arms: Sequence[Arm], tail: bool) -> tuple[Claim, ...]:
     """Composed scenes: the headline at equal cost in objects, the same in pixels beside it."""
     found: list[Claim] = []
-    seeds = seeds_of(study)
     for unit in ("objects", "pixels") if tail else ("objects",):
-        same = _under(arms, unit)
-        words, family = f"{'long-tailed' if tail else 'balanced'} scenes", f"{unit}-{study}"
-
-        def claim(name: str, rival: str, family: str, **more: Any) -> None:
-            says = f"on {words} at equal {unit}, segmenters of {name} beat those of {rival}"  # noqa: B023
-            found.append(_claim(study, same[name], same[rival], says, family, seeds, **more))  # noqa: B023
-
-        claim("OFDS", "random", family, negative_control=not tail, headline=unit == "objects")
-        claim("OFDS", "class-balanced random", family)
-        for name in ("image k-centre", "TypiClust"):
-            claim(name, "random", f"image-level-{family}")
-            claim("OFDS", name, f"rivals-{family}")
-        claim("oracle OFDS", "OFDS", f"oracle-{family}")
+        found += _at_equal(unit, study, _under(arms, unit), tail)
     return tuple(found)
+
+
+def _at_equal(unit: str, study: str, same: dict[str, Arm], tail: bool) -> list[Claim]:
+    words, family = f"{'long-tailed' if tail else 'balanced'} scenes", f"{unit}-{study}"
+    found: list[Claim] = []
+
+    def claim(name: str, rival: str, family: str, **more: Any) -> None:
+        says = f"on {words} at equal {unit}, segmenters of {name} beat those of {rival}"
+        seeds = seeds_of(study)
+        found.append(_claim(study, same[name], same[rival], says, family, seeds, **more))
+
+    claim("OFDS", "random", family, negative_control=not tail, headline=unit == "objects")
+    claim("OFDS", "class-balanced random", family)
+    for name in ("image k-centre", "TypiClust"):
+        claim(name, "random", f"image-level-{family}")
+        claim("OFDS", name, f"rivals-{family}")
+    claim("oracle OFDS", "OFDS", f"oracle-{family}")
+    return found
 
 
 def of_cells(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
