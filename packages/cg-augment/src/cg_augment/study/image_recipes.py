@@ -80,7 +80,9 @@ class Drawn:
         return Arm(name, config, train_generator, data=pool, seed=0)
 
 
-SHAPES_97 = Drawn(Pool(SHAPES, 0.97))
+SHAPES_97 = Drawn(
+    Pool(SHAPES, 0.97), "0401bce3f6b33a0df657a38352156d8404fd805958efcf08fb78fd70bf13c50a"
+)
 SHAPES_80 = Drawn(Pool(SHAPES, 0.8))
 DIGITS_95 = Drawn(Pool(DIGITS, 0.95))
 SIX_90 = Drawn(Pool(SIX, 0.9))
