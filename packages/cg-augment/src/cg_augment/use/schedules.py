@@ -182,3 +182,4 @@ _FAMILIES: dict[str, Callable[[Any, float], list[Step]]] = {
     "DPMSolverMultistepScheduler": _multistep,
     "FlowMatchEulerDiscreteScheduler": _flow,
 }
+KNOWN = tuple(_FAMILIES)  # names of schedulers

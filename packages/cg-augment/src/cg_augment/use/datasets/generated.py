@@ -27,7 +27,7 @@ def generated(root: str | Path, classes: Sequence[str]) -> Files:
     files that no line names are counted on stderr and left out.
 
     Args:
-        root: the folder.
+        root: the folder, or one that has it as `images`, as the whole of a set does.
         classes: of the student, in its order.
 
     Raises:
@@ -35,6 +35,8 @@ def generated(root: str | Path, classes: Sequence[str]) -> Files:
             of the folder, or a class that is none of the student's.
     """
     folder = Path(root)
+    if not (folder / METADATA).is_file() and (folder / "images" / METADATA).is_file():
+        folder /= "images"
     path = folder / METADATA
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a folder that `cg-augment generate` wrote")

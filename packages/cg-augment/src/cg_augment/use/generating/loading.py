@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from cg_augment.method.sampler import Decode
 from cg_augment.use import networks
+from cg_augment.use.schedules import KNOWN
 from cg_augment.use.zero_shot import quiet
 from repro_shared.datasets.fingerprint import fingerprint_folder
 from repro_shared.runtime.errors import UserError, one_line
@@ -207,6 +208,10 @@ def _scheduler_of(where: Path) -> Any:
 
 def _exchanged(own: Any, scheduler: Scheduler, name: str) -> Any:
     if scheduler == "own":
+        if (kind := type(own).__name__) not in KNOWN:
+            others = ", ".join(_SCHEDULERS)
+            raise UserError(f"{name} has a {kind}, which is not known here: give --scheduler, one "
+                            f"of {others}")  # fmt: skip
         return own
     flow = "FlowMatch" in type(own).__name__
     if flow != (scheduler == "flow"):
