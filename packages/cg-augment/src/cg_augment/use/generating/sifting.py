@@ -72,7 +72,8 @@ def sift(
         reason, said = "", ""
         if record.damage:
             reason = record.damage
-            said = record.note or ("of one colour" if reason == "constant" else "the final image")
+            found = record.note.removeprefix("not finite: ") or "the final image"
+            said = "of one colour" if reason == "constant" else found
         elif (record.teacher or 0.0) < rules.least_teacher:
             reason, said = (
                 "teacher unsure",
