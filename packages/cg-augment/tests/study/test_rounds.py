@@ -239,6 +239,22 @@ def test_images_that_failed_or_are_unsure_are_not_trained_on(
     with pytest.raises(UserError, match="round 1 left no images of cross: 5 of 8 were not finite"):
         run_plan(classifier_of, grouped_of, lost, plan)
 
+    def nothing(order: Order) -> Any:
+        made = broken(order)
+        made.failed[:], made.images = True, torch.empty(0)  # as where no image had even a shape
+        return made
+
+    with pytest.raises(UserError, match="no images of bar, cross: 8 of 8 were not finite"):
+        run_plan(classifier_of, grouped_of, nothing, plan)
+
+    first = [True]
+
+    def first_lost(order: Order) -> Any:
+        return nothing(order) if first and first.pop() else STEPWISE(order)
+
+    done = run_plan(classifier_of, grouped_of, first_lost, replace(plan, batch=4))
+    assert (done.ledgers[0].failed, len(done.generated)) == (4, 4)
+
 
 def order_of(classifier_of: Make, start: bool) -> Order:
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -20,7 +20,9 @@ def test_hops_and_keys(recipe) -> None:  # type: ignore[no-untyped-def]
     for scale in recipe.scales:
         study = recipe.make(scale)
         assert not [line for arm in study.arms for line in broken(recipe, arm)]
-        assert len({recipe_key(PAPER, arm) for arm in study.arms}) == len(study.arms)
+        # A key has two halves: the recipe's, and that of the data.
+        keys = {(recipe_key(PAPER, arm), study.source(arm)) for arm in study.arms}
+        assert len(keys) == len(study.arms)
 
 
 def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +32,8 @@ def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Passes of the networks for one image" in said
     assert "What each engine makes in the exact mixture" in said
     assert sorted(path.stem for path in (tmp_path / "tables").iterdir()) == [
-        "engines-on-the-mixture", "passes",
+        "engines-on-the-mixture", "passes", "shapes-on-grounds-smoke",
+        "students-of-the-mixture-smoke",
     ]  # fmt: skip
     assert main(PAPER, [*command, "--plan"]) == 0
     assert "together 0 runs to make" in capsys.readouterr().out

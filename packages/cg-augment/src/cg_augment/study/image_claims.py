@@ -29,9 +29,12 @@ def claims(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
     made = _Maker(study, arms, metric)
     step, chain = f"{STEPWISE}, {share}", f"{CHAIN}, {share}"
     plain, several = f"unguided, {share}", f"best of several, {share}"
+    bound, by = (10.0, " by more than 10 points") if metric == WORST else (0.0, "")
     return (
-        made(step, plain, f"{where}, images guided stepwise beat unguided ones", "guidance", True),
-        made(chain, plain, f"{where}, images guided by the chain beat unguided ones", "guidance"),
+        made(step, plain, f"{where}, images guided stepwise beat unguided ones{by}", "guidance",
+             True, bound),
+        made(chain, plain, f"{where}, images guided by the chain beat unguided ones{by}",
+             "guidance", False, bound),
         made(step, several, f"{where}, images guided stepwise beat the best of several at equal "
              "passes", "passes"),
         *(made(step, rival, f"{where}, images guided stepwise beat {rival}", "rivals")
