@@ -8,7 +8,12 @@ from typing import Literal
 
 from cg_augment.method.groups import Figure, GroupAccuracy
 from cg_augment.use.classifiers import Classifier, load_classifier, reordered
-from cg_augment.use.datasets.spurious_imagenet import read_class_index, spurious_imagenet
+from cg_augment.use.datasets.spurious_imagenet import (
+    OUTPUTS,
+    read_class_index,
+    read_class_names,
+    spurious_imagenet,
+)
 from cg_augment.use.grouped import Grouped
 from cg_augment.use.pictures import check_files
 from cg_augment.use.scoring import by_group, spurious
@@ -49,7 +54,8 @@ def evaluate(
         training: the training set, for the adjusted accuracy; known sets have it in their layout.
         dropped: groups that training was made without.
         validation: ImageNet's validation set in class folders, for spurious-imagenet.
-        class_index: imagenet_class_index.json, where --validation lacks some of the classes.
+        class_index: imagenet_class_index.json, where --validation lacks some of the classes, and
+            for the names of classes, where a teacher knows them by name.
         template: prompts with {} for the class, for teachers that know classes by name.
         device: cpu or cuda.
         workers: decoding processes.
@@ -154,6 +160,7 @@ def _spurious(
 ) -> None:
     if validation is None:
         raise UserError("spurious-imagenet needs ImageNet's validation set: give --validation")
+    names = _names(teacher or "", class_index)
     classes = read_class_index(class_index) if class_index else None
     images = spurious_imagenet(data, validation, classes)
     check_files([images.spurious, images.validation], max(1, workers))
@@ -161,7 +168,10 @@ def _spurious(
     if student is not None:
         models["student"] = load_classifier(student)[0]
     if teacher is not None:
-        models["teacher"] = load_teacher(teacher, images.spurious.classes, template)
+        own = Path(teacher).is_dir()  # a folder of `train`: its outputs are taken as they are
+        models["teacher"] = (
+            load_classifier(teacher)[0] if own else load_teacher(teacher, names, template)
+        )
     rows: list[tuple[Cell, ...]] = []
     for name, each in models.items():
         if len(each.classes) <= max(images.classes):
@@ -184,3 +194,15 @@ def _spurious(
     )
     title = f"Spurious images in {Path(data)}"
     print(Table("spurious", title, columns, tuple(rows), (note,)).to_terminal())
+
+
+def _names(teacher: str, class_index: str | None) -> tuple[str, ...]:
+    """Of ImageNet's classes, as a teacher takes them; numbers are no names."""
+    if not teacher.startswith(("open_clip:", "transformers:")):
+        return tuple(str(number) for number in range(OUTPUTS))
+    if class_index is None:
+        raise UserError(
+            f"{teacher} knows classes by name: give their names with --class-index "
+            "imagenet_class_index.json"
+        )
+    return read_class_names(class_index)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from cg_augment import METHOD_VERSION
 from cg_augment.method.objectives import Form, Objective, Parts
 from cg_augment.use.classifiers import Classifier
 from cg_augment.use.generating.finishing import finish
@@ -223,4 +224,5 @@ def _about(
         "prompts": list(prompts) if loaded.textual else [],
         "start": tasks.fingerprint,
         "seed": seed,
+        "method_version": METHOD_VERSION,
     }  # fmt: skip

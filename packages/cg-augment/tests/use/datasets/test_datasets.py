@@ -13,7 +13,11 @@ from cg_augment.use.datasets.celeba import celeba
 from cg_augment.use.datasets.elpv import elpv
 from cg_augment.use.datasets.generated import generated
 from cg_augment.use.datasets.spuco_birds import spuco_birds
-from cg_augment.use.datasets.spurious_imagenet import read_class_index, spurious_imagenet
+from cg_augment.use.datasets.spurious_imagenet import (
+    read_class_index,
+    read_class_names,
+    spurious_imagenet,
+)
 from repro_shared.runtime.errors import UserError
 
 
@@ -151,6 +155,17 @@ def test_a_folder_whose_name_has_no_class(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("[1]")
     with pytest.raises(UserError, match=r"index\.json: no class index"):
         read_class_index(tmp_path / "index.json")
+
+
+def test_names_of_the_classes_of_imagenet(tmp_path: Path) -> None:
+    index = {str(n): [f"n{n:08d}", f"great_thing_{n}"] for n in range(1000)}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    names = read_class_names(tmp_path / "index.json")
+    assert (len(names), names[0], names[999]) == (1000, "great thing 0", "great thing 999")
+    del index["7"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"index\.json has 999 classes: a teacher that knows"):
+        read_class_names(tmp_path / "index.json")
 
 
 def test_elpv(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -315,6 +316,30 @@ def test_images_to_begin_from(models: Path, tmp_path: Path) -> None:
              for name in CLASSES]  # fmt: skip
     assert found[1][0] > found[0][0] + 30
     assert all(line["forward"] == 3 for line in lines(tmp_path / "set" / "images"))
+
+
+def test_pixels_in_channels_and_names_in_the_cache(
+    models: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "models--someone--blocks" / "snapshots" / "abc"
+    tiny.unet(in_channels=12, out_channels=12).save_pretrained(snapshot)
+    diffusers.DDIMScheduler(**tiny.vp).save_pretrained(snapshot)
+    (tmp_path / "models--someone--blocks" / "refs").mkdir()
+    (tmp_path / "models--someone--blocks" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in CLASSES:
+        (tmp_path / "start" / name).mkdir(parents=True)
+        across = np.linspace(0, 255, 16).astype(np.uint8)[None, :, None]
+        picture = np.broadcast_to(across, (16, 16, 3)).copy()
+        Image.fromarray(picture).save(tmp_path / "start" / name / "0.png")
+    given = {"student": str(models / "student"), "only": ("cat",), **SHORT, **PLAIN, "each": 1}
+    started = {"start": str(tmp_path / "start"), "strength": 0.05, "steps": 20, "eta": 0.0}
+    generate("someone/blocks", out=str(tmp_path / "set"), **{**given, **started})
+    image = np.asarray(Image.open(tmp_path / "set" / "images" / "cat" / "000000.png")).mean((0, 2))
+    assert image.shape == (16,)
+    assert np.corrcoef(image, picture[0, :, 0])[0, 1] > 0.95  # little noise: the picture is there
 
 
 def test_the_plan(models: Path, whole: Path, tmp_path: Path, capsys: Any) -> None:

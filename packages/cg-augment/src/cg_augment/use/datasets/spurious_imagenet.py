@@ -96,6 +96,28 @@ def read_class_index(path: str | Path) -> dict[str, int]:
         raise UserError(f"{path}: no class index ({type(error).__name__}: {error})") from None
 
 
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """Names of all 1,000 classes in their order, from the same file, for teachers that read names.
+
+    Two pairs of classes share a name in the file that is handed out (crane, maillot): to such a
+    teacher each pair is one class.
+
+    Raises:
+        UserError: no such file, another form, or fewer classes.
+    """
+    numbers = sorted(read_class_index(path).values())
+    if numbers != list(range(OUTPUTS)):
+        raise UserError(
+            f"{path} has {len(numbers)} classes: a teacher that knows classes by name needs the "
+            f"names of all {OUTPUTS}"
+        )
+    form = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return tuple(str(form[str(n)][1]).replace("_", " ") for n in numbers)
+    except (KeyError, IndexError) as error:
+        raise UserError(f"{path}: no class index ({type(error).__name__}: {error})") from None
+
+
 def _numbers(place: Path) -> tuple[int, int]:
     parts = place.name.split("_")
     try:
