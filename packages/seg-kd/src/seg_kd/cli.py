@@ -15,7 +15,7 @@ from repro_shared.evidence.citation import Citation, Repository
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main as run
 from repro_shared.study.paper import Paper, Recipe
-from seg_kd.study import bench, cost, freeze, lineage, recipes, regime
+from seg_kd.study import bench, cost, freeze, lineage, published, recipes, regime
 from seg_kd.study import compare as comparing
 from seg_kd.study.estimate import estimate
 from seg_kd.study.own import Own
@@ -63,6 +63,7 @@ PAPER = Paper(
         Recipe(regime.screen_camvid, ("smoke", "cpu")),
         Recipe(regime.imagenet_student_camvid, ("smoke", "cpu")),
         Recipe(regime.teacher_camvid, ("smoke", "cpu")),
+        Recipe(published.published_numbers, ("cpu",)),
         Recipe(recipes.equal_time_digits, ("smoke", "cpu")),
         Recipe(recipes.equal_time_camvid, ("smoke", "cpu")),
         Recipe(lineage.equal_time_cityscapes, ("paper",), default=("paper",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from repro_shared.runtime.errors import UserError
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import cost
 from seg_kd.study.cost import SHAPES, Card, Largest, card, figure, table
+from seg_kd.study.estimate import step_macs
+from seg_kd.study.published import COUNTED
 
 CHOSEN = ("logit", "feature", "skd", "ifvd", "at", "cirkd-mini-batch", "cirkd-memory", "mgd",
           "af-dcd-as-published", "dist", "dist-as-published")  # fmt: skip
@@ -45,6 +48,15 @@ def test_counts_are_those_that_were_made_by_other_code(
     found = cityscapes.costs[name]
     assert found.macs / 1e9 == pytest.approx(gmac, rel=5e-3, abs=0.05)
     assert found.parameters / 1e6 == pytest.approx(millions, rel=2e-3)
+
+
+def test_what_tables_read_of_the_counts_is_what_is_counted(cityscapes: Card) -> None:
+    kept = json.loads(COUNTED.read_text())
+    assert kept.keys() == {scene[0] for scene in SHAPES}
+    names = {"plain", *(name for name, each in NAMED.items() if each.needs_teacher)}
+    assert all(macs.keys() == names for macs in kept.values())
+    for name in ("plain", *CHOSEN):
+        assert kept["Cityscapes"][name] == step_macs(cityscapes, name)
 
 
 def test_counts_are_the_closed_forms(cityscapes: Card) -> None:

@@ -1,7 +1,7 @@
-"""`seg-kd freeze`: what tuning data decide, from the records into the package, by no hand.
+"""`seg-kd freeze`: what recipes and tables read, from records and shapes into the package.
 
-Run it when a screen has run, and again when the rivals that it ranked first have had their tries;
-then commit what it wrote, before any final run.
+Nothing is copied by hand. Run it when a screen has run, and again when the rivals that it ranked
+first have had their tries; then commit what it wrote, before any final run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from repro_shared.study.command import results_folder
 from repro_shared.study.paper import Paper
 from repro_shared.study.results import Results, load_results
 from seg_kd.study import regime
+from seg_kd.study.published import COUNTED, count
 from seg_kd.study.screen import best_tries, canonical, first, plateau
 from seg_kd.study.settled import FILE, PLACES
 from seg_kd.study.stages import COMMITTED, SHA256, WEIGHTS
@@ -75,7 +76,7 @@ def verb(paper: Paper) -> Command:
     """The verb of this paper."""
 
     def freeze(*, out: str | None = None) -> None:
-        """Write down what the screens' records decide, and take the trained teacher along.
+        """Write down what the screens decide and what is counted, and take the teacher along.
 
         Args:
             out: output folder of the screens; the committed results by default.
@@ -86,6 +87,7 @@ def verb(paper: Paper) -> Command:
         atomic_write_text(FILE, "{\n" + ",\n".join(lines) + "\n}\n")
         said = "; ".join(f"{name}: {', '.join(form)}" for name, form in made.items())
         print(f"{FILE}: {said or 'nothing is settled yet'}")
+        atomic_write_json(COUNTED, count())
         results = load_results(paper, regime.teacher_camvid("cpu"), folder)
         print(take_teacher(results, folder, COMMITTED))
 
