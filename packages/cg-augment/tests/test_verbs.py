@@ -148,6 +148,17 @@ def test_spurious_scores_of_a_classifier_of_1000(
     assert "computes the average precision" in " ".join(said.split())
     with pytest.raises(UserError, match="give --validation"):
         evaluate(str(tmp_path / "s"), student=str(tmp_path / "student"), set="spurious-imagenet")
+    # A folder is a teacher as it is; one of texts needs names, since "a photo of a 4" is nothing.
+    own = str(tmp_path / "student")
+    evaluate(str(tmp_path / "s"), teacher=own, set="spurious-imagenet", **given)
+    table = capsys.readouterr().out.replace("teacher", "student")
+    assert table.split("model")[1].split() == said.split("model")[1].split()
+    texts = "open_clip:ViT-B-32:x"
+    with pytest.raises(UserError, match=f"{texts} knows classes by name: give their names"):
+        evaluate(str(tmp_path / "s"), teacher=texts, set="spurious-imagenet",
+                 validation=given["validation"])  # fmt: skip
+    with pytest.raises(UserError, match="has 2 classes: a teacher that knows classes by name"):
+        evaluate(str(tmp_path / "s"), teacher=texts, set="spurious-imagenet", **given)
 
 
 def test_a_teacher_of_ones_own(root: Path, tmp_path: Path) -> None:

@@ -13,17 +13,21 @@ from repro_shared.evidence.figures import PALETTE, caption, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results
 
+MEASURED = {"six_grounds": ("spurious-map", "spurious mAUC, as average precision (%)")}
+"""What a study shows, where it is not the worst group's accuracy."""
+
 
 def by_row(results: Results) -> tuple[str, Figure]:
     """A line a row, every seed a point, the mean with its interval."""
+    metric, words = MEASURED.get(results.study.name, ("worst-group", "worst-group accuracy (%)"))
     images = shown() if results.study.name == "shapes_on_grounds" else None
     figure = new_figure(9.6 if images is not None else 6.4, 5.0)
-    grid = figure.add_gridspec(1, 2 if images is not None else 1, width_ratios=(1.2, 1)[: 2 if
-                               images is not None else 1])  # fmt: skip
+    ratios = (1.2, 1.0) if images is not None else (1.0,)
+    grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
     axes = figure.add_subplot(grid[0])
     arms = shown_rows(results)
     for place, arm in enumerate(arms):
-        values = results.values(arm, "worst-group")
+        values = results.values(arm, metric)
         found = interval(values)
         if found is None:
             continue
@@ -35,15 +39,15 @@ def by_row(results: Results) -> tuple[str, Figure]:
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms], fontsize=7)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlim(-3, 103)
-    axes.set_xlabel("worst-group accuracy (%)")
+    axes.set_xlabel(words)
     if images is not None:
         _images(figure.add_subplot(grid[1]), images)
-    figure.suptitle("What the student makes of groups that its training set lacks")
+    figure.suptitle("What students make of grounds that their training set lacks")
     seeds = " ".join(map(str, results.seeds)) or "none"
-    words = f"Data: {results.sentence}. Seeds {seeds}; means with 95 % t intervals."
+    said = f"Data: {results.sentence}. Seeds {seeds}; means with 95 % t intervals."
     if images is not None:
-        words += f" Images: seed {images.seed}, one noise a column."
-    caption(figure, words)
+        said += f" Images: seed {images.seed}, one noise a column."
+    caption(figure, said)
     return results.study.name.replace("_", "-"), figure
 
 
