@@ -105,9 +105,8 @@ class Place:
 def camvid(scale: Scale) -> Place:
     """CamVid's road scenes; tuned on sequence 0006R0, which training then leaves out.
 
-    The student is an eighth as wide as the paper's: its step then has half the cost of the
-    teacher's forward pass, as at the paper's shapes (650 to 1,023 GMAC), and its plateau leaves
-    the teacher room.
+    The student is an eighth as wide as the paper's: its step then costs less than the teacher's
+    forward pass, as at the paper's shapes, and its plateau leaves the teacher room.
     """
     smoke, view = scale == "smoke", View((96, 128))
     model = Model(base_channels=8, head_channels=32, auxiliary_channels=16,

@@ -27,7 +27,7 @@ def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
     claimed = {name: results for name, results in found.items() if results.study.claims}
     return {
         "README.md": {
-            "verdicts": short_verdicts(claimed),
+            "verdicts": short_verdicts(claimed, headlines=True),
             "findings": "\n\n".join(findings(claimed)) + "\n",
         },
         "results/README.md": {"index": index(found)},
