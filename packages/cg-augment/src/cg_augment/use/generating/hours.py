@@ -69,7 +69,7 @@ def measured(
 ) -> float:
     """Hours from an unguided and a guided step of a batch, each the second of two.
 
-    What the guided step takes longer is the decode and both passes backward; it is charged for
+    What the guided step takes longer is the decode and the passes backward; it is charged for
     every pass backward, which is too much for steps of `chain` that are not scored.
     """
     sampler, rows = task.sampler, task.rows
@@ -85,13 +85,13 @@ def measured(
             return sampler.predict(x, middle, rows)
 
     def guided() -> Any:
-        return Stepwise().gradient(task, x, middle, rows)
+        return Stepwise(jacobian=passes.backward > 0).gradient(task, x, middle, rows)
 
+    count = max(passes.backward, passes.decodes_backward)
     with frozen(*modules):
-        calls = (plain, decode, guided) if passes.backward else (plain, decode)
-        took = [_second(call, clock) for call in calls]
-    extra = max(took[2] - took[0] - took[1], 0.0) if passes.backward else 0.0
-    batch = passes.forward * took[0] + passes.decodes * took[1] + passes.backward * extra
+        took = [_second(call, clock) for call in ((plain, decode, guided)[: 3 if count else 2])]
+    extra = max(took[2] - took[0] - took[1], 0.0) if count else 0.0
+    batch = passes.forward * took[0] + passes.decodes * took[1] + count * extra
     return images * batch / len(rows) / 3600
 
 

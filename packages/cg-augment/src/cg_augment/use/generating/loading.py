@@ -112,7 +112,9 @@ def load(
             seen = copy.deepcopy(source.vae).to(dtype)
             seen.disable_slicing()
         network = getattr(source, "unet", None) or source.transformer
-        side = int(network.config.sample_size) * int(source.vae_scale_factor)
+        if not isinstance(own_side := network.config.sample_size, int):
+            raise UserError(f"{where.name} does not say the side of its square images: {own_side}")
+        side = own_side * int(source.vae_scale_factor)
     used = source[1] if isinstance(source, tuple) else source.scheduler
     return Loaded(
         where.name, kind, source, kind in TEXTUAL, decode, seen, _digest(where, preview),
