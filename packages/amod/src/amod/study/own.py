@@ -10,7 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch.distributed as dist
 import tyro
@@ -29,12 +29,13 @@ from repro_shared.datasets.class_folders import SCORED, TRAIN, check_readable, f
 from repro_shared.evidence.records import RunRecord
 from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.cli import Command
-from repro_shared.runtime.distributed import from_first, processes
+from repro_shared.runtime.distributed import processes
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.progress import say
 from repro_shared.study.alone import RUN, run_alone
-from repro_shared.study.paper import Arm, Context, Outcome, Paper, Stage, Study
+from repro_shared.study.paper import Arm, Paper, Stage, Study
 from repro_shared.study.session import Session
+from repro_shared.study.together import together
 
 Flat = tyro.conf.OmitArgPrefixes
 Device = Literal["cpu", "cuda"]
@@ -177,7 +178,7 @@ def run(paper: Paper, arm: Arm, place: Place, model: str, checkpoint: Checkpoint
     session = Session(paper, study, out, folder, place.device, place.workers, {source: pictures})
     if processes(place.device)[0] == 0:
         tell(arm.config, pictures, weights)
-    made = together(session, place.seed)
+    made = together(session, place.seed, checked)
     if made is not None:
         record, work = made
         _publish(work, out)
@@ -242,41 +243,6 @@ def checked(session: Session, seed: int) -> tuple[RunRecord, Path]:
         pictures = session.open(session.study.data)
         check_readable([pictures.train, pictures.test], max(1, session.workers))
     return run_alone(session, seed)
-
-
-def together(session: Session, seed: int) -> tuple[RunRecord, Path] | None:
-    """`checked`; under torchrun by the first process, and the others train with it.
-
-    Returns:
-        The record and its folder, or None in other processes than the first.
-    """
-    rank, world = processes(session.device)
-    if world == 1:
-        return checked(session, seed)
-    *starts, arm = session.study.arms
-    if rank:
-        ctx: Context | None = from_first(lambda: None, session.device)
-        if ctx is not None:
-            data = session.open(session.study.source(arm))
-            arm.run(arm.config, replace(ctx, data=data))
-            dist.barrier()
-        return None
-    called: list[Context] = []
-
-    def told(config: Any, ctx: Context) -> Outcome:
-        called.append(ctx)
-        from_first(lambda: replace(ctx, data=None), session.device)
-        return arm.run(config, ctx)
-
-    session.study = replace(session.study, arms=(*starts, replace(arm, run=told)))
-    try:
-        made = checked(session, seed)
-    finally:
-        if not called:  # finished before, or refused: the others need not wait
-            from_first(lambda: None, session.device)
-    if called:
-        dist.barrier()  # torchrun ends all processes when one has ended
-    return made
 
 
 def _publish(work: Path, out: Path) -> None:

@@ -22,6 +22,7 @@ from repro_shared.runtime.weights import read_weights
 from repro_shared.study.paper import Arm, Paper
 from repro_shared.study.publish import as_json
 from repro_shared.study.session import Session
+from repro_shared.study.together import together
 from repro_shared.timing.calibrate import calibrate as measure
 from repro_shared.timing.calibrate import iterations_for_budget, plan_iterations
 from seg_kd.method.objectives import OBJECTIVES, PLAIN, Objective
@@ -37,10 +38,10 @@ from seg_kd.study.own_arms import (
     given_teacher,
     own_study,
 )
-from seg_kd.study.several import together
 from seg_kd.study.stages import WEIGHTS
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter
+from seg_kd.use.data import Splits
 from seg_kd.use.network import Network
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -211,7 +212,7 @@ class Own:
             study = replace(study, prepare=Affordable(length.budget_seconds))
         folder = Path(out)
         session = Session(self.paper, study, folder, Path(images.data), device, images.workers)
-        found = together(session, length.seed)
+        found = together(session, length.seed, share=Splits.training_only)
         if rank:
             return
         assert found is not None

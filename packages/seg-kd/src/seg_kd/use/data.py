@@ -98,6 +98,10 @@ class Splits:
         """Of training and test images together."""
         return together(self.train.fingerprint, self.test.fingerprint)
 
+    def training_only(self) -> Splits:
+        """Without what is scored, for a process that leaves scoring to another."""
+        return replace(self, test=Samples([], "", []), further={})
+
     def shares(self) -> tuple[float, ...]:
         """Of the labelled pixels of the training images, by class; they add up to 1."""
         counts = np.zeros(256, np.int64)
