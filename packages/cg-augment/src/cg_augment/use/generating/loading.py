@@ -32,8 +32,7 @@ _SCHEDULERS = {
 }  # fmt: skip
 _DECIDE = (".safetensors", ".json", ".txt", ".model")  # weights, settings and vocabularies
 _LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
-_OPTIONAL = {"StableDiffusion3Pipeline": ("text_encoder_3", "tokenizer_3", "image_encoder",
-                                          "feature_extractor")}  # fmt: skip
+_OPTIONAL = {"StableDiffusion3Pipeline": ("text_encoder_3", "tokenizer_3", *_LEFT_OUT[1:])}
 
 
 @dataclass(frozen=True)
@@ -198,8 +197,7 @@ def part_of_folder(part: Any, where: Path, name: str | None, dtype: torch.dtype)
 
 
 def _scheduler_of(where: Path) -> Any:
-    file = where / "scheduler_config.json"
-    if not file.is_file():
+    if not (file := where / "scheduler_config.json").is_file():
         raise UserError(
             f"{where}: a network without {file.name}; save the scheduler that it was trained with "
             "into the same folder (scheduler.save_pretrained)"
