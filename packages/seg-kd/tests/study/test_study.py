@@ -412,7 +412,7 @@ def test_scales_differ_in_numbers_only() -> None:
             return {f.name: form(getattr(value, f.name)) for f in fields(value)}
         return type(value).__name__ if isinstance(value, int | float | tuple) else value
 
-    for recipe in PAPER.recipes:
+    for recipe in (each for each in PAPER.recipes if each.make(each.scales[0]).arms):
         forms = [
             form(replace(teacher(study).config, weights="", sha256=""))
             if kind == "teacher" else form(students(study, "time")[0].config)

@@ -51,8 +51,8 @@ class Ground:
         """A student of one objective at one budget, from the warm start."""
         words = "equal time" if match == "time" else "equal iterations"
         config = replace(self.like, objective=objective, match=match, budget=budget)
-        taught = (self.teacher, self.kept) if objective.needs_teacher else ()
-        taught += (self.c4,) if reads_c4(objective) else ()
+        taught = [self.teacher, self.kept] if objective.needs_teacher else []
+        taught += [self.c4] if reads_c4(objective) else []
         return Arm(
             f"{objective.name}, {words}, {budget}",
             self.rated(config),
