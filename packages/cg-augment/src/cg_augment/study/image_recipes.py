@@ -37,7 +37,7 @@ SIX = World(
     student=1200, test=50,
 )  # fmt: skip
 SAMPLED = 12  # steps of DDIM
-STEPWISE = Stepwise(unguided=False)
+STEPWISE = Stepwise(scale=100.0, share=1.0, unguided=False)  # by what it makes; see the protocol
 CHAIN = Chain(rounds=10, learning_rate=0.1, checkpoints=False)
 TRAINING = TrainGenerator(1800)
 

@@ -44,6 +44,7 @@ def ways() -> dict[str, Further]:
         "best of 8": replace(own, engine=Select(8)),
         "stepwise": replace(own, engine=STEPS),
         "stepwise, twice the scale": replace(own, engine=replace(STEPS, scale=2.0)),
+        "stepwise, all steps": replace(own, engine=replace(STEPS, share=1.0)),
         "stepwise, not through the network": replace(own, engine=replace(STEPS, jacobian=False)),
         "stepwise, teacher alone": replace(
             own, engine=STEPS, objective=replace(LOG, parts="teacher")

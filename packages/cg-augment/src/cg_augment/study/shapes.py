@@ -57,8 +57,8 @@ class Shapes:
         """
         made, g = list[Pixels](), np.random.default_rng(seed)
         for start in range(0, len(labels), 256):  # memory stays small
-            part = slice(start, start + 256)
-            made.append(self._some(labels[part], grounds[part], g, empty))
+            here = slice(start, start + 256)
+            made.append(self._some(labels[here], grounds[here], g, empty))
         blank = np.zeros((0, self.size, self.size, 3), np.uint8)
         return np.concatenate(made) if made else blank
 

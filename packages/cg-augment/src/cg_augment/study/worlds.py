@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cg_augment.study.shapes import Labels, Pixels
 from cg_augment.use.grouped import Grouped
@@ -127,7 +128,7 @@ class Opened:
     def fingerprint(self) -> str:
         """As said above."""
         labels, kinds = np.arange(6) % len(self.scene.classes), np.arange(6) // 2
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             part: self.scene.render(labels, kinds % len(self.scene.grounds), part, 100)
             for part in PARTS
         }
