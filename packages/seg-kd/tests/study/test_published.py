@@ -11,8 +11,8 @@ from repro_shared.study.results import load_results
 from seg_kd.cli import PAPER
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import published
+from seg_kd.study.break_even import ahead
 from seg_kd.study.published import counted_cost, published_numbers, published_table
-from seg_kd.study.regime_tables import ahead
 
 
 def test_every_number_has_a_source_a_preset_that_exists_and_a_plain_row() -> None:

@@ -21,11 +21,11 @@ from repro_shared.study.session import Session
 from seg_kd.cli import PAPER
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import (
+    break_even,
     freeze,
     places,
     regime,
     regime_claims,
-    regime_tables,
     screen,
     settled,
     stages,
@@ -326,10 +326,10 @@ def test_the_margin_of_recovery_is_the_distance_of_the_abstracts_cells() -> None
 
 def test_break_even_is_read_off_the_rising_curve() -> None:
     points = [(100, 10.0), (200, 20.0), (400, 18.0), (800, 30.0)]
-    assert regime_tables.reaches(points, 5.0) == 100
-    assert regime_tables.reaches(points, 15.0) == pytest.approx(100 * 2**0.5)
-    assert regime_tables.reaches(points, 25.0) == pytest.approx(400 * 2**0.5)
-    assert regime_tables.reaches(points, 31.0) == 800
+    assert break_even.reaches(points, 5.0) == 100
+    assert break_even.reaches(points, 15.0) == pytest.approx(100 * 2**0.5)
+    assert break_even.reaches(points, 25.0) == pytest.approx(400 * 2**0.5)
+    assert break_even.reaches(points, 31.0) == 800
 
 
 def test_a_verdict_is_withheld_where_the_teacher_or_the_assay_is_poor(ran: Results) -> None:

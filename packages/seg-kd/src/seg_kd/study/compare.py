@@ -48,7 +48,8 @@ from seg_kd.study.own_arms import (
     given_teacher,
     model_of,
 )
-from seg_kd.study.stages import Student, Teacher, load_teacher, metrics
+from seg_kd.study.scoring import metrics
+from seg_kd.study.stages import Student, Teacher, load_teacher
 from seg_kd.study.tables import cost_table
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter

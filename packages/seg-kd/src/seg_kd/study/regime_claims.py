@@ -15,7 +15,7 @@ from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import FEATURE, PLAIN
 from seg_kd.study.calibration import drifted
-from seg_kd.study.settled import CANONICAL, CANONICAL_NAMES
+from seg_kd.study.settled import CANONICAL, CANONICAL_NAMES, placeholders
 from seg_kd.study.stages import Match, Student, Teacher, scored_again
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -45,6 +45,11 @@ def budgets(study: Study, match: Match) -> list[int]:
     names = {config.objective.name for config in found}
     by_budget = {c.budget: {o.objective.name for o in found if o.budget == c.budget} for c in found}
     return sorted(budget for budget, there in by_budget.items() if there == names)
+
+
+def times(study: Study) -> list[int]:
+    """All budgets of time, of any objective."""
+    return sorted({a.config.budget for a in compared(study) if a.config.match == "time"})
 
 
 def arm_of(study: Study, objective: str, match: Match, budget: int) -> Arm | None:
@@ -78,7 +83,7 @@ def teacher(study: Study) -> Arm:
 def claims_of(study: Study) -> tuple[Claim, ...]:
     """S2 to S5 at the largest budget, and the two controls."""
     data, last = data_of(study), budgets(study, "time")[-1]
-    times = sorted({a.config.budget for a in compared(study) if a.config.match == "time"})
+    lengths = times(study)
     canonical = CANONICAL[data]
 
     def claim(name: str, says: str, arm: Arm | None, rival: Arm | None) -> Claim:
@@ -107,7 +112,7 @@ def claims_of(study: Study) -> tuple[Claim, ...]:
         says = f"S3: {name} stands better at equal iterations than at equal time"
         made = claim(f"s3-{name}-gains-from-equal-iterations", says, at_iterations, at_time)
         found.append(replace(made, family=f"s3-{data}"))
-    short, long = (arm_of(study, FEATURE.name, "time", b) for b in (times[0], times[-1]))
+    short, long = (arm_of(study, FEATURE.name, "time", b) for b in (lengths[0], lengths[-1]))
     says = "S4: feature distillation gains from longer training"
     made = claim("s4-feature-gains-from-longer-training", says, long, short)
     found.append(replace(made, headline=True))
@@ -183,3 +188,16 @@ def poor_teacher(results: Results) -> str:
 def _mean(runs: list[RunRecord], key: str) -> float:
     values = [run.metrics.get(key, 0.0) for run in runs]
     return sum(values) / len(values)
+
+
+def warnings(results: Results) -> tuple[str, ...]:
+    """What a reader must know before using the numbers."""
+    notes = [f"Not accepted: {poor_teacher(results)}."] if poor_teacher(results) else []
+    guessed = placeholders(data_of(results.study))
+    if guessed:
+        notes.append(f"Placeholders until the screen has been run: {', '.join(guessed)}.")
+    if drifted(results.facts):
+        notes.append("Refused as a comparison at equal time: step costs moved by more than 10 %.")
+    elif results.facts and not results.facts.get("closed", False):
+        notes.append("The second calibration has not been made yet.")
+    return tuple(notes)
