@@ -27,6 +27,7 @@ from cg_augment.study.stages import Biased, Rowed
 from cg_augment.train import Trained
 from repro_shared.evidence.cells import read_cells
 from repro_shared.evidence.figures import save_figure
+from repro_shared.evidence.hashing import resolved_config
 from repro_shared.runtime.weights import save_weights
 from repro_shared.study.command import main
 from repro_shared.study.results import Results, load_results
@@ -173,7 +174,11 @@ def test_images_that_come_along_belong_to_their_record(tmp_path: Path) -> None:
         patch.setattr(gallery, "SHA256", "0" * 64)
         with pytest.raises(gallery.UserError, match="missing or damaged"):
             gallery.shown(tmp_path / "shown.safetensors", record)
-    gallery.shown()  # what really comes along is whole
+    if gallery.shown() is not None:  # what really comes along is whole, and of the recipe
+        about = json.loads(gallery.RECORD.read_text())
+        (arm,) = (each for each in images_to_look_at("cpu").arms if each.run is gallery.gallery)
+        assert about["record"]["notes"] == f"images sha256 {gallery.SHA256}"
+        assert about["config"] == json.loads(json.dumps(resolved_config(arm.config)))
 
 
 @pytest.mark.parametrize("make", [*STUDIES, images_to_look_at], ids=lambda make: make.__name__)
