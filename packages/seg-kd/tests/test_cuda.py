@@ -18,7 +18,7 @@ from seg_kd.rivals.cirkd import Memory, MiniBatch
 from seg_kd.rivals.generation import OmniContrast
 from seg_kd.rivals.ifvd import ClassVariation
 from seg_kd.rivals.skd import PairWise
-from seg_kd.study import stages
+from seg_kd.study import scoring, stages
 from seg_kd.study.arms import students, teacher
 from seg_kd.study.stages import untrained
 from seg_kd.train import Job, Trained, train
@@ -101,7 +101,7 @@ def test_a_teacher_is_scored_where_it_is_used(
         places.append({parameter.device.type for parameter in model.parameters()})
         return evaluate(model, *args)
 
-    monkeypatch.setattr(stages, "evaluate", scored)
+    monkeypatch.setattr(scoring, "evaluate", scored)
     config = replace(teacher(tiny).config, iterations=0)
     stages.teacher(config, Context(tiny.data.open(None), 0, device, tmp_path, key="", label=""))
     assert places == [{device}]

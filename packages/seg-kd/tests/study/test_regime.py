@@ -30,7 +30,8 @@ from seg_kd.study import (
     settled,
     stages,
 )
-from seg_kd.study.stages import SCORE, Student, with_best_rate
+from seg_kd.study.configs import Student
+from seg_kd.study.stages import SCORE, with_best_rate
 from seg_kd.train import aside
 from seg_kd.use.data import Samples, Scenes, Views
 from seg_kd.use.fixed import FixedViews, few_labels

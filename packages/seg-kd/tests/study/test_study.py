@@ -31,6 +31,7 @@ from seg_kd.rivals.presets import RIVALS
 from seg_kd.study import stages
 from seg_kd.study.arms import budgets, objectives, place, students, teacher
 from seg_kd.study.calibration import EqualTime, compact, drifted, settled, unequal_time
+from seg_kd.study.configs import Student
 from seg_kd.study.figures import equal_time_figure
 from seg_kd.study.own_arms import Affordable
 from seg_kd.study.recipes import (
@@ -43,7 +44,6 @@ from seg_kd.study.recipes import (
     equal_time_camvid_tuning,
     equal_time_digits,
 )
-from seg_kd.study.stages import Student
 from seg_kd.study.tables import comparison_table, cost_table, crossing
 from seg_kd.train import Job, Trained
 from seg_kd.use.data import LabelMaps, Scenes

@@ -20,7 +20,7 @@ from repro_shared.study.paper import Context, Start, Study
 from repro_shared.study.session import Session
 from seg_kd import METHOD_VERSION
 from seg_kd.cli import PAPER
-from seg_kd.study import stages
+from seg_kd.study import configs, stages
 from seg_kd.study.arms import teacher
 from seg_kd.study.recipes import equal_time_digits, trained_here
 from seg_kd.study.regime import rivals_digits
@@ -108,7 +108,7 @@ def test_a_given_teacher_teaches_with_the_auxiliary_head_of_its_file(
     state = stages.untrained(arm.config, 7).state_dict()
     state = {k: v for k, v in state.items() if has or not k.startswith("auxiliary_head.")}
     path = str(tmp_path / "given.safetensors")
-    given = stages.File(save_weights(state, path), path)
+    given = configs.File(save_weights(state, path), path)
     arm = replace(arm, config=replace(arm.config, weights="", given=given))
     data = tiny.data.open(None)
     stages.teacher(arm.config, Context(data, 0, "cpu", tmp_path, key="", label=""))

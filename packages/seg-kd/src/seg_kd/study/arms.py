@@ -5,7 +5,7 @@ from __future__ import annotations
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import Objective
-from seg_kd.study.stages import Match, Student, Teacher
+from seg_kd.study.configs import Match, Student, Teacher
 
 WORDS = {
     "plain": "plain training",

@@ -30,7 +30,8 @@ from repro_shared.study.session import Session
 from repro_shared.timing.calibrate import Calibration, calibrate, drift, plan_iterations
 from seg_kd.method.objectives import LOGIT, Objective
 from seg_kd.study.arms import objectives, students, untrained
-from seg_kd.study.stages import Student, job_of, teacher_of
+from seg_kd.study.configs import Student
+from seg_kd.study.stages import job_of, teacher_of
 from seg_kd.train import start
 from seg_kd.use import adapter
 

@@ -38,6 +38,7 @@ from seg_kd.study.arms import objectives, students
 from seg_kd.study.calibration import REFERENCE, EqualTime, unequal_time
 from seg_kd.study.chosen import known_arms
 from seg_kd.study.compare_tables import CEILING, figure, scores, verdicts, words
+from seg_kd.study.configs import Student, Teacher
 from seg_kd.study.own_arms import (
     TEACHER,
     Images,
@@ -49,7 +50,7 @@ from seg_kd.study.own_arms import (
     model_of,
 )
 from seg_kd.study.scoring import metrics
-from seg_kd.study.stages import Student, Teacher, load_teacher
+from seg_kd.study.stages import load_teacher
 from seg_kd.study.tables import cost_table
 from seg_kd.study.training import Settled, Training, settle
 from seg_kd.use import adapter

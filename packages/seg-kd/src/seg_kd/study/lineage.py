@@ -25,9 +25,10 @@ from repro_shared.study.trip import steps_through
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
 from seg_kd.rivals.presets import RIVALS
 from seg_kd.study import stages
+from seg_kd.study.configs import File, Student, Teacher
 from seg_kd.study.recipes import CITYSCAPES_MAPS, comparison, equal_time, learns
 from seg_kd.study.scoring import all_scores
-from seg_kd.study.stages import WEIGHTS, File, Student, Teacher, untrained
+from seg_kd.study.stages import WEIGHTS, untrained
 from seg_kd.train import Distiller, Optimiser
 from seg_kd.use import adapter
 from seg_kd.use.ade20k import CLASSES as ADE20K

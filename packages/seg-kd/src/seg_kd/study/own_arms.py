@@ -23,7 +23,7 @@ from repro_shared.timing.calibrate import iterations_for_budget
 from seg_kd.method.objectives import Objective
 from seg_kd.study import stages
 from seg_kd.study.calibration import check_facts, timed_step
-from seg_kd.study.stages import File, Student, Teacher
+from seg_kd.study.configs import File, Student, Teacher
 from seg_kd.study.training import Settled
 from seg_kd.train import Optimiser
 from seg_kd.use import adapter

@@ -14,9 +14,10 @@ from repro_shared.study.protocols import DataSource
 from seg_kd.method.objectives import PLAIN, Objective
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import stages
+from seg_kd.study.configs import Student, Teacher
 from seg_kd.study.recipes import CAMVID, CAMVID_MAPS, SCENES
 from seg_kd.study.settled import FIRST, PLATEAU, RATES
-from seg_kd.study.stages import SCORED, Student, Teacher, shipped
+from seg_kd.study.stages import SCORED, shipped
 from seg_kd.study.warm import OUTPUTS, Ground, kept_c4, kept_outputs, warm_start
 from seg_kd.train import Optimiser
 from seg_kd.use.data import Scenes, View

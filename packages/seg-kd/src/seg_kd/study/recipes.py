@@ -16,8 +16,8 @@ from repro_shared.study.paper import Arm, Scale, Study
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN, Objective
 from seg_kd.study import stages
 from seg_kd.study.calibration import REFERENCE, EqualTime, unequal_time
+from seg_kd.study.configs import Match, Student, Teacher
 from seg_kd.study.figures import equal_time_figure
-from seg_kd.study.stages import Match, Student, Teacher
 from seg_kd.study.tables import tables_of, teachers_table
 from seg_kd.train import Optimiser
 from seg_kd.use.data import LabelMaps, Scenes, View

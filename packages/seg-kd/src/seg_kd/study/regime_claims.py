@@ -15,8 +15,9 @@ from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import FEATURE, PLAIN
 from seg_kd.study.calibration import drifted
+from seg_kd.study.configs import Match, Student, Teacher
 from seg_kd.study.settled import CANONICAL, CANONICAL_NAMES, placeholders
-from seg_kd.study.stages import Match, Student, Teacher, scored_again
+from seg_kd.study.stages import scored_again
 
 SEEDS = (0, 1, 2, 3, 4)
 GAP = 5.0  # mIoU that a teacher must be above plain training at its plateau

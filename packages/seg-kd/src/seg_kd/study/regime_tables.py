@@ -14,6 +14,7 @@ from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
 from seg_kd.study.break_even import break_even_table
 from seg_kd.study.calibration import REFERENCE, SETTLED_LIMIT, drifted
+from seg_kd.study.configs import Match
 from seg_kd.study.regime_claims import (
     MATCHES,
     arm_of,
@@ -26,7 +27,6 @@ from seg_kd.study.regime_claims import (
     warnings,
 )
 from seg_kd.study.settled import CANONICAL_NAMES
-from seg_kd.study.stages import Match
 
 
 def tables_of(study: Study) -> tuple[Callable[[Results], Table], ...]:

@@ -7,9 +7,10 @@ from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Arm, Study, ids
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import FEATURE, LOGIT, PLAIN
+from seg_kd.study.configs import Student
 from seg_kd.study.regime_claims import GAP, data_of, poor_teacher, teacher
 from seg_kd.study.settled import CANONICAL_NAMES
-from seg_kd.study.stages import ENOUGH, Student, plateau_of
+from seg_kd.study.stages import ENOUGH, plateau_of
 
 WANTED = 3  # rivals of the main runs
 

@@ -13,7 +13,7 @@ from repro_shared.study.results import Results
 from seg_kd.method.objectives import PLAIN
 from seg_kd.study.arms import budgets, objectives, place, students, tag, teacher, untrained
 from seg_kd.study.calibration import REFERENCE, drifted, realised_time, time_off
-from seg_kd.study.stages import Match
+from seg_kd.study.configs import Match
 
 LEAST_GAP = 3.0
 

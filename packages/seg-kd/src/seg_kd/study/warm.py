@@ -12,8 +12,8 @@ from repro_shared.study.paper import Arm
 from seg_kd.method.objectives import PLAIN, Objective
 from seg_kd.study import stages
 from seg_kd.study.calibration import REFERENCE
+from seg_kd.study.configs import Cache, Match, Student
 from seg_kd.study.settled import DEFAULT_RATE, TRIED
-from seg_kd.study.stages import Cache, Match, Student
 
 OUTPUTS = ("logits", "pre-classifier")  # that the canonical objectives and most rivals read
 
