@@ -32,8 +32,8 @@ from repro_shared.study.trip import steps_through
 
 FILE = FOLDER / "shown.safetensors"
 RECORD = FILE.with_suffix(".json")
-SHA256 = ""
-"""Of the images that come along; "" while none do."""
+SHA256 = "51206abd928cbe8d8d002b9754e1ba3f89a0fc1d1cf5954e46cc6a7e2fe1dce1"
+"""Of the images that come along; "" would mean that none do."""
 
 
 @dataclass(frozen=True)

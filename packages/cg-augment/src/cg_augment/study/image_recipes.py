@@ -107,8 +107,15 @@ class Lengths:
         return rows(self.base, self.budget, STEPWISE, self.chain)
 
 
-def lengths(smoke: bool, mirror: bool = True, per_class: int = 100) -> Lengths:
-    """Of the studies on images; `mirror` where a mirrored picture is of the same class."""
+def lengths(smoke: bool, mirror: bool = True, per_class: int = 100, taught: int = 200) -> Lengths:
+    """Of the studies on images.
+
+    Args:
+        smoke: the small scale.
+        mirror: a mirrored picture is of the same class.
+        per_class: generated images.
+        taught: steps of teacher and judge.
+    """
     view = View("shift", pixels=2, mirror=mirror)
     if smoke:
         base = Distillation(1, 16, learning_rate=3e-3, view=view)
@@ -116,7 +123,7 @@ def lengths(smoke: bool, mirror: bool = True, per_class: int = 100) -> Lengths:
         return Lengths(base, replace(base, steps=2), budget, chain=Chain(1, checkpoints=False))
     base = Distillation(1, learning_rate=3e-3, view=view)
     budget = Budget(200, 200, per_class=per_class, sampler_steps=SAMPLED, batch=50)
-    return Lengths(base, replace(base, steps=200), budget)
+    return Lengths(base, replace(base, steps=taught), budget)
 
 
 def generator_training(scale: Scale) -> Study:
@@ -162,7 +169,7 @@ def six_grounds(scale: Scale, retrain: bool = False) -> Study:
     Cells: none that could be read. Cost: about 8 minutes of a core a seed, and 9 once. Deviations:
     as of `shapes_on_grounds`; 75 negatives a class to 50 positives, as in Spurious ImageNet.
     """
-    own = lengths(scale == "smoke", per_class=34)
+    own = lengths(scale == "smoke", per_class=34, taught=400)
     return _study("six_grounds", scale, SIX, {SIX_90: False}, own, retrain, six_grounds, MAIN,
                   empty=True)  # fmt: skip
 
