@@ -68,7 +68,7 @@ def impulse_noise(x: Floats, c: float, rng: np.random.Generator, scale: float) -
     return np.where(hit, rng.random(x.shape) < 0.5, x)
 
 
-def defocus_blur(x: Floats, c: tuple[float, float], rng: np.random.Generator, scale: float) -> Any:
+def defocus_blur(x: Floats, c: tuple[int, float], rng: np.random.Generator, scale: float) -> Any:
     """A disk of radius c[0], whose edge is softened with deviation c[1]."""
     radius = c[0] * scale
     # Published: whole pixels on a grid of at least 17 x 17, softened over 3 or 5 of them. A disk of
