@@ -63,7 +63,7 @@ def world(
 def test_the_student_remembers_its_names(world: World) -> None:
     kept = [json.loads((world.root / n / "student.json").read_text())["stages"]
             for n in ("first", "second")]  # fmt: skip
-    stage = {"images": 8, "classes": ["class 0", "class 1"]}
+    stage = {"images": 8, "classes": ["class 0", "class 1"], "captions": False}
     assert kept == [[stage], [stage, stage]]
 
 
