@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from repro_shared.runtime.files import sha256_file
 from repro_shared.timing.calibrate import cpu_model
 
@@ -24,6 +22,8 @@ def provenance(dists: Iterable[str] = (), anchor: Path | str = __file__) -> dict
     With the versions of further `dists`; `git` and `lock_sha256` are None unless a checkout tracks
     `anchor`, a source file of the code that runs; `gpu` is None without one.
     """
+    import torch
+
     git: dict[str, Any] | None = None
     lock: str | None = None
     source = Path(anchor).resolve()
@@ -78,6 +78,8 @@ def _version(name: str) -> str | None:
 
 
 def _gpu() -> dict[str, Any] | None:
+    import torch
+
     if not torch.cuda.is_available():
         return None
     return {

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
 
 from cg_augment.method.chain import Chain
 from cg_augment.method.guided import Guided, Task
@@ -101,6 +100,8 @@ class Opened:
 
 def make_points(world: Mixture, config: Generation, seed: int) -> tuple[Guided, Task, Mixture]:
     """Points of one arm and seed."""
+    from diffusers import DDIMScheduler
+
     own = replace(world, share=config.share)
     scheduler = DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
     labels = torch.arange(config.count) % 2

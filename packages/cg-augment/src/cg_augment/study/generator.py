@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,6 +56,8 @@ class Network:
 
     def make(self) -> Any:
         """The network, with torch's random weights."""
+        from diffusers import UNet2DModel
+
         levels, pixels = len(self.channels), 3 * FOLD**2
         return UNet2DModel(
             sample_size=self.size // FOLD, in_channels=pixels, out_channels=pixels,
@@ -103,6 +104,8 @@ class TrainGenerator:
 
 def scheduler() -> Any:
     """The levels of noise, in training and in sampling."""
+    from diffusers import DDIMScheduler
+
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False,
         timestep_spacing="trailing",

@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.stats import chi2
 from torch import Tensor
 
 from cg_augment.method.sampler import Sampler
@@ -95,6 +94,8 @@ class Mixture:
         means, label, _ = self.clusters
         distance = (points.double()[:, None] - means).square().sum(dim=2) / self.within**2
         nearest = distance.masked_fill(label[None] != labels[:, None], torch.inf).amin(dim=1)
+        from scipy.stats import chi2
+
         return nearest <= float(chi2.ppf(quantile, self.dimensions))
 
     def logits(self, points: Tensor, sharpness: float = 1.0) -> Tensor:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from cg_augment.method.chain import Chain
@@ -186,6 +185,8 @@ def make(
     student: nn.Module, world: Mixture, points: Tensor, config: Further, seed: int
 ) -> tuple[Guided, Task]:
     """Points of an engine, guided by the exact teacher and this student."""
+    from diffusers import DDIMScheduler
+
     assert config.engine is not None
     own, count = replace(world, share=config.share), 2 * config.per_class
     labels = torch.arange(count) % 2

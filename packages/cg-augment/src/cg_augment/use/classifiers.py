@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -162,6 +160,9 @@ def of_timm(
     Raises:
         UserError: timm has no such model, or cannot make it at this size.
     """
+    import timm
+    from timm.data import resolve_model_data_config
+
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.partition('_')[0]}*")[:5]
         raise UserError(f"timm has no model {name!r}; such as {', '.join(near) or 'none'}")

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from cg_augment.use.pictures import Pictures, Pixels
 from repro_shared.datasets.views import Shift, readable
@@ -54,6 +53,8 @@ class View:
 
     def __call__(self, picture: Pixels, size: int, seed: int) -> Tensor:
         """A view (3, size, size), values 0 to 1."""
+        from torchvision.transforms import v2
+
         if self.augment == "randaugment":
             with isolated_rng(derive_seed(seed, "randaugment")):
                 image = v2.RandAugment(num_ops=2, magnitude=9)(Image.fromarray(picture))

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from torch.nn import functional as F
 
 from clip_distill.method.objective import Batch, Objective
 from clip_distill.study.worlds import Shown
-from clip_distill.use import open_clip_teachers
 from clip_distill.use.cache import Cache
 from clip_distill.use.lessons import Lessons, collate
 from clip_distill.use.quiet import quiet
@@ -44,6 +42,10 @@ def teacher_of(model: str) -> Teacher:
     Raises:
         UserError: open_clip has no such model.
     """
+    import open_clip
+
+    from clip_distill.use import open_clip_teachers
+
     if open_clip.get_model_config(model) is None:
         raise UserError(f"--teachers: open_clip has no model {model!r}")
     with quiet():
@@ -143,6 +145,7 @@ def open_clip_step(
     Its student is the same backbone with a text tower as large as the teacher's, since that loop
     trains both towers and asks both of the teacher's.
     """
+    import open_clip
     from open_clip_train.train import train_one_epoch
 
     form: dict[str, Any] = dict(open_clip.get_model_config(model) or {})

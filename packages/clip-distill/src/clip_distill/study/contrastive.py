@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from open_clip.loss import ClipLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -80,6 +79,8 @@ def contrast(
         DivergedError: a loss that is not finite.
         UserError: the checkpoint is of another run.
     """
+    from open_clip.loss import ClipLoss
+
     loss_of, optimiser = ClipLoss(), _optimiser(network, config)
     done, seconds, losses = _resume(store, network, optimiser, identity)
     network.train()
@@ -161,6 +162,8 @@ class TrainTeacher:
     @property
     def equations(self) -> tuple[Any, ...]:
         """The loss."""
+        from open_clip.loss import ClipLoss
+
         return (ClipLoss.forward,)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 from torch import nn
 
 from clip_distill.use.preprocessing import Preprocessing
@@ -59,6 +58,8 @@ def weights_file() -> Path:
 def network() -> nn.Module:
     """With ImageNet weights and classifier, in evaluation mode."""
     path = weights_file()
+    import timm
+
     model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     state = read_weights(path)
     names = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.signal import fftconvolve
 
 Floats = NDArray[np.float32]
 
@@ -25,6 +24,8 @@ def blurred(x: Floats, sigma: float) -> Any:
 
 def convolved(x: Floats, kernel: NDArray[np.float64]) -> Any:
     """With a square kernel of odd size; the picture is mirrored at its edges."""
+    from scipy.signal import fftconvolve
+
     reach = len(kernel) // 2
     wide = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
     return fftconvolve(wide, kernel[..., None], mode="valid", axes=(0, 1))

@@ -6,14 +6,13 @@ Nothing is downloaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision import datasets
 
 from clip_distill.use.contents import remembered
 from clip_distill.use.preprocessing import Pixels
@@ -31,30 +30,30 @@ class Layout:
 
     Attributes:
         title: as the paper's numbers have it.
-        reader: torchvision's class.
+        reader: name of torchvision's class.
         folder: that torchvision looks for below the root.
         train: its splits that are not the test split.
         holds: what must lie in the folder, for messages.
     """
 
     title: str
-    reader: Callable[..., Any]
+    reader: str
     folder: str
     train: tuple[str, ...]
     holds: str
 
 
 LAYOUTS: dict[str, Layout] = {
-    "pets": Layout("Oxford Pets", datasets.OxfordIIITPet, "oxford-iiit-pet", ("trainval",),
+    "pets": Layout("Oxford Pets", "OxfordIIITPet", "oxford-iiit-pet", ("trainval",),
                    "images, annotations"),
-    "flowers": Layout("Flowers-102", datasets.Flowers102, "flowers-102", ("train", "val"),
+    "flowers": Layout("Flowers-102", "Flowers102", "flowers-102", ("train", "val"),
                       "jpg, imagelabels.mat, setid.mat"),
-    "cars": Layout("Stanford Cars", datasets.StanfordCars, "stanford_cars", ("train",),
+    "cars": Layout("Stanford Cars", "StanfordCars", "stanford_cars", ("train",),
                    "cars_test, cars_test_annos_withlabels.mat, cars_train, devkit"),
-    "food": Layout("Food-101", datasets.Food101, "food-101", ("train",), "images, meta"),
-    "aircraft": Layout("FGVC Aircraft", datasets.FGVCAircraft, "fgvc-aircraft-2013b",
+    "food": Layout("Food-101", "Food101", "food-101", ("train",), "images, meta"),
+    "aircraft": Layout("FGVC Aircraft", "FGVCAircraft", "fgvc-aircraft-2013b",
                        ("trainval",), "data/images, data/variants.txt, data/images_variant_*.txt"),
-    "textures": Layout("DTD", datasets.DTD, "dtd", ("train", "val"), "dtd/images, dtd/labels"),
+    "textures": Layout("DTD", "DTD", "dtd", ("train", "val"), "dtd/images, dtd/labels"),
 }  # fmt: skip
 
 
@@ -136,13 +135,15 @@ def set_of(data: str) -> SetName | None:
 
 
 def _opened(layout: Layout, place: Path, split: str) -> Any:
+    from torchvision import datasets
+
     folder = place / layout.folder
     if not folder.is_dir():
         raise UserError(f"{place}: no folder {layout.folder} here; nothing is downloaded")
     # Where a class takes a loader, it is given the paths instead of the pictures.
-    loader = {} if layout.reader is datasets.OxfordIIITPet else {"loader": Path}
+    loader = {} if layout.reader == "OxfordIIITPet" else {"loader": Path}
     try:
-        return layout.reader(place, split=split, download=False, **loader)
+        return getattr(datasets, layout.reader)(place, split=split, download=False, **loader)
     except Exception as error:  # each of the files has its own way of failing
         said = one_line(str(error)).partition(" You can use")[0]
         raise UserError(
@@ -153,7 +154,7 @@ def _opened(layout: Layout, place: Path, split: str) -> Any:
 
 def _listed(found: Any) -> tuple[list[Path], list[int]]:
     """Paths and classes of a torchvision data set, without opening a picture."""
-    if isinstance(found, datasets.OxfordIIITPet):
+    if hasattr(found, "_images"):  # OxfordIIITPet, which takes no loader
         return list(map(Path, found._images)), list(map(int, found._labels))
     pairs = [found[index] for index in range(len(found))]
     return [path for path, _ in pairs], [int(target) for _, target in pairs]

@@ -16,9 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from clip_distill.use.teachers import Floats
 from repro_shared.runtime.errors import UserError
@@ -74,6 +71,8 @@ def full_probe(
     Raises:
         UserError: a class with one training image, or a share that leaves too few to fit to.
     """
+    from sklearn.model_selection import train_test_split
+
     small = np.bincount(targets)
     if (small == 1).any():
         raise UserError(
@@ -119,6 +118,8 @@ def few_shot(train: Floats, targets: Ints, test: Floats, shots: int, seed: int =
     Raises:
         UserError: a class with fewer training images.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     chosen = drawn(targets, shots, seed)
     x, y = train[chosen], targets[chosen]
     best, value = ALONE, float("nan")
@@ -159,6 +160,9 @@ def fitted(x: Floats, y: Ints, test: Floats, decade: float) -> tuple[Ints, bool]
         test: (m, width).
         decade: log10 of the weight of half the squared weights against the sum of the losses.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     if len(np.unique(y)) < 2:
         raise UserError("a probe needs two classes or more")
     with warnings.catch_warnings(record=True) as caught:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +65,8 @@ def make_backbone(name: str, size: int) -> Any:
     Raises:
         UserError: timm does not know it, or cannot make it at this image size.
     """
+    import timm
+
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.partition('_')[0]}*")[:5]
         raise UserError(f"timm knows no model {name!r}; such as {', '.join(near) or 'none'}")
@@ -95,6 +96,8 @@ def warm_start(student: Student, path: str | Path) -> Student:
     Raises:
         UserError: weights of another model, or a `config.json` that is damaged or of another one.
     """
+    import timm
+
     state = read_weights(path)
     name, own = student.config.backbone, student.backbone.state_dict()
     form = _config_beside(Path(path), name)
@@ -149,6 +152,8 @@ def _said_by_timm(name: str) -> str:
     architecture, _, tag = name.partition(".")
     if tag:
         return f"timm's {name}"
+    import timm
+
     tags = timm.list_pretrained(f"{architecture}.*")
     forms = [timm.get_pretrained_cfg(each) for each in tags]
     if len({(tuple(f.mean), tuple(f.std)) for f in forms if f is not None}) > 1:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import diffusers
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,6 +72,8 @@ def load(
     Raises:
         UserError: nothing there, another kind, weights that are lacking, or pickled ones.
     """
+    import diffusers
+
     where = _local(folder)
     kind = _kind(where)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute]
@@ -154,6 +155,7 @@ def _kind(where: Path) -> str:
 
 
 def _pipeline(where: Path, kind: str, dtype: torch.dtype) -> Any:
+    import diffusers
     import transformers  # text encoders; an extra of this package
 
     transformers.utils.logging.disable_progress_bar()
@@ -197,6 +199,8 @@ def part_of_folder(part: Any, where: Path, name: str | None, dtype: torch.dtype)
 
 
 def _scheduler_of(where: Path) -> Any:
+    import diffusers
+
     if not (file := where / "scheduler_config.json").is_file():
         raise UserError(
             f"{where}: a network without {file.name}; save the scheduler that it was trained with "
@@ -216,6 +220,8 @@ def _exchanged(own: Any, scheduler: Scheduler, name: str) -> Any:
     flow = "FlowMatch" in type(own).__name__
     if flow != (scheduler == "flow"):
         raise UserError(f"--scheduler {scheduler}: {name} was trained for {type(own).__name__}")
+    import diffusers
+
     return getattr(diffusers, _SCHEDULERS[scheduler]).from_config(own.config)
 
 

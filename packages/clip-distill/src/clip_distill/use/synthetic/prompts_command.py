@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import open_clip
-
 from clip_distill.method.covering import Rows, covering_array, pairs_covered, with_rows
-from clip_distill.use.open_clip_teachers import lost
 from clip_distill.use.prompts import read_names
 from clip_distill.use.synthetic.domains import Dimension, Domain, domain_of
 from clip_distill.use.synthetic.language_model import ASKED, KEPT, SAMPLING, Asker, load
@@ -94,6 +91,10 @@ def prompts(
     if language_model is not None:
         asker = Asker(load(language_model, device), seed, attempts, folder / ANSWERS)
     made, by_class = _all_prompts(chosen, named, array, options, kind, asker)
+    import open_clip
+
+    from clip_distill.use.open_clip_teachers import lost
+
     tokenizer = open_clip.tokenizer.SimpleTokenizer()  # the vocabulary of SD's text encoders too
     check_tokens(made, lambda text: lost(tokenizer, text, CONTEXT), "CLIP", CONTEXT)
     about: dict[str, Any] = {
