@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ofds import Budget, Pool, make_pool, select_covering
+from ofds.method.coverage import cheapest
 from ofds.rivals.proposals import at_random
 
 
@@ -122,3 +123,38 @@ def test_a_minimum_that_cannot_be_met_leaves_the_others() -> None:
         assert both.reasons[0].startswith("a: 99 wanted, ")
         assert both.found.tolist() == alone.found.tolist()
         assert ("the budget is 6" in " ".join(both.reasons)) == (alone.status != "met")
+
+
+def test_minima_do_not_buy_copies_where_others_would_do() -> None:
+    counts = np.array([[2, 0], [2, 0], [2, 0], [1, 0], [0, 2], [0, 1]])
+    costs, minimum = np.array([2.0, 2, 3, 2, 3, 1]), np.array([3, 1])
+
+    def pool_of(counts: Any) -> Pool:
+        image, label = np.repeat(np.nonzero(counts), counts[np.nonzero(counts)], axis=1)
+        n = len(image)
+        return make_pool(
+            [str(each) for each in range(len(counts))], ["a", "b"], image, label, np.ones(n),
+            np.tile([0.0, 0, 4, 4], (n, 1)), features=np.eye(n, 8, dtype=np.float32) + 1,
+            content=["same", "same", *map(str, range(2, len(counts)))],
+        )  # fmt: skip
+
+    pool = pool_of(counts)
+    choices, contract = select_covering(pool, costs, 6, minimum)
+    assert contract.status == "met"
+    assert not {0, 1} <= {choice.image for choice in choices}
+    images, bound = cheapest(counts, costs, minimum, once=pool.twin)
+    assert images is not None
+    assert not {0, 1} <= {*images}
+    assert bound == costs[images].sum() == 5
+    # Where there is no other way, a minimum is worth a copy.
+    choices, contract = select_covering(pool_of(counts[[0, 1, 4]]), costs[[0, 1, 4]], 7, minimum)
+    assert contract.status == "met"
+    assert {choice.image for choice in choices} == {0, 1, 2}
+
+
+def test_an_annotated_copy_counts_as_the_one() -> None:
+    counts, costs = np.array([[1], [1], [1]]), np.array([1.0, 1, 5])
+    images, _ = cheapest(counts, costs, np.array([2]), annotated=[0], once=np.array([0, 0, 1]))
+    assert images == [2]
+    images, _ = cheapest(counts, costs, np.array([2]), [0, 1], once=np.array([0, 0, 1]))
+    assert images == [0, 1]

@@ -173,24 +173,30 @@ def test_near_equal_images_and_two_identical_rare_ones() -> None:
         assert len({"040", "041"} & set(chosen)) <= 1
 
 
-def test_identical_images_wait_for_all_others_of_their_cluster(columns: Any) -> None:
+def test_an_image_is_never_bought_twice(columns: Any) -> None:
     given_ = columns(images=40, classes=2)
     content = ["same" if index < 20 else name for index, name in enumerate(given_["images"])]
     pool = make_pool(**given_, content=content)
-    selector, seen, again = (
-        Selector(pool, np.ones(40), 40, Settings(), Room(pool, np.ones(40), 40, 40)),
-        set[int](),
-        0,
-    )
-    for choice in selector:
-        twin = int(pool.twin[choice.image])
-        if twin in seen:
-            again += 1
-            cluster = selector.classes[choice.label].order[choice.cluster]
-            others = pool.image[cluster][~selector.room.done[pool.image[cluster]]]
-            assert {int(pool.twin[image]) for image in others} <= {twin}
-        seen.add(twin)
-    assert again == 19  # in the end nothing else was left
+    chosen = [choice.image for choice in select(pool, np.ones(40), 40)]
+    assert len(chosen) == len({*pool.twin[chosen].tolist()}) == 21
+    # What is required is taken all the same.
+    must = np.flatnonzero(pool.twin == pool.twin[chosen[0]])[:3].tolist()
+    same = [choice.image for choice in select(pool, np.ones(40), 40, required=must)]
+    assert {*must} <= {*same}
+    assert len(same) == 23
+
+
+@pytest.mark.parametrize("free", ["all", "a class"])
+def test_images_that_cost_nothing_have_their_turn(columns: Any, free: str) -> None:
+    pool = make_pool(**columns(images=30, classes=2))
+    costs = np.ones(30)
+    costs[np.unique(pool.image[pool.label == 1])] = 0
+    if free == "all":
+        costs[:] = 0
+    found = select(pool, costs, 3)
+    assert {choice.label for choice in found} >= {1}
+    assert sum(choice.cost for choice in found) <= 3
+    assert {choice.image for choice in found} >= {*np.flatnonzero(costs == 0).tolist()}
 
 
 def test_required_annotated_and_excluded_images(columns: Any) -> None:

@@ -36,7 +36,7 @@ def test_the_interval_covers() -> None:
         ([], [], 1.0, False),
         ([3.0], [2.0], 1.5, False),
         ([3.0, 1.0], [0.0, 0.0], 1.0, False),
-        ([0.0, 0.0], [2.0, 1.0], 0.0, True),
+        ([0.0, 0.0], [2.0, 1.0], 1.0, False),  # empty images do not promise that the rest is free
         ([2.0, 1.0], [2.0, 1.0], 1.0, True),
     ],
 )
@@ -48,6 +48,16 @@ def test_little_to_tell(
     assert (found.low is not None) == known
     if known:
         assert found.low == found.high == value
+
+
+def test_a_few_cheap_images_do_not_open_the_purse() -> None:
+    few = ratio(np.array([1.0, 1.0]), np.array([2.0, 2.0]))
+    assert (few.value, few.high, few.upper) == (0.5, 0.5, 1.0)
+    many = ratio(np.full(6, 1.0), np.full(6, 2.0))
+    assert many.upper == many.high == 0.5
+    dear = ratio(np.array([3.0]), np.array([2.0]))
+    assert dear.upper == 1.5
+    assert ratio(np.zeros(9), np.ones(9)).upper == 1.0
 
 
 def test_how_many_the_rest_pays_for() -> None:

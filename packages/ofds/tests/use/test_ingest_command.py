@@ -211,6 +211,29 @@ def test_given_costs(files: Any) -> None:
     assert state(files, "two")["ratio"]["true_for_predicted"] == pytest.approx(30 / spent, abs=1e-4)
 
 
+def test_given_costs_are_not_known_of_images_that_were_not_chosen(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [image["file_name"] for image in files.images]
+    (files.folder / "costs.csv").write_text("\n".join(["name,cost", *(f"{n},2" for n in names)]))
+    given = ("--costs", str(files.folder / "costs.csv"), "--unit", "column")
+    assert files.select("--budget", "10", *given) == 0
+    labels = annotated(files, 2)
+    other = next(n for n in names if n not in {image["name"] for image in chosen(files)})
+    content = json.loads(labels.read_text(encoding="utf-8"))
+    content["images"].append({"id": 9999, "file_name": other, "width": 100, "height": 100,
+                              "labelled": True})  # fmt: skip
+    labels.write_text(json.dumps(content), encoding="utf-8")
+    capsys.readouterr()
+    assert ingested(files, labels) == 2
+    assert f"annotated (1, such as {other!r}), and the selection" in capsys.readouterr().err
+    (files.folder / "true.csv").write_text(
+        "\n".join(["name,cost", f"{other},5", *(f"{i['name']},2" for i in chosen(files)[:2])])
+    )
+    assert ingested(files, labels, "--costs", str(files.folder / "true.csv")) == 0
+    assert state(files)["budget"]["true"] == 9
+
+
 def test_classes_that_were_not_selected_for_count_nowhere(
     files: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

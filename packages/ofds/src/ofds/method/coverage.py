@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from ofds.method.duplicates import components
 from ofds.method.objects import Ints, Pool
 from ofds.method.room import NO_LIMITS, Limits
 from ofds.method.selection import Choice, Settings, select
@@ -101,9 +102,14 @@ def select_covering(
     choices, found = run()
     if (found >= minimum).all():
         return choices, Contract("met", minimum, found)
-    images, bound = cheapest(
-        counts, costs, minimum - more, required, annotated, excluded, seconds, limits
-    )
+    copies = _copies(pool, limits)
+    for once in (copies, None) if copies is not None else (None,):
+        # Copies are bought only where the minima, or the budget, leave no other way.
+        images, bound = cheapest(
+            counts, costs, minimum - more, required, annotated, excluded, seconds, limits, once
+        )
+        if images is not None and costs[images].sum() <= amount + 1e-9:
+            break
     if bound == np.inf:
         reason = f"no images with at most {limits.cap} of a group meet the minima"
         return choices, Contract("infeasible", minimum, found, (reason,))
@@ -120,6 +126,12 @@ def select_covering(
     return choices, Contract("met", minimum, found)
 
 
+def _copies(pool: Pool, limits: Limits) -> Ints | None:
+    """Numbers that images share if they are equal or nearly the same; None if no two are."""
+    found = components([pool.twin], limits.vectors, limits.alike)
+    return found if len(found) and found.max() + 1 < len(found) else None
+
+
 def cheapest(
     counts: Ints,
     costs: NDArray[np.float64],
@@ -129,6 +141,7 @@ def cheapest(
     excluded: Sequence[int] = (),
     seconds: float = SECONDS,
     limits: Limits = NO_LIMITS,
+    once: Ints | None = None,
 ) -> tuple[list[int] | None, float]:
     """The cheapest images that meet all minima, and a lower bound of what any such set costs.
 
@@ -139,6 +152,7 @@ def cheapest(
         required, annotated, excluded: images by place.
         seconds: time limit.
         limits: of which the caps of groups count.
+        once: (images,) numbers; of images with the same one, one is taken, or those that must be.
 
     Returns:
         Places of images, annotated ones left out, or None if none was found in time; and the bound,
@@ -150,10 +164,17 @@ def cheapest(
     prices[[*annotated]] = 0
     high = np.maximum(low, high)
     constraints = [LinearConstraint(counts.T, minimum, np.inf)]
-    if groups := limits.capped():
+    alike = Limits(once, 1).capped()
+    if groups := limits.capped() + alike:
         row = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         members = (np.ones(len(row)), (row, np.concatenate(groups)))
-        most = [max(limits.cap, np.isin(group, annotated).sum()) for group in groups]
+        caps = [limits.cap] * (len(groups) - len(alike)) + [1] * len(alike)
+        # Images that must be there are, whatever their group may have.
+        forced = [annotated] * (len(groups) - len(alike)) + [np.flatnonzero(low)] * len(alike)
+        most = [
+            max(cap, np.isin(group, must).sum())
+            for cap, group, must in zip(caps, groups, forced, strict=True)
+        ]
         matrix = csr_array(members, shape=(len(groups), len(costs)))
         constraints.append(LinearConstraint(matrix, -np.inf, most))
     found = milp(

@@ -1,4 +1,5 @@
-"""Images that are nearly the same: never two of them while another candidate is there.
+"""Images that are nearly the same: never two of them while another candidate is there, and never
+two that are equal.
 
 Cosine of one vector an image, against a threshold. Only chosen images are compared with, so that a
 long video, in which each frame is like the next, does not count as one image.
@@ -62,9 +63,14 @@ class Duplicates:
         self.twins[self.twin[image]] = True
         self.chosen.append(image)
 
+    def copies(self, images: Ints) -> NDArray[np.bool_]:
+        """Which of these are equal to one that is chosen."""
+        found: NDArray[np.bool_] = self.twins[self.twin[images]]
+        return found
+
     def repeats(self, images: Ints) -> NDArray[np.bool_]:
         """Which of these repeat one that is chosen."""
-        exact = self.twins[self.twin[images]]
+        exact = self.copies(images)
         if self.vectors is None:
             return exact
         behind = np.unique(images[self.compared[images] < len(self.chosen)])

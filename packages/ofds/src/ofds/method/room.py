@@ -103,6 +103,8 @@ class Room:
         # What is required stays payable, and finds a place in its group.
         spare = self.left - np.where(self.reserved[images], 0.0, self.owed) + 1e-9
         fits = ~self.done[images] & (self.costs[images] <= spare)
+        # A copy of a chosen image tells nothing new; one that merely looks like it may.
+        fits &= ~self.duplicates.copies(images) | self.reserved[images]
         if self.limits.group is not None:
             group = self.limits.group[images]
             full = self.members[group] >= self.limits.cap

@@ -26,6 +26,7 @@ from ofds.method.room import NO_LIMITS, Limits, Room
 FINER = 1.6  # how many times more clusters when all are covered
 NEAR = 16  # objects nearest to a centre from which a representative is taken
 ITERATIONS = 25
+NOTHING = 1e-9  # of the budget, for a class whose images cost nothing
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,9 @@ class Selector:
         sizes = np.array([len(each.objects) for each in self.classes])
         rarity = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
         available = np.array([room.available(each.images) for each in self.classes])
+        there = np.array([room.allowed(each.images).any() for each in self.classes], bool)
+        # Images that cost nothing have their turn, too.
+        available[there & (available <= 0)] = NOTHING
         self.quota = quotas(amount, available)
         listed = np.arange(len(sizes))
         self.turns = Turns(self.quota, rarity if settings.rarest_first else listed)

@@ -11,11 +11,21 @@ from repro_shared.evidence.statistics import interval
 from repro_shared.study.pages import index, short_verdicts
 from repro_shared.study.results import Results
 
+TRAINED = {
+    "detection_long_tail": "detectors of long-tailed scenes",
+    "detection_long_tail_complex": "detectors of crowded long-tailed scenes",
+    "detection_balanced": "detectors of balanced scenes",
+    "segmentation_long_tail": "segmenters of long-tailed scenes",
+    "segmentation_balanced": "segmenters of balanced scenes",
+    "roads_camvid": "segmenters of minority classes on CamVid's roads",
+    "active_learning": "detectors after rounds of active learning",
+}
+"""Studies that train networks, and what they train."""
 POOLS = {"selection_long_tail": "a long-tailed pool", "selection_balanced": "a balanced pool"}
 NAMES = {"random": "random images", "class-balanced random": "class-balanced random images"}
 CREDIT = {
-    "OFDS, full credit": "full credit for what chosen images cover",
-    "OFDS, no credit": "no credit for what chosen images cover",
+    "OFDS, full credit": "in which a cluster with one object on a chosen image has no further turn",
+    "OFDS, no credit": "in which objects on images chosen for something else do not count",
 }
 
 FAILED = (
@@ -29,26 +39,46 @@ def blocks(found: Mapping[str, Results]) -> dict[str, dict[str, str]]:
     claimed = {name: results for name, results in found.items() if results.study.claims}
     return {
         "README.md": {
-            "findings": "\n\n".join(line for r in claimed.values() for line in findings(r)) + "\n",
+            "findings": "\n\n".join([*trained(claimed), *told(claimed)]) + "\n",
             "verdicts": short_verdicts(claimed, headlines=True),
         },
         "results/README.md": {"verdicts": short_verdicts(claimed), "index": index(found)},
     }
 
 
-def findings(results: Results) -> list[str]:
-    """The answer first; every number comes from the records."""
-    match results.study.name:
-        case "coverage":
-            return [covered(results)]
-        case "autolabels":
-            return worth(results)
-        case name if name in POOLS:
-            pool = POOLS[name]
-            if not results.records:
-                return [f"On {pool} nothing has been run yet."]
-            return [beats(results, pool), *by_image(results, pool), *credit(results, pool)]
-    return []
+def trained(claimed: Mapping[str, Results]) -> list[str]:
+    """What networks gain that are trained on chosen images, over random ones, where it is known."""
+    gains, controls = list[str](), list[str]()
+    for name, what in TRAINED.items():
+        claims = claimed[name].study.claims if name in claimed else ()
+        for claim in claims:
+            if not claim.headline or not claim.rival.startswith("random-"):
+                continue
+            found = claimed[name].verdict(claim)
+            if found.mean is None or found.low is None:
+                continue  # not all of its seeds have been run
+            line = f"{what}: {found.mean:+.1f} {claim.unit} ({found.verdict})"
+            (controls if claim.negative_control else gains).append(line)
+    said = [f"**What trained networks gain over random images of equal cost**: {'; '.join(gains)}."]
+    said += [f"Where classes are balanced no gain is expected: {'; '.join(controls)}."]
+    return [line for line, known in zip(said, (gains, controls), strict=True) if known]
+
+
+def told(claimed: Mapping[str, Results]) -> list[str]:
+    """The other studies' answers; every number comes from the records."""
+    said = list[str]()
+    for name, results in claimed.items():
+        match name:
+            case "coverage":
+                said.append(covered(results))
+            case "autolabels":
+                said += worth(results)
+            case "selection_long_tail" if results.records:
+                pool = POOLS[name]
+                said += [beats(results, pool), *by_image(results, pool), *credit(results, pool)]
+            case "selection_balanced" if results.records:
+                said.append(beats(results, POOLS[name]))
+    return said
 
 
 def beats(results: Results, pool: str) -> str:
@@ -96,10 +126,12 @@ def by_image(results: Results, pool: str) -> list[str]:
     if not gains:
         return []
     best = max(gains, key=lambda each: gains[each])
-    told = f"only {' and '.join(better)}" if better else "none"
+    named = f"only {' and '.join(better)}" if better else "none"
+    verb = "beat" if better[1:] else "beats"
     return [
-        f"**Of {len(claims)} selectors by image, {told} can be told to beat random images with "
-        f"{small} of {pool}.** The best, {best}, ends {points(gains[best])} them."
+        f"**Of {len(claims)} selectors by image, {named} {verb} random "
+        f"images beyond doubt with {small} of {pool}.** The best, {best}, ends "
+        f"{points(gains[best])} them."
     ]
 
 
@@ -116,7 +148,7 @@ def credit(results: Results, pool: str) -> list[str]:
         verdict, rival = results.verdict(claim), names[claim.rival]
         if rival in CREDIT and verdict.mean is not None and verdict.verdict != "inconclusive":
             found.append(
-                f"**OFDS ends {points(verdict.mean)} a variant with {CREDIT[rival]}.** This is "
+                f"**OFDS ends {points(verdict.mean)} a variant {CREDIT[rival]}.** This is "
                 f"with {claim.metric.partition('/')[2]} of {pool}."
             )
     return found

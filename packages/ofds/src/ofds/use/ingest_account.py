@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 from ofds.use.dataset import Objects
 
 LEVEL = 0.95
+FEW = 5  # images, of which an interval may be narrow by chance
 Floats = NDArray[np.float64]
 
 
@@ -19,7 +20,7 @@ class Ratio:
     """True cost for each unit of predicted cost, with its interval.
 
     Attributes:
-        value: of the sums; 1 if there is nothing to tell.
+        value: of the sums; 1 if there is nothing to tell: no images, or none that cost anything.
         low, high: ends of the 95 % interval; None for fewer than two images.
         images: that it was seen on.
     """
@@ -29,6 +30,12 @@ class Ratio:
     high: float | None
     images: int
 
+    @property
+    def upper(self) -> float:
+        """What to reckon with so as not to overspend: a few cheap images promise nothing."""
+        high = self.value if self.high is None else self.high
+        return high if self.images >= FEW else max(high, 1.0)
+
 
 def ratio(true: Floats, predicted: Floats) -> Ratio:
     """The ratio of two sums over the same images, (n,) each.
@@ -37,7 +44,7 @@ def ratio(true: Floats, predicted: Floats) -> Ratio:
     section 6.4), as if the images were drawn at random; `low` is not below 0.
     """
     n = len(true)
-    if not n or predicted.sum() <= 0:
+    if not n or predicted.sum() <= 0 or true.sum() <= 0:
         return Ratio(1.0, None, None, n)
     value = float(true.sum() / predicted.sum())
     if n < 2:

@@ -45,8 +45,7 @@ def status(selected: Selected, made: Results, costs: Costs, repairs: Repairs) ->
     extra = [place for place in np.flatnonzero(labelled).tolist() if place not in mine]
     rest, own = head["amount"] - costs.spent, costs.ratio
     likely = prefix(costs.predicted[open_] * own.value, rest)
-    high = own.value if own.high is None else own.high
-    safe = prefix(costs.predicted[open_] * high, rest)
+    safe = prefix(costs.predicted[open_] * own.upper, rest)
     objects, proposals = made.dataset.objects, selected.proposals
     target = selected.targets
     looked_at = selected.shown & labelled[proposals.image]

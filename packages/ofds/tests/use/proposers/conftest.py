@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ofds.use.proposers import keep
 from ofds.use.proposers.hub import Machine
 
 WORDS = """
@@ -191,3 +192,9 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "sam2": _sam2,
     "sam3": _sam3,
 }
+
+
+@pytest.fixture
+def all_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Untrained, each pass of a detector finds the same boxes: leave them all."""
+    monkeypatch.setattr(keep, "SAME", 2.0)

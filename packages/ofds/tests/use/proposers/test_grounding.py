@@ -68,6 +68,7 @@ def by_hand(folder: Path, names: list[str], image: Any) -> tuple[list[Any], list
     return found, boxes
 
 
+@pytest.mark.usefixtures("all_passes")
 def test_scores_and_boxes_are_those_of_a_slow_reference(
     folder: Path, machine: Machine, draw: Any
 ) -> None:
@@ -80,6 +81,13 @@ def test_scores_and_boxes_are_those_of_a_slow_reference(
     assert seen.features.shape == (len(boxes), 32)
 
 
+def test_what_several_passes_find_is_one_object(folder: Path, machine: Machine, draw: Any) -> None:
+    detector = GroundingDino(folder, said(NAMES), machine)
+    (seen,) = detector.detect([draw(50, 80)], 0.0)
+    assert 12 <= len(seen) < 12 * len(detector.captions)
+
+
+@pytest.mark.usefixtures("all_passes")
 def test_every_box_has_exactly_one_class_of_the_list(
     folder: Path, machine: Machine, draw: Any
 ) -> None:

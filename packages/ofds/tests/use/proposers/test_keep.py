@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
-from ofds.use.proposers.keep import kept, thresholds
+from ofds.use.proposers.interface import Detections
+from ofds.use.proposers.keep import joined, kept, thresholds
 
 
 def test_suppression_by_class_is_torchvisions() -> None:
@@ -45,3 +46,27 @@ def test_a_class_has_its_own_threshold_and_always_keeps_something() -> None:
     assert np.allclose(least, [0.45, 0.3, 0.25])
     assert np.allclose(thresholds(label, score, 3, 0.25, 0.0), 0.25)
     assert (score[label == 1] >= least[1] - 1e-6).all()
+
+
+def test_an_object_that_two_passes_find_has_one_class() -> None:
+    def of(boxes: list[list[float]], scores: list[list[float]]) -> Detections:
+        count = len(boxes)
+        return Detections(
+            np.array(boxes, np.float32).reshape(count, 4),
+            np.array(scores, np.float32).reshape(count, 3),
+            np.arange(count, dtype=np.float32)[:, None],
+            tuple(b"mask" for _ in boxes),
+        )
+
+    shirt = of([[0, 0, 100, 100], [0, 0, 100, 99]], [[0.6, 0, 0], [0.5, 0.4, 0]])
+    undershirt = of([[0, 0, 99, 100], [0, 0, 40, 100]], [[0, 0, 0.7], [0, 0, 0.3]])
+    found = joined([shirt, undershirt, of([], [])])
+    # Both of the first pass are the object that the second calls by its right name.
+    assert found.boxes.tolist() == [[0, 0, 99, 100], [0, 0, 40, 100]]
+    assert found.features is not None
+    assert found.features[:, 0].tolist() == [0, 1]
+    assert found.masks == (b"mask", b"mask")
+    # What one pass found twice is for `kept` to decide.
+    assert len(joined([shirt])) == 2
+    assert joined([undershirt, shirt]).boxes.tolist() == found.boxes.tolist()
+    assert not len(joined([of([], []), of([], [])]))

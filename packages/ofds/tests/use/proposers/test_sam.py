@@ -117,6 +117,7 @@ def test_many_boxes_and_large_images_are_decoded_in_pieces(
     assert len(pieces.masks) == 9
 
 
+@pytest.mark.usefixtures("all_passes")
 def test_sam3_scores_boxes_and_masks_are_those_of_the_library(
     pretrained: Callable[[str], Path], machine: Machine, draw: Any
 ) -> None:

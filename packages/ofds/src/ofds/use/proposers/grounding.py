@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ofds.use.proposers.hub import Machine, fingerprint, prepared, pretrained, processor
 from ofds.use.proposers.interface import Detections, Picture, corners, inside
+from ofds.use.proposers.keep import joined
 from ofds.use.proposers.spans import captions, class_scores
 
 THRESHOLD = 0.25  # the library's default
@@ -62,13 +62,3 @@ class GroundingDino:
                 kept = np.flatnonzero(scores.max(axis=1) >= least)
                 found[place].append(Detections(where, scores, states[place]).of(kept))
         return [joined(parts) for parts in found]
-
-
-def joined(parts: Sequence[Detections]) -> Detections:
-    """Detections of one image from several passes."""
-
-    def columns(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    masks = None if parts[0].masks is None else sum((part.masks or () for part in parts), ())
-    return Detections(columns("boxes"), columns("scores"), columns("features"), masks)

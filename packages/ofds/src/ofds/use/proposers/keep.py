@@ -6,11 +6,16 @@ that it got in the whole pool.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ofds.method.objects import Floats, Ints
-from ofds.use.proposers.interface import Boxes
+from ofds.use.proposers.interface import Boxes, Detections
+
+SAME = 0.9  # intersection over union of two boxes that are one object, whatever it is called
 
 
 def overlaps(box: Boxes, others: Boxes) -> Floats:
@@ -54,6 +59,27 @@ def kept(
         free[step + 1 :] &= ~(double & (label[rest] == label[place]))
     found = np.array(chosen, np.int64)
     return found, label[found].astype(np.int64), best[found].astype(np.float32)
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Detections of one image from several passes, each for other classes or prompts.
+
+    A pass does not know what the others found: of boxes of different passes that overlap by `SAME`
+    or more, the one that scores highest in any class stays (the first of equals).
+    """
+
+    def columns(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    masks = None if parts[0].masks is None else sum((part.masks or () for part in parts), ())
+    found = Detections(columns("boxes"), columns("scores"), columns("features"), masks)
+    source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    stays = np.ones(len(found), bool)
+    for place in np.argsort(-found.scores.max(axis=1, initial=0.0), kind="stable"):
+        if stays[place]:
+            same = overlaps(found.boxes[place], found.boxes) >= SAME
+            stays &= ~(same & (source != source[place]))
+    return found.of(np.flatnonzero(stays))
 
 
 def thresholds(

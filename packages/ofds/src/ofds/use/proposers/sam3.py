@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ofds.use.proposers.grounding import joined
 from ofds.use.proposers.hub import Machine, fingerprint, prepared, pretrained, processor
 from ofds.use.proposers.interface import Detections, Picture, inside
+from ofds.use.proposers.keep import joined
 from ofds.use.proposers.sam2 import run_lengths
 from repro_shared.runtime.errors import UserError
 
