@@ -122,8 +122,8 @@ def _costs(request: Request, selected: Selected, made: Results) -> Costs:
     if given and not request.costs and (unknown := np.flatnonzero(mine & ~known)).size:
         name = made.dataset.images[unknown[0]].name
         raise UserError(
-            f"images that were not chosen are annotated ({unknown.size}, such as {name!r}), and the "
-            "selection has no costs of them: give what they have cost with --costs"
+            f"images that were not chosen are annotated ({unknown.size}, such as {name!r}), and "
+            "the selection has no costs of them: give what they have cost with --costs"
         )
     seen = mine & known  # where costs are given, those of other images are not in the selection
     own = ratio(true[seen], predicted[seen])
