@@ -57,7 +57,13 @@ def index(found: Mapping[str, Results]) -> str:
             figure, _ = draw(results)
             parts.append(f"![{name}](figures/{figure}.svg)\n")
         for table in tables:
-            notes = " ".join(note for note in table.notes if note not in results.notes)
+            # Effects by seed are for who prints the table.
+            seeds = tuple(f"{claim.id}: seeds " for claim in study.claims)
+            notes = " ".join(
+                note
+                for note in table.notes
+                if note not in results.notes and not note.startswith(seeds)
+            )
             parts.append(
                 f"- [{table.title}](tables/{table.id}.csv) (`{table.id}`). {notes}".strip()
             )

@@ -80,10 +80,8 @@ def select_covering(
         )
         return made, counts[[*annotated, *(c.image for c in made)]].sum(axis=0) + more
 
-    free = np.ones(len(pool.images), bool)
-    free[list(excluded)] = False
-    free[list(annotated)] = True
-    there = counts[free].sum(axis=0) + more
+    barred = np.setdiff1d(np.array(excluded, np.int64), annotated)
+    there = counts.sum(axis=0) - counts[barred].sum(axis=0) + more
     if (there < minimum).any():
         on = "images that may be chosen" + (
             " or true on annotated ones" if have is not None else ""

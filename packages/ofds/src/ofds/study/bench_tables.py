@@ -97,7 +97,8 @@ def _growth(made: Bench) -> Table:
     title = f"A selection of {s['budget']:,} objects by the number of objects to choose from"
     note = (
         f"{s['width']} features, {s['classes']} classes of one size; a process each. Own memory is "
-        "RssAnon, which the mapped file of features (RssFile) is no part of."
+        "RssAnon, which the mapped file of features (RssFile) is no part of. Pools are drawn in "
+        "memory: reading a data set comes on top."
     )
     return _table(made, title, columns, rows, note)
 
