@@ -103,7 +103,7 @@ def measured(
 
 
 def main(path: str, objects: int, classes: int, budget: int, threads: int) -> dict[str, Any]:
-    """Open features, make a pool and select with minima: seconds of each, and the highest memory."""
+    """Open features, make a pool, select with minima: seconds of each, and the highest memory."""
     marks = [time.perf_counter()]
     with Peak() as peak:
         features = read_features(path, objects, unit=False)
