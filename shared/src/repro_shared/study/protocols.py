@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -39,6 +40,21 @@ class DataSource(Protocol):
     def open(self, folder: Path | None) -> Any:
         """Read it: a `Data`. `folder` is `--data`. UserError for what is wrong with it."""
         ...
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The data source of a study without arms, whose tables come from a closed form."""
+
+    name = "none"
+    sentence = "none: arithmetic"
+
+    def missing(self, folder: Path | None) -> list[str]:
+        """Nothing."""
+        return []
+
+    def open(self, folder: Path | None) -> None:
+        """Nothing: without arms nobody asks."""
 
 
 @runtime_checkable

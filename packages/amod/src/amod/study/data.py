@@ -272,21 +272,6 @@ class RandomWeights:
         return Weights(None)
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """No data: of a study without arms, whose tables come from a closed form."""
-
-    name = "none"
-    sentence = "none: arithmetic"
-
-    def missing(self, folder: Path | None) -> list[str]:
-        """Nothing."""
-        return []
-
-    def open(self, folder: Path | None) -> None:
-        """Nothing: without arms nobody asks."""
-
-
 def _missing(folder: Path | None, parts: tuple[str, ...], name: str) -> list[str]:
     if folder is None:
         wanted = " and ".join(f"{part}/" for part in parts)

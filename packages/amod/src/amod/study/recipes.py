@@ -26,11 +26,11 @@ from amod.study.configs import (
     Transferred,
     Variant,
 )
-from amod.study.data import Arithmetic, DigitCanvases, SmallPhotographs, canvas
+from amod.study.data import DigitCanvases, SmallPhotographs, canvas
 from amod.use.schedule import Schedule
 from repro_shared.datasets.views import Shift
 from repro_shared.study.paper import Arm, Scale, Study
-from repro_shared.study.protocols import DataSource
+from repro_shared.study.protocols import Arithmetic, DataSource
 
 ROUTERS = ("attention", *LEARNED, "random", "l2norm")
 CAPACITIES = (0.7, 0.5, 0.25, 0.125)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from cg_augment.method.chain import Chain
 from cg_augment.method.objectives import Objective
@@ -13,27 +12,13 @@ from cg_augment.study import costs, generation
 from cg_augment.study.generation import Generation, Worlds
 from cg_augment.study.mixture import Mixture
 from repro_shared.study.paper import Arm, Scale, Study
+from repro_shared.study.protocols import Arithmetic
 
 PAPERS = Objective("pow", 2.0)
 LOG = Objective("log")
 ROUNDS = Chain(rounds=10, learning_rate=0.2)
 STEPS = Stepwise(unguided=False)
 SHARES = (1.0, 0.998, 0.99, 0.95, 0.8, 0.5)  # both ends are negative controls
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """No data: of a study without arms."""
-
-    name = "none"
-    sentence = "none: arithmetic"
-
-    def missing(self, folder: Path | None) -> list[str]:
-        """Nothing."""
-        return []
-
-    def open(self, folder: Path | None) -> None:
-        """Nothing: without arms nobody asks."""
 
 
 def passes_by_engine(scale: Scale) -> Study:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from clip_distill.method.objective import Name, Objective
@@ -19,7 +18,7 @@ from clip_distill.study.stages import Cached, Ceiling, StageOne, StageTwo
 from clip_distill.use.steps import Training
 from clip_distill.use.views import Views
 from repro_shared.study.paper import Arm, Scale, Study
-from repro_shared.study.protocols import DataSource
+from repro_shared.study.protocols import Arithmetic, DataSource
 
 CONFOUNDINGS = (1.0, 0.98, 0.9, 0.0)
 AMOUNTS = (600, 1200)  # synthetic images, fewer than the study's own
@@ -65,21 +64,6 @@ def paced(name: str, lengths: Lengths, rate: float = RATE_OF_L2) -> Lengths:
     if name != FEATURE or lengths == SMOKE:
         return lengths
     return replace(lengths, second=replace(lengths.second, learning_rate=rate))
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """No data: of a study without arms."""
-
-    name = "none"
-    sentence = "none: arithmetic"
-
-    def missing(self, folder: Path | None) -> list[str]:
-        """Nothing."""
-        return []
-
-    def open(self, folder: Path | None) -> None:
-        """Nothing: without arms nobody asks."""
 
 
 def parameter_counts(scale: Scale) -> Study:

@@ -7,7 +7,6 @@ of PSPNet-R101 to PSPNet-R18; nothing is measured, and passes over memory are in
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ import pydantic
 from repro_shared.evidence.cells import EmptyIsNone, Status, Text, read_rows
 from repro_shared.evidence.tables import Cell, Column, Table
 from repro_shared.study.paper import Scale, Study
+from repro_shared.study.protocols import Arithmetic
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import LOGIT
 from seg_kd.rivals.presets import NAMED
@@ -110,21 +110,6 @@ def published_table(results: Results) -> Table:
             "one that mmrazor's row suggests is weaker: gains there are too large.",
         ),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """No data: of a study without arms."""
-
-    name = "none"
-    sentence = "none: arithmetic"
-
-    def missing(self, folder: Path | None) -> list[str]:
-        """Nothing."""
-        return []
-
-    def open(self, folder: Path | None) -> None:
-        """Nothing: without arms nobody asks."""
 
 
 def published_numbers(scale: Scale) -> Study:
