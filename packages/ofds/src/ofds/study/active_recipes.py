@@ -33,7 +33,7 @@ def active_learning(scale: Scale) -> Study:
     """Three rounds of active learning from a random start and from one chosen by OFDS.
 
     Cells: none; the paper's abstract says that OFDS as the first labelled set improves active
-    learning. Cost: 14 trainings of 20 s a seed, and two minutes of features once. Deviations:
+    learning. Cost: 14 trainings of 45 s a seed, and three minutes of features once. Deviations:
     small scenes and a small detector; which acquisitions the paper used is not known.
     """
     smoke = scale == "smoke"

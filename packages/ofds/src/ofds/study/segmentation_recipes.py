@@ -26,7 +26,7 @@ OTHERS = ("image k-centre", "TypiClust", "oracle OFDS")
 def segmentation_long_tail(scale: Scale) -> Study:
     """Selectors judged by a segmenter, on simple scenes in which some digits are rare.
 
-    Cells: none; the paper's abstract claims the largest gains here. Cost: about 15 s an arm and
+    Cells: none; the paper's abstract claims the largest gains here. Cost: about 20 s an arm and
     seed on one thread, and three minutes of features once; as a rule only the three main selectors
     run, `--controls` adds the others. Deviations: small scenes and a small segmenter; pixels of a
     proposal are a share of its box, as no mask is predicted; the full text was not at hand.
