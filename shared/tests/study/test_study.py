@@ -16,7 +16,7 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.study.alone import run_alone
 from repro_shared.study.command import check_data, main
 from repro_shared.study.keys import data_key, recipe_key
-from repro_shared.study.paper import Arm, Paper, Study
+from repro_shared.study.paper import Arm, Paper, Recipe, Scale, Study
 from repro_shared.study.results import load_results
 from repro_shared.study.run import run_missing
 from repro_shared.study.session import Session
@@ -254,6 +254,23 @@ def test_stale_records_are_left_out_and_counted(paper: Paper, tmp_path: Path) ->
     finally:
         vars(paper.package)["METHOD_VERSION"] = 1
     assert load_results(paper, study, tmp_path).stale == 0
+
+
+def test_two_sources_of_one_name_are_told_apart(paper: Paper, tmp_path: Path) -> None:
+    """As of one data set with few and with many pictures."""
+
+    def both(scale: Scale) -> Study:
+        made = toy.counting(scale)
+        further = Arm("of a file", toy.Fit(3.0), toy.train, data=toy.Numbers(shipped=False))
+        return replace(made, name="both", arms=(*made.arms[:2], further), claims=())
+
+    (tmp_path / "numbers.txt").write_text("4 5")
+    paper = replace(paper, recipes=(Recipe(both, ("cpu",)),))
+    out, study = tmp_path / "out", both("cpu")
+    assert run_missing(Session(paper, study, out, tmp_path), (0,)) == 3
+    found = load_results(paper, study, out)
+    assert (len(found.records), found.stale) == (3, 0)
+    assert len(set(found.fingerprints.values())) == 2
 
 
 def test_a_changed_default_is_told_by_the_check(paper: Paper, capsys: Capsys) -> None:

@@ -121,10 +121,10 @@ def _record(session: Session, arm: Arm, seed: int) -> None:
     paper, study, own = session.paper, session.study, seed_of(arm, seed)
     key, started = session.key(arm, seed), datetime.now(UTC)
     source = study.source(arm)
-    if source.name not in session.origins:
+    if source not in session.origins:
         found = provenance(paper.distributions, paper.source / "__init__.py")
         fingerprint = session.open(source).fingerprint
-        session.origins[source.name] = Origin(
+        session.origins[source] = Origin(
             method_version=paper.method_version,
             data_name=name_of(source, fingerprint),
             data_fingerprint=fingerprint,
@@ -138,7 +138,7 @@ def _record(session: Session, arm: Arm, seed: int) -> None:
     config = resolved_config(arm.config)
     record = RunRecord(
         study=study.name,
-        origin=session.origins[source.name],
+        origin=session.origins[source],
         arm=arm.id,
         seed=own,
         key=key,

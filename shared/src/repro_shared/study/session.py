@@ -36,7 +36,8 @@ class Session:
     opened: dict[DataSource, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)  # by arm and seed, in this session
     known: dict[tuple[str, int, str], RunRecord] = field(default_factory=dict)  # by arm, seed, key
-    origins: dict[str, Origin] = field(default_factory=dict)  # by data set
+    # By source: two of one name may differ, in how many pictures they have or how these are made.
+    origins: dict[DataSource, Origin] = field(default_factory=dict)
 
     @property
     def records(self) -> RunFolder:
