@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import cg_augment
-from cg_augment.study import image_recipes, point_recipes, recipes
+from cg_augment.study import image_recipes, point_recipes, recipes, try_recipes
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
 from cg_augment.use.audit_command import audit
@@ -44,7 +44,8 @@ PAPER = Paper(
         Recipe(image_recipes.shapes_on_grounds, ("smoke", "cpu"), default=("smoke", "cpu")),
         Recipe(image_recipes.digits_on_photographs, ("smoke", "cpu")),
         Recipe(image_recipes.six_grounds, ("smoke", "cpu")),
-        Recipe(image_recipes.generator_training, ("smoke", "cpu")),
+        Recipe(try_recipes.generator_training, ("smoke", "cpu")),
+        Recipe(try_recipes.tries_on_shapes, ("smoke", "cpu")),
         Recipe(image_recipes.images_to_look_at, ("smoke", "cpu")),
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),

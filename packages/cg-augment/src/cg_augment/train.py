@@ -51,6 +51,8 @@ class Trained:
         losses: mean loss of each tenth of the steps.
         history: (epochs, pictures) loss of each picture in each whole pass; None where not kept.
         peak_memory_mb: of the process, or of the CUDA device.
+        map: from the student's features into the teacher's, for a training that goes on; None
+            where features were not distilled.
     """
 
     student: Classifier
@@ -59,14 +61,16 @@ class Trained:
     losses: list[float]
     history: NDArray[np.float32] | None
     peak_memory_mb: float | None
+    map: nn.Linear | None = None
 
 
 class _Learner(nn.Module):
     """All that is trained, so that DistributedDataParallel sees it as one module."""
 
     def __init__(
-        self, student: Classifier, teacher: Classifier | None, maps: bool, seed: int
-    ) -> None:
+        self, student: Classifier, teacher: Classifier | None, begun: nn.Linear | None, maps: bool,
+        seed: int,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.student, self.map = student, None
         if maps and teacher is not None:
@@ -74,8 +78,14 @@ class _Learner(nn.Module):
             with torch.no_grad(), isolated_rng(derive_seed(seed, "map")):
                 device = student.mean.device
                 blank = torch.zeros(1, 3, student.size, student.size, device=device)
-                widths = [each.features(blank).shape[1] for each in (student, teacher)]
-                self.map = nn.Linear(widths[0], widths[1]).to(device)
+                own, theirs = (each.features(blank).shape[1] for each in (student, teacher))
+                made = begun or nn.Linear(own, theirs)
+                if (made.in_features, made.out_features) != (own, theirs):
+                    raise UserError(
+                        f"the map of features takes {made.in_features} to {made.out_features}, "
+                        f"the student has {own} and the teacher {theirs}"
+                    )
+                self.map = made.to(device)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits, and features in the teacher's space."""
@@ -96,6 +106,7 @@ def fit(
     label: str = "distillation",
     workers: int = 0,
     history: bool = False,
+    begun: nn.Linear | None = None,
 ) -> Trained:
     """Distil a student; under torchrun each process has its part of every batch.
 
@@ -113,6 +124,8 @@ def fit(
         label: for the progress line.
         workers: decoding processes.
         history: keep each picture's losses, for TAB; without generated images.
+        begun: the map of features that an earlier phase ended with (`Trained.map`), trained on
+            here; None begins with a random one.
 
     Raises:
         DivergedError: a loss or a gradient that is not finite; no step was made with it.
@@ -125,7 +138,7 @@ def fit(
     rank, world = processes(device)
     memory = PeakMemory()
     teacher = None if teacher is None else teacher.to(device).frozen()
-    learner = _Learner(student.to(device), teacher, config.features > 0, seed).train()
+    learner = _Learner(student.to(device), teacher, begun, config.features > 0, seed).train()
     optimiser = config.make_optimiser(learner)
     passes = config.steps * config.batch_size // len(pictures) if history else 0
     kept = torch.zeros(passes, len(pictures))
@@ -190,7 +203,7 @@ def fit(
     tenths = [sum(part) / len(part) for part in _tenths(losses)]
     return Trained(
         student.eval(), seconds, done * config.batch_size, tenths,
-        kept.numpy() if history else None, memory.mb(),
+        kept.numpy() if history else None, memory.mb(), learner.map,
     )  # fmt: skip
 
 

@@ -83,6 +83,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.steps)
 
+    @property
+    def blind(self) -> int:
+        """Steps, the first ones, in which x says nothing of x0: no engine guides them by x0."""
+        return sum(step.alpha < LEAST_ALPHA for step in self.steps)
+
     def last(self, strength: float) -> Schedule:
         """The last `strength` of the steps, for noised images (SDEdit, arXiv 2108.01073).
 
@@ -100,6 +105,7 @@ class Schedule:
         return replace(self, steps=(replace(first, extrapolation=0.0), *others))
 
 
+LEAST_ALPHA = 1e-3  # below it x says nothing of x0
 LEAST_SIGNAL = 1e-3  # an error of the predicted noise is a thousandfold in x0
 
 

@@ -27,10 +27,9 @@ from torch import Tensor
 from cg_augment.method.gradients import finite, unit
 from cg_augment.method.guided import Guided, Task
 from cg_augment.method.sampler import frozen
+from cg_augment.method.schedule import LEAST_ALPHA
 from cg_augment.method.views import Views
 from repro_shared.runtime.errors import UserError
-
-LEAST_ALPHA = 1e-3  # below it x says nothing of x0, and the step is not guided
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Stepwise:
     Attributes:
         scale: with raw gradients, the weight of the objective as a log-probability; with
             normalised ones, how far x0 moves, in deviations of what is not known of it.
-        share: of the steps, the last ones, that are guided.
+        share: of the steps, the last ones, that are guided; those in which x says nothing of x0
+            (`Schedule.blind`) never are.
         follows: the gradient of the objective's logarithmic form, or of its own form.
         normalise: divide each sample's gradient by its size: no move is small then, whatever the
             classifiers know.
@@ -68,7 +68,7 @@ class Stepwise:
             raise UserError(f"stepwise follows logarithm or objective, not {self.follows!r}")
 
     def guided(self, steps: int) -> int:
-        """How many of the steps are guided, at least one."""
+        """How many of the steps, the last ones, are to be guided, at least one."""
         return max(round(self.share * steps), 1)
 
     def __call__(self, task: Task) -> Guided:

@@ -13,6 +13,7 @@ COLUMNS = (
     Column("network, forward"),
     Column("network, backward"),
     Column("network, times an unguided image", "", 2),
+    Column(f"the same, a backward as {cost.SMALL_BACKWARD:g} forwards", "", 2),
     Column("decodes"),
     Column("decodes, backward"),
 )
@@ -41,6 +42,7 @@ def passes(results: Results) -> Table:
                 own.forward,
                 own.backward,
                 own.network / plain.network,
+                own.forwards() / plain.forwards(),
                 own.decodes,
                 own.decodes_backward,
             )
@@ -48,7 +50,8 @@ def passes(results: Results) -> Table:
         ),
         (
             f"{STEPS} steps of the sampler. A pass backward, with respect to the input alone, "
-            "counts as one pass; chain computes each step again before its pass backward. One "
+            "counts as one pass, and in the next column as what it costs in the small networks of "
+            "the studies; chain computes each step again before its pass backward. One "
             "decode is the decoder with both classifiers.",
         ),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from cg_augment.study.gallery import Shown, shown
 from cg_augment.study.image_tables import shown_rows
@@ -12,6 +10,9 @@ from cg_augment.study.stages import Teach
 from repro_shared.evidence.figures import PALETTE, caption, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MEASURED = {"six_grounds": ("spurious-map", "spurious mAUC, as average precision (%)")}
 """What a study shows, where it is not the worst group's accuracy."""

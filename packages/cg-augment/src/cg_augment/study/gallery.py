@@ -19,10 +19,9 @@ from torch import Tensor
 
 from cg_augment.method.guided import Guided
 from cg_augment.rivals.generating import Generator, Order
-from cg_augment.study.generator import FOLDER, WEIGHTS, Committed, sampler_of
-from cg_augment.study.nets import STUDENT, TEACHER
+from cg_augment.study.committed import FOLDER, Committed, sampler_of
 from cg_augment.study.rows import Row
-from cg_augment.study.stages import STUDIED, TAUGHT
+from cg_augment.study.stages import network_of, student_of, teacher_of
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.rng import derive_seed
@@ -32,8 +31,9 @@ from repro_shared.study.trip import steps_through
 
 FILE = FOLDER / "shown.safetensors"
 RECORD = FILE.with_suffix(".json")
-SHA256 = "51206abd928cbe8d8d002b9754e1ba3f89a0fc1d1cf5954e46cc6a7e2fe1dce1"
-"""Of the images that come along; "" would mean that none do."""
+SHA256 = ""
+"""Of the images that come along; "" where none do."""
+TEACHER = "teacher/"  # before a way's name, in metrics
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,9 @@ def made(generator: Generator, order: Order) -> Guided:
 def gallery(config: Gallery, ctx: Context) -> Outcome:
     """Make the images with a seed's teacher and biased student; they are left in a file."""
     scene = ctx.data.scene
-    folders = {name: start.folder for start in ctx.starts for name in (TAUGHT, STUDIED, WEIGHTS)
-               if (start.folder / name).exists()}  # fmt: skip
-    teacher, student = (
-        net.load(scene.classes, scene.size, folders[name] / name, words)
-        for net, name, words in ((TEACHER, TAUGHT, "teacher"), (STUDENT, STUDIED, "student"))
-    )
-    given = folders.get(WEIGHTS)
-    network = config.generator.load(given and given / WEIGHTS)
-    sampler = sampler_of(network, config.generator.steps)
+    teacher, student = teacher_of(ctx), student_of(ctx)
+    network = network_of(config.generator, ctx)
+    sampler = sampler_of(network, config.generator.steps, ctx.device)
     labels = torch.arange(config.count) % len(scene.classes)
     seeds = tuple(derive_seed(ctx.seed, "shown", number) for number in range(config.count))
     found, metrics = dict[str, list[Tensor]](pixels=[], teacher=[], student=[]), {}
@@ -99,10 +93,10 @@ def gallery(config: Gallery, ctx: Context) -> Outcome:
         assert row.way is not None
         one = made(row.way.generator(sampler), Order(labels, seeds, teacher, student))
         pixels = (one.images * 255).round().byte().permute(0, 2, 3, 1)
-        parts = (("pixels", pixels), ("teacher", one.after.teacher), ("student", one.after.student))
-        for name, value in parts:
-            found[name].append(value if name == "pixels" else value.float())
-        metrics[f"teacher/{row.name}"] = 100 * float(one.after.teacher.mean())
+        found["pixels"].append(pixels)
+        found["teacher"].append(one.after.teacher.float())
+        found["student"].append(one.after.student.float())
+        metrics[TEACHER + row.name] = 100 * float(one.after.teacher.mean())
         metrics[f"student/{row.name}"] = 100 * float(one.after.student.mean())
     digest = save_weights({name: torch.stack(each) for name, each in found.items()},
                           ctx.folder / FILE.name)  # fmt: skip
@@ -120,7 +114,8 @@ def shown(file: Path = FILE, record: Path = RECORD) -> Shown | None:
     if not file.is_file() or sha256_file(file) != SHA256:
         raise UserError(f"{file} is missing or damaged: restore it")
     about, found = json.loads(record.read_text()), read_weights(file)
-    ways = tuple(row["name"] for row in about["config"]["ways"])
+    metrics = about["record"]["metrics"]  # of each way, in the order of the pixels
+    ways = tuple(name.removeprefix(TEACHER) for name in metrics if name.startswith(TEACHER))
     return Shown(
         ways, found["pixels"].numpy(), found["teacher"].numpy(), found["student"].numpy(),
         int(about["record"]["seed"]),

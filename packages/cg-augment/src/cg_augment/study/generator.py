@@ -11,30 +11,23 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cg_augment.method.sampler import Sampler
 from cg_augment.method.schedule import clean
-from cg_augment.rivals.generating import Order
-from cg_augment.use.networks import by_class
 from cg_augment.use.pictures import Arrays
-from cg_augment.use.schedules import read_schedule
 from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.errors import DivergedError, UserError
-from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import derive_seed, isolated_rng
-from repro_shared.runtime.weights import load_strictly, read_weights, save_weights
+from repro_shared.runtime.weights import save_weights
 from repro_shared.study.paper import Context, Outcome
 from repro_shared.study.trip import steps_through
 
-FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = "generator.safetensors"
 FOLD, SCALE = 2, 2.0  # pixels of a side that become channels; latents are SCALE * (-1 to 1)
 CHECKPOINT_SECONDS = 60.0
@@ -46,13 +39,13 @@ class Network:
 
     Attributes:
         classes: that it is conditioned on.
-        size: of pictures, in pixels.
         channels: of each level, each half as fine as the one before.
+        size: of pictures, in pixels.
     """
 
-    classes: int = 2
-    size: int = 32
-    channels: tuple[int, ...] = (32, 64, 64)
+    classes: int
+    channels: tuple[int, ...]  # no default: a key leaves out what is at its default
+    size: int
 
     def make(self) -> Any:
         """The network, with torch's random weights."""
@@ -82,7 +75,7 @@ class TrainGenerator:
     """
 
     steps: int
-    network: Network = field(default_factory=Network)
+    network: Network
     batch_size: int = 64
     learning_rate: float = 1.5e-3
     warmup: int = 50
@@ -125,6 +118,7 @@ def unfolded(latents: Tensor) -> Tensor:
 def train(
     network: Any, pictures: Arrays, config: TrainGenerator, seed: int,
     store: CheckpointStore | None = None, identity: str = "", label: str = "diffusion model",
+    device: str = "cpu",
 ) -> tuple[Any, list[float], float]:  # fmt: skip
     """Minimise the mean squared error of v; a killed run goes on to the same weights on the CPU.
 
@@ -136,6 +130,7 @@ def train(
         store: where checkpoints lie; None keeps none.
         identity: what must be equal for one to be resumed.
         label: for the progress line.
+        device: cpu or cuda; what is drawn from the seed is the same on both.
 
     Returns:
         The network with averaged weights, the loss of each step, and seconds inside steps.
@@ -144,6 +139,7 @@ def train(
         DivergedError: a loss that is not finite.
         UserError: the checkpoint is of another run.
     """
+    network = network.to(device)
     averaged = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=0.01)
     levels = scheduler().alphas_cumprod
@@ -161,7 +157,9 @@ def train(
             began = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = config.rate(done)
-            loss = _loss(network, pictures, config, levels, derive_seed(seed, "step", done))
+            loss = _loss(
+                network, pictures, config, levels, derive_seed(seed, "step", done), device
+            )  # fmt: skip
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise DivergedError(f"the loss is {value:g} at step {done + 1}")
@@ -189,7 +187,7 @@ def train(
 
 
 def _loss(
-    network: Any, pictures: Arrays, config: TrainGenerator, levels: Tensor, seed: int
+    network: Any, pictures: Arrays, config: TrainGenerator, levels: Tensor, seed: int, device: str
 ) -> Tensor:
     """Of one step: pictures, levels and noise are drawn from its seed."""
     g, count = torch.Generator().manual_seed(seed), config.batch_size
@@ -202,9 +200,12 @@ def _loss(
     alpha = levels[times].sqrt()[:, None, None, None]
     sigma = (1 - levels[times]).sqrt()[:, None, None, None]
     noise = torch.randn(x0.shape, generator=g)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.amp):
-        found = network(alpha * x0 + sigma * noise, times, class_labels=labels, return_dict=False)
-    return F.mse_loss(found[0].float(), alpha * noise - sigma * x0)
+    x, target = alpha * x0 + sigma * noise, alpha * noise - sigma * x0
+    with torch.autocast(device, torch.bfloat16, enabled=config.amp):
+        found = network(
+            x.to(device), times.to(device), class_labels=labels.to(device), return_dict=False
+        )
+    return F.mse_loss(found[0].float(), target.to(device))
 
 
 @steps_through(train)
@@ -214,62 +215,11 @@ def train_generator(config: TrainGenerator, ctx: Context) -> Outcome:
         network = config.network.make()
     store = CheckpointStore(ctx.folder / "checkpoints")
     made, losses, seconds = train(
-        network, ctx.data.pictures, config, ctx.seed, store, ctx.key, ctx.label
+        network, ctx.data.pictures, config, ctx.seed, store, ctx.key, ctx.label, ctx.device
     )
-    digest = save_weights(made, ctx.folder / WEIGHTS, half=True)
+    digest = save_weights(made.cpu(), ctx.folder / WEIGHTS, half=True)
     last = losses[-max(1, len(losses) // 20) :]
     return Outcome(
         {"loss": sum(last) / len(last)}, seconds, len(losses) * config.batch_size,
         notes=f"weights sha256 {digest}",
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Committed:
-    """A diffusion model that comes along.
-
-    Attributes:
-        name: of its file below `weights/`.
-        sha256: of the file; "" for one that is trained first.
-        network: its size.
-        steps: of DDIM that samplers make.
-    """
-
-    name: str
-    sha256: str
-    network: Network = field(default_factory=Network)
-    steps: int = 12
-
-    @property
-    def file(self) -> Path:
-        """Where it lies."""
-        return FOLDER / f"{self.name}.safetensors"
-
-    def load(self, given: Path | None = None) -> Any:
-        """The network in evaluation mode, or that of another file.
-
-        Raises:
-            UserError: no such file, or another one than was committed.
-        """
-        path = given or self.file
-        if given is None and (not path.is_file() or sha256_file(path) != self.sha256):
-            raise UserError(f"{path} is missing or damaged: restore it, or use --retrain")
-        network = self.network.make()
-        state = {name: value.float() for name, value in read_weights(path).items()}
-        load_strictly(network, state, str(path))
-        return network.eval().requires_grad_(False)
-
-
-def sampler_of(network: Any, steps: int) -> Callable[[Order], Sampler]:
-    """What rows take their images from."""
-    schedule = read_schedule(scheduler(), steps)
-    side, channels = int(network.config.sample_size), int(network.config.in_channels)
-
-    def made(order: Order) -> Sampler:
-        origin = None if order.start is None else folded(order.start)
-        return Sampler(
-            schedule, by_class(network, order.labels), (channels, side, side), unfolded,
-            origin=origin, modules=(network,),
-        )  # fmt: skip
-
-    return made

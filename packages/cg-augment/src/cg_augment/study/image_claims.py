@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repro_shared.evidence.claims import Claim
+from cg_augment.study.rows import AS_CHAIN, AS_STEPWISE
+from repro_shared.evidence.claims import Claim, judge
 from repro_shared.study.paper import Arm
 from repro_shared.study.results import Results
 
@@ -28,15 +29,14 @@ def claims(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
     }[study]
     made = _Maker(study, arms, metric)
     step, chain = f"{STEPWISE}, {share}", f"{CHAIN}, {share}"
-    plain, several = f"unguided, {share}", f"best of several, {share}"
+    plain = f"unguided, {share}"
     bound, by = (10.0, " by more than 10 points") if metric == WORST else (0.0, "")
     return (
         made(step, plain, f"{where}, images guided stepwise beat unguided ones{by}", "guidance",
              True, bound),
         made(chain, plain, f"{where}, images guided by the chain beat unguided ones{by}",
              "guidance", False, bound),
-        made(step, several, f"{where}, images guided stepwise beat the best of several at equal "
-             "passes", "passes"),
+        *made.costs(share, where),
         *(made(step, rival, f"{where}, images guided stepwise beat {rival}", "rivals")
           for rival in RIVALS if rival in made.known),
         made.keeps(step, "KD, longer", f"{where}, images guided stepwise cost at most 2 points "
@@ -45,9 +45,9 @@ def claims(study: str, arms: Sequence[Arm]) -> tuple[Claim, ...]:
 
 
 def of_shapes(arms: Sequence[Arm]) -> tuple[Claim, ...]:
-    """All rows, at both shares."""
+    """All rows where the minority is rare, the engines where it is frequent or is not there."""
     made = _Maker("shapes_on_grounds", arms, WORST)
-    rare, often = "97 % aligned", "80 % aligned"
+    rare, often, none = "97 % aligned", "80 % aligned", "100 % aligned"
     step, chain = f"{STEPWISE}, {rare}", f"{CHAIN}, {rare}"
     where = "where 3 % of the generator's pool are of the minority"
     by_images = ("DiffAug", "SDEdit")
@@ -56,8 +56,7 @@ def of_shapes(arms: Sequence[Arm]) -> tuple[Claim, ...]:
              "more than 10 points", "guidance", True, 10.0),
         made(chain, f"unguided, {rare}", f"{where}, images guided by the chain beat unguided ones "
              "by more than 10 points", "guidance", True, 10.0),
-        made(step, f"best of several, {rare}", f"{where}, images guided stepwise beat the best of "
-             "several at equal passes", "passes", True),
+        *made.costs(rare, where, True),
         *(made(step, rival, f"{where}, images guided stepwise beat {rival}", "rivals",
                rival.startswith("CutMix")) for rival in RIVALS),
         *(made(step, f"{rival}, {rare}", f"{where}, images guided stepwise beat {rival}", "rivals")
@@ -68,7 +67,12 @@ def of_shapes(arms: Sequence[Arm]) -> tuple[Claim, ...]:
                    "their class's own ground"),
         made(f"{STEPWISE}, {often}", f"unguided, {often}", "where a fifth of the pool are of the "
              "minority, images guided stepwise beat unguided ones by more than 10 points",
-             "often", False, 10.0, True),
+             "guidance-often", False, 10.0),
+        *(made(f"{name}, {none}", f"unguided, {none}", "where the pool has no minority, images "
+               f"guided {words} beat unguided ones by more than 10 points", family,
+               name == STEPWISE, 10.0, True)
+          for name, words, family in ((STEPWISE, "stepwise", "none-stepwise"),
+                                      (CHAIN, "by the chain", "none-chain"))),
     )  # fmt: skip
 
 
@@ -82,7 +86,8 @@ GATES = {
 
 
 def suspended(results: Results, claim: Claim) -> str:
-    """Why the claims of a study are not read: its teacher, student or oracle lies outside."""
+    """Why a claim is not read: the study's teacher, student or oracle lies outside, or, where it
+    says what guidance does, a negative control came out as if guidance made what it cannot find."""
     if results.study.name not in GATES:
         return ""
     metric, least, most, apart = GATES[results.study.name]
@@ -100,6 +105,26 @@ def suspended(results: Results, claim: Claim) -> str:
         return f"the biased student has {student:.1f} %, above {most:g}: it is not biased"
     if oracle < student + apart:
         return f"the oracle gains {oracle - student:.1f} points, less than {apart:g}"
+    return "" if claim.negative_control or not guides(claim) else broken(results)
+
+
+def guides(claim: Claim) -> bool:
+    """Whether it says what guidance does against no guidance."""
+    return (claim.family or "").startswith("guidance")
+
+
+def broken(results: Results) -> str:
+    """Which negative control is supported, or lacks a verdict; "" where they behave.
+
+    A control that is inconclusive counts as behaving: the table says so, since it shows less than
+    one that is contradicted.
+    """
+    controls = [claim for claim in results.study.claims if claim.negative_control]
+    for claim, verdict in zip(controls, judge(controls, results.records), strict=True):
+        if verdict.verdict == "supported":
+            return f"the negative control is supported: {claim.statement}"
+        if verdict.low is None:
+            return f"the negative control has not been run on all seeds: {claim.statement}"
     return ""
 
 
@@ -107,7 +132,7 @@ class _Maker:
     """Writes claims of two arms by their names; KeyError for arms that the study lacks."""
 
     def __init__(self, study: str, arms: Sequence[Arm], metric: str) -> None:
-        self.study, self.metric = study, metric
+        self.study, self.metric, self.arms = study, metric, tuple(arms)
         self.known = {arm.name: arm.id for arm in arms}
         self.tag = study.replace("_", "-")
 
@@ -122,6 +147,23 @@ class _Maker:
             "superiority", threshold, seeds=SEEDS, family=f"{family}-{self.tag}",
             negative_control=control, headline=headline,
         )  # fmt: skip
+
+    def costs(self, share: str, where: str, headline: bool = False) -> list[Claim]:
+        """Each engine against the best of as many images as cost what it costs."""
+        found = list[Claim]()
+        for engine, equal, words in (
+            (STEPWISE, AS_STEPWISE, "stepwise"), (CHAIN, AS_CHAIN, "by the chain"),
+        ):  # fmt: skip
+            (rival,) = (
+                arm.name for arm in self.arms
+                if arm.name.startswith("best of") and arm.name.endswith(share)
+                and arm.config.row.equal == equal
+            )  # fmt: skip
+            several = rival.partition(",")[0]
+            found.append(self(f"{engine}, {share}", rival, f"{where}, images guided {words} beat "
+                              f"the {several} at equal cost", "cost",
+                              headline and engine == STEPWISE))  # fmt: skip
+        return found
 
     def keeps(self, arm: str, rival: str, says: str) -> Claim:
         """Non-inferiority on pictures as the training set has them."""

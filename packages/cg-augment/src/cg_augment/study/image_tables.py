@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from cg_augment.method.cost import SMALL_BACKWARD
+from cg_augment.study.nothing import KINDS
 from cg_augment.study.stages import Biased, Judge, Rowed, Teach
+from cg_augment.study.worlds import World
 from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Cell, Column, Table
@@ -21,6 +26,9 @@ SPURIOUS = (
 )
 GENERATED = (
     ("valid", Column("images the judge believes", "%", 1)),
+    ("refused", Column("images the judge takes for nothing", "%", 1)),
+    ("off", Column("images off the manifold", "%", 1)),
+    ("saturated", Column("values at an end of their range", "%", 2)),
     ("minority", Column("images on another ground", "%", 1)),
     ("valid-minority", Column("both", "%", 1)),
     ("generation", Column("generation", "s", 1)),
@@ -47,18 +55,24 @@ def by_row(results: Results) -> Table:
     for arm in arms:
         cells: list[Cell] = [arm.name, _equal(arm)]
         cells += [interval(results.values(arm, metric)) for metric, _ in measures]
+        cells.insert(3, worst(results, arm))
         cells += [_passes(results, arm), interval([run.seconds for run in results.runs(arm)])]
         rows.append(tuple(cells))
+    shown = [column for _, column in measures]
     columns = (
-        Column("row"), Column("equal to the method's"), *(column for _, column in measures),
+        Column("row"), Column("equal to the method's"), shown[0], Column("worst group"), *shown[1:],
         Column("network evaluations an image", "", 0), Column("training", "s", 1),
     )  # fmt: skip
     name = results.study.name
     return Table(
         name.replace("_", "-"), f"{name}: every row", columns, tuple(rows),
         (*_doubts(results, arms), *_judges(results),
-         "Network evaluations are passes of the diffusion network in both directions; seconds are "
-         "of generation and of the student's training, all phases, on the machine of the records. "
+         "Network evaluations are passes of the diffusion network in both directions; what is "
+         f"equal in cost counts one backward as {SMALL_BACKWARD:g} forward, and both classifiers. "
+         "Seconds are of generation and of training, all phases and helpers, on the machine of the "
+         "records. Off the manifold are images that the diffusion model denoises worse than 99 % "
+         "of real pictures. The worst group is that of most seeds, with the mean of its 95 % "
+         "Wilson intervals. "
          "In-distribution pictures have their class's own ground. The teacher is the limit of all "
          "rows, the oracle has pictures of the removed groups.",
          *results.notes),
@@ -69,10 +83,38 @@ def by_row(results: Results) -> Table:
 def verdicts(results: Results) -> Table:
     """What follows for each claim."""
     name = results.study.name
-    return verdict_table(
+    made = verdict_table(
         results.study.claims, results.verdicts, f"{name.replace('_', '-')}-verdicts",
         f"{name}: verdicts", results.sentence,
     )  # fmt: skip
+    return replace(made, notes=(*made.notes, *controls(results)))
+
+
+def controls(results: Results) -> list[str]:
+    """What an inconclusive negative control means, where there is one."""
+    claims = [claim for claim in results.study.claims if claim.negative_control]
+    open_ = [c for c in claims if results.verdict(c).verdict == "inconclusive"]
+    if not open_:
+        return []
+    return [
+        f"{len(open_)} of {len(claims)} negative controls are inconclusive: an effect of the size "
+        "that would break them is neither shown nor ruled out."
+    ]
+
+
+def worst(results: Results, arm: Arm) -> str:
+    """The worst group's name, of most seeds, its pictures and the mean of its intervals."""
+    places, world = results.values(arm, "worst"), results.study.data
+    if not places or not isinstance(world, World):
+        return ""
+    names = [f"{one}/{other}" for one in world.scene.classes for other in world.scene.grounds]
+    place = max(sorted(set(places)), key=places.count)
+    ends = [results.values(arm, name) for name in ("worst-low", "worst-high")]
+    low, high = (sum(each) / len(each) for each in ends)
+    return (
+        f"{names[int(place)]} ({places.count(place)} of {len(places)} seeds; {world.test} "
+        f"pictures, {low:.1f} to {high:.1f})"
+    )
 
 
 def _equal(arm: Arm) -> str:
@@ -106,6 +148,16 @@ def _judges(results: Results) -> list[str]:
             means = [sum(each) / len(each) for each in (right, ground)]
             return [
                 f"The judge, which neither guided nor taught, names the class of {means[0]:.1f} % "
-                f"and the ground of {means[1]:.1f} % of real test pictures."
+                f"and the ground of {means[1]:.1f} % of real test pictures, and refuses "
+                + ", ".join(_refused(results, arm))
+                + "."
             ]
     return []
+
+
+def _refused(results: Results, arm: Arm) -> list[str]:
+    found = list[str]()
+    for name in KINDS:
+        values = results.values(arm, f"refuses {name}")
+        found += [f"{sum(values) / len(values):.1f} % of {name}"] if values else []
+    return found or ["nothing that was counted"]

@@ -22,8 +22,8 @@ class Net:
         strides: of each.
     """
 
-    widths: tuple[int, ...] = (20, 40, 80)
-    strides: tuple[int, ...] = (2, 2, 1)
+    widths: tuple[int, ...]  # no default: a key leaves out what is at its default
+    strides: tuple[int, ...]
 
     def make(self, classes: Sequence[str], size: int, seed: int, name: str) -> Classifier:
         """With torch's random weights, the same for a seed."""
@@ -40,7 +40,7 @@ class Net:
         return made.frozen()
 
 
-STUDENT = Net()
+STUDENT = Net((20, 40, 80), (2, 2, 1))
 TEACHER = Net((24, 48, 64, 64), (2, 1, 2, 1))
 JUDGE = Net((32, 48, 96), (2, 1, 2))
 

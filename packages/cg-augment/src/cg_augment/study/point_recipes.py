@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
-from cg_augment.method import cost
-from cg_augment.method.chain import Chain
 from cg_augment.method.objectives import Objective
 from cg_augment.method.select import Select
-from cg_augment.method.stepwise import Stepwise
 from cg_augment.study.generation import Worlds
 from cg_augment.study.mixture import Mixture
+from cg_augment.study.point_claims import (
+    AS_STEPWISE,
+    SAMPLED,
+    SEVERAL,
+    claims,
+    named,
+    suspended,
+)
 from cg_augment.study.points import Further, Lesson, begin, go_on
-from repro_shared.evidence.claims import Claim, verdict_table
+from cg_augment.study.recipes import LOG, ROUNDS, SHARES, STEPS
+from repro_shared.evidence.claims import verdict_table
 from repro_shared.evidence.figures import caption, line_styles, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.evidence.tables import Column, Table
 from repro_shared.study.paper import Arm, Scale, Study, ids
 from repro_shared.study.results import Results
 
-SHARES = (1.0, 0.998, 0.99, 0.95, 0.8, 0.5)  # both ends are negative controls
-SEEDS = (0, 1, 2, 3, 4)
-SAMPLED = 25
-LOG = Objective("log")
-STEPS = Stepwise(unguided=False)
-ROUNDS = Chain(rounds=10, learning_rate=0.2, checkpoints=False)
-# As many candidates as take the passes of the guided row, as on images.
-EQUAL = max(1, round(cost.stepwise(SAMPLED, STEPS.guided(SAMPLED)).network / SAMPLED))
-DRAWN = ("unguided", f"best of {EQUAL}", "best of 8", "stepwise", "chain")  # in the figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DRAWN = ("unguided", f"best of {AS_STEPWISE}", "best of 8", "stepwise", "chain")  # in the figure
 
 
 def ways() -> dict[str, Further]:
@@ -40,8 +38,7 @@ def ways() -> dict[str, Further]:
     return {
         "SDEdit": replace(own, engine=Select(1), strength=0.5),
         "unguided": replace(own, engine=Select(1)),
-        f"best of {EQUAL}": replace(own, engine=Select(EQUAL)),
-        "best of 8": replace(own, engine=Select(8)),
+        **{f"best of {k}": replace(own, engine=Select(k)) for k in SEVERAL},
         "stepwise": replace(own, engine=STEPS),
         "stepwise, twice the scale": replace(own, engine=replace(STEPS, scale=2.0)),
         "stepwise, all steps": replace(own, engine=replace(STEPS, share=1.0)),
@@ -89,11 +86,6 @@ def students_of_the_mixture(scale: Scale) -> Study:
     )  # fmt: skip
 
 
-def named(name: str, share: float) -> str:
-    """An arm of a way and share."""
-    return f"{name}, {100 * share:g} % aligned"
-
-
 MEASURES = (
     ("worst-group", Column("worst-group accuracy", "%", 1)),
     ("mean-group", Column("mean-group accuracy", "%", 1)),
@@ -131,64 +123,18 @@ def by_way(results: Results) -> Table:
     )
 
 
-def claims(arms: Sequence[Arm]) -> tuple[Claim, ...]:
-    """By share; at both ends nothing is expected."""
-    known = {arm.name: arm.id for arm in arms}
-
-    def made(
-        one: str, two: str, share: float, says: str, family: str, threshold: float = 0.0,
-        control: bool = False, headline: bool = False,
-    ) -> Claim:  # fmt: skip
-        arm, rival = known[named(one, share)], known[named(two, share)]
-        return Claim(
-            f"mixture-{arm}-beats-{rival}", says, (), "students_of_the_mixture", "worst-group",
-            arm, rival, "superiority", threshold, seeds=SEEDS, family=f"{family}-mixture",
-            negative_control=control, headline=headline,
-        )  # fmt: skip
-
-    rare, equal = (0.998, 0.99, 0.95), f"best of {EQUAL}"
-    found = [
-        made(way, "unguided", share, f"in the exact mixture with {100 * share:g} % aligned, "
-             f"{words} beat unguided ones by more than 10 points", "guidance", threshold=10.0,
-             headline=share == 0.99)
-        for way, words in (("stepwise", "points guided stepwise"),
-                           ("chain", "points guided by the chain"))
-        for share in rare
-    ]  # fmt: skip
-    found += [
-        made("stepwise", equal, share, f"in the exact mixture with {100 * share:g} % aligned, "
-             "points guided stepwise beat the best of several at equal passes", "passes")
-        for share in rare
-    ]  # fmt: skip
-    found += [
-        made("stepwise", "unguided", share, f"in the exact mixture with {100 * share:g} % aligned, "
-             "points guided stepwise beat unguided ones by more than 10 points", f"end-{share:g}",
-             threshold=10.0, control=True, headline=share == 1)
-        for share in (SHARES[0], SHARES[-1])
-    ]  # fmt: skip
-    return tuple(found)
-
-
 def verdicts(results: Results) -> Table:
     """What follows for each claim."""
-    return verdict_table(
+    made = verdict_table(
         results.study.claims, results.verdicts, "students-of-the-mixture-verdicts",
         "students_of_the_mixture: verdicts", results.sentence,
     )  # fmt: skip
-
-
-def suspended(results: Results, claim: Claim) -> str:
-    """Why no claim is read: the first student is not biased, or the oracle gains too little."""
-    means = dict[str, float]()
-    for arm in results.study.arms:
-        if arm.name in ("KD", "oracle") and (values := results.values(arm, "worst-group")):
-            means[arm.name] = sum(values) / len(values)
-    if len(means) < 2:
-        return "KD or the oracle has not been run"
-    if means["KD"] > 50:
-        return f"the first student has {means['KD']:.1f} %: it is not biased"
-    gain = means["oracle"] - means["KD"]
-    return "" if gain >= 30 else f"the oracle gains {gain:.1f} points, less than 30"
+    note = (
+        "The ends of the sweep are controls. The pool without a minority must not support its "
+        "claim; of the balanced one neither bound may be contradicted. One that is inconclusive "
+        "does not suspend the claims on guidance, and shows less than one that is decided."
+    )
+    return replace(made, notes=(*made.notes, note))
 
 
 def by_share(results: Results) -> tuple[str, Figure]:
@@ -220,7 +166,7 @@ def by_share(results: Results) -> tuple[str, Figure]:
     axes.set_ylabel("worst-group accuracy (%)")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=7)
-    figure.suptitle("Guidance pays where the minority is rare, and not where it is not")
+    figure.suptitle("Worst-group accuracy by the share of the minority in the generator's pool")
     seeds = " ".join(map(str, results.seeds)) or "none"
     caption(figure, f"Data: {results.sentence}. Seeds {seeds}; means with 95 % t intervals.")
     return "students-of-the-mixture", figure

@@ -12,13 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cg_augment.method.chain import Chain
-from cg_augment.method.error_split import error_split
-from cg_augment.method.groups import group_accuracy
 from cg_augment.method.guided import Guided, Task
 from cg_augment.method.losses import soft_cross_entropy
 from cg_augment.method.noise import Noise
@@ -28,6 +25,7 @@ from cg_augment.method.select import Select
 from cg_augment.method.stepwise import Stepwise
 from cg_augment.study.generation import SHARPNESS
 from cg_augment.study.mixture import Mixture
+from cg_augment.study.point_scores import described, scored
 from cg_augment.use.schedules import read_schedule
 from repro_shared.runtime.rng import derive_seed, isolated_rng
 from repro_shared.runtime.weights import load_strictly, read_weights, save_weights
@@ -35,8 +33,6 @@ from repro_shared.study.paper import Context, Outcome
 from repro_shared.study.trip import steps_through
 
 STUDENT = "student.safetensors"
-GROUPS = ("even/left", "even/right", "odd/left", "odd/right")  # parity of the bits, spurious side
-TESTED = 1000  # points of each group
 
 
 @dataclass(frozen=True)
@@ -202,59 +198,3 @@ def make(
         sampler = replace(sampler, schedule=schedule, origin=points[places])
     task = Task(sampler, score, Noise(seeds))
     return config.engine(task), task
-
-
-def described(made: Guided, task: Task, world: Mixture) -> dict[str, float]:
-    """What points are: shares in percent, passes a point."""
-    labels, fine, count = task.score.labels, ~made.failed, len(task.score.labels)
-    minority = ~world.aligned(made.latents, labels) & fine
-    believed = world.believable(made.latents, labels) & fine
-    return {
-        "minority": 100 * float(minority.sum()) / count,
-        "valid": 100 * float(believed.sum()) / count,
-        "teacher": 100 * float(made.after.teacher[fine].mean()),
-        "student": 100 * float(made.after.student[fine].mean()),
-        "forward": float(made.forward.double().mean()),
-        "backward": float(made.backward.double().mean()),
-    }
-
-
-@torch.no_grad()
-def scored(
-    student: nn.Module, world: Mixture, seed: int, points: Tensor, generated: Tensor | None = None
-) -> dict[str, float]:
-    """Accuracies by group in percent, and the split of the error in nats.
-
-    The training distribution is that of the points which were drawn from: both halves of a batch.
-    """
-    g = torch.Generator().manual_seed(derive_seed(seed, "test"))
-    groups = torch.arange(len(GROUPS) * TESTED) % len(GROUPS)
-    labels, sides = groups // 2, groups % 2
-    tested = torch.empty(len(groups), world.dimensions)
-    for share, rows in ((1.0, labels == sides), (0.0, labels != sides)):
-        tested[rows] = world.draw(labels[rows], share, g)[0]
-    answers = student(tested).double()
-    found = group_accuracy((answers.argmax(dim=1) == labels).numpy(), groups.numpy(), GROUPS)
-    trained, weights = points, np.full(len(points), 1 / len(points))
-    if generated is not None:
-        trained = torch.cat([points, generated])
-        weights = np.concatenate([weights, np.full(len(generated), 1 / len(generated))])
-    split = error_split(
-        _softmax(world.logits(trained)), _softmax(world.logits(trained, SHARPNESS)),
-        student(trained).double().log_softmax(dim=1).numpy(), _softmax(world.logits(tested)),
-        answers.log_softmax(dim=1).numpy(), weights,
-    )  # fmt: skip
-    aligned = [each.accuracy or 0.0 for each in (found.groups[0], found.groups[3])]
-    return {
-        "worst-group": 100 * (found.worst_group_accuracy.value or 0.0),
-        "mean-group": 100 * (found.mean_group_accuracy.value or 0.0),
-        "in-distribution": 100 * sum(aligned) / len(aligned),
-        "test-risk": split.test_risk,
-        "train-risk": split.train_risk,
-        "omega": split.omega,
-        "psi": split.psi,
-    }
-
-
-def _softmax(logits: Tensor) -> Any:
-    return logits.double().softmax(dim=1).numpy()

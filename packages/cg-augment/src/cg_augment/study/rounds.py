@@ -74,7 +74,8 @@ class Distilled:
         phases: trainings of the student in order.
         generated: images of all rounds; None without any.
         ledgers: of each round.
-        helper_steps: of another student that the row needed (TAB); they are no steps of the result.
+        helper_steps, helper_seconds: of another student that the row needed (TAB); its steps are
+            no steps of the result, its seconds are paid all the same.
     """
 
     student: Classifier
@@ -82,12 +83,12 @@ class Distilled:
     generated: Pictures | None = None
     ledgers: list[Ledger] = field(default_factory=list)
     helper_steps: int = 0
+    helper_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """Of training and generation."""
-        made = sum(ledger.seconds for ledger in self.ledgers)
-        return made + sum(phase.seconds for phase in self.phases)
+        """Of all trainings, the helper's too, without generation."""
+        return self.helper_seconds + sum(phase.seconds for phase in self.phases)
 
     @property
     def images(self) -> int:
@@ -163,7 +164,7 @@ def distil(
             done.generated = Union(parts)
         trained = fit(
             student, teacher, pictures, plan.then, own, done.generated,
-            **place.phase(f"round {number}"),
+            **place.phase(f"round {number}"), begun=done.phases[-1].map,
         )  # fmt: skip
         done.phases.append(trained)
     return done
@@ -194,14 +195,12 @@ def distil_balanced(
             f"TAB's helper needs a whole pass over {len(pictures)} pictures: "
             f"{plan.first.steps} steps of {plan.first.batch_size} are none"
         )
-    seen = fit(
-        helper, teacher, pictures, plan.first, seed, history=True, **place.phase("helper")
-    ).history
-    assert seen is not None
-    groups = guessed_groups(seen, pictures.targets, derive_seed(seed, "clusters"))
+    seen = fit(helper, teacher, pictures, plan.first, seed, history=True, **place.phase("helper"))
+    assert seen.history is not None
+    groups = guessed_groups(seen.history, pictures.targets, derive_seed(seed, "clusters"))
     chosen = Chosen(pictures, balanced(groups, derive_seed(seed, "balance")))
     done = distil(student, teacher, chosen, plan, seed, None, place)
-    done.helper_steps = plan.first.steps
+    done.helper_steps, done.helper_seconds = plan.first.steps, seen.seconds
     return done
 
 

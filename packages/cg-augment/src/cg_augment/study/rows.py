@@ -1,9 +1,11 @@
 """The rows of a table, each a recipe: how the student is trained, and where images come from.
 
 What is equal is named with each row. All rows but the first make the same number of steps of the
-scored student, in the same phases; rows with a generator add the same number of images, and the
-best of several takes as many passes of the diffusion network as the guided row. Helpers (TAB) and
-generation cost extra and are counted apart: `Distilled.helper_steps` and `Distilled.ledgers`.
+scored student, in the same phases; rows with a generator add the same number of images. The best of
+several has three rows: as many candidates as cost what `stepwise` costs, eight, and as many as cost
+what `chain` costs, each cost in passes forward of the diffusion network (`Passes.forwards`).
+Helpers (TAB) and generation cost extra and are counted apart: `Distilled.helper_steps`,
+`Distilled.helper_seconds` and `Distilled.ledgers`.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ from cg_augment.use.classifiers import Classifier
 from cg_augment.use.distillation import Distillation
 from cg_augment.use.grouped import Grouped
 from cg_augment.use.pictures import Chosen, Pictures
+from repro_shared.evidence.hashing import UNRECORDED
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.rng import derive_seed
 
 LOG = Objective("log")
 STEPS = "steps of the student"
 IMAGES = "steps of the student and generated images"
-PASSES = "steps of the student, generated images and passes of the diffusion network"
+PASSES = "steps of the student, generated images and cost of generation"
+AS_STEPWISE = f"{PASSES} (stepwise)"
+AS_CHAIN = f"{PASSES} (chain)"
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """One row.
+    """One row. Its words are in no key: the same row under another name is the same run.
 
     Attributes:
         name: in words.
@@ -76,11 +81,11 @@ class Row:
         equal: the budget that is equal to the method's.
     """
 
-    name: str
+    name: str = field(metadata=UNRECORDED)
     plan: Plan
     way: Way | None = None
     sampling: Literal["all", "guessed groups", "true groups"] = "all"
-    equal: str = STEPS
+    equal: str = field(default=STEPS, metadata=UNRECORDED)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,9 @@ class Budget:
         per_class: images of each class in each round.
         share: of each batch that generated images have then.
         sampler_steps: of the diffusion model, for the number of candidates.
+        blind: of these, the first ones that cannot be guided (`Schedule.blind`).
+        backward: passes forward of the diffusion network that one backward costs.
+        judged: passes forward of it that teacher and student together cost on one image.
         keep: least confidence of the teacher in an image's class.
         side: of the images, where a row starts from training images.
         batch: images of one call of the generator.
@@ -105,6 +113,9 @@ class Budget:
     per_class: int = 200
     share: float = 0.5
     sampler_steps: int = 25
+    blind: int = 0
+    backward: float = cost.SMALL_BACKWARD
+    judged: float = 0.0
     keep: float = 0.0
     side: int = 32
     batch: int = 64
@@ -118,11 +129,15 @@ class Budget:
             self.side if start else 0,
         )  # fmt: skip
 
-    def candidates(self, engine: Stepwise) -> int:
-        """Of `Select`, for the passes that the guided row takes, rounded to whole candidates."""
-        steps = self.sampler_steps
-        passes = cost.stepwise(steps, engine.guided(steps), jacobian=engine.jacobian).network
-        return max(1, round(passes / steps))
+    def candidates(self, engine: Stepwise | Chain) -> int:
+        """Of `Select`, for what an image of the engine costs at most, in whole candidates."""
+        own, one = (
+            cost.of_engine(each, self.sampler_steps, self.blind).forwards(
+                self.backward, self.judged
+            )
+            for each in (engine, Select(1))
+        )
+        return max(1, round(own / one))
 
 
 def rows(
@@ -139,7 +154,7 @@ def rows(
         stepwise, chain: the engines' settings. What guided images score without guidance is left
             out here, so that it costs no passes.
     """
-    guided = stepwise or Stepwise(unguided=False)
+    guided, through = stepwise or Stepwise(unguided=False), chain or Chain()
     made = budget.plan(base, made=True)
     begun = budget.plan(base, made=True, start=True)
     few = replace(budget, rounds=0).plan(base)
@@ -166,15 +181,25 @@ def rows(
         # As DA-Fusion: strength 0.5, half of each batch.
         Row("SDEdit", begun, Way(images="sdedit"), equal=IMAGES),
         Row("unguided", made, Way(Select(1)), equal=IMAGES),
-        Row("best of several", made, Way(Select(budget.candidates(guided))), equal=PASSES),
-        Row("teacher alone", made, Way(guided, replace(LOG, parts="teacher")), equal=PASSES),
-        Row("student alone", made, Way(guided, replace(LOG, parts="student")), equal=PASSES),
-        Row("ConfiG, stepwise", made, Way(guided), equal="the method"),
-        # More passes than any other row: see the ledger.
-        Row("ConfiG, chain", made, Way(chain or Chain()), equal=IMAGES),
+        *(
+            Row(f"best of {count}", made, Way(Select(count)), equal=equal)
+            for count, equal in several(budget, guided, through).items()
+        ),
+        Row("teacher alone", made, Way(guided, replace(LOG, parts="teacher")), equal=AS_STEPWISE),
+        Row("student alone", made, Way(guided, replace(LOG, parts="student")), equal=AS_STEPWISE),
+        Row("ConfiG, stepwise", made, Way(guided), equal="the method (stepwise)"),
+        Row("ConfiG, chain", made, Way(through), equal="the method (chain)"),
         # Trained on real pictures of all groups, in balance: what group labels would give.
         Row("oracle", budget.plan(base), sampling="true groups"),
     )
+
+
+def several(budget: Budget, stepwise: Stepwise, chain: Chain) -> dict[int, str]:
+    """Candidates of each row of the best of several, and what it equals; each number once."""
+    found = {1: IMAGES, 8: IMAGES}  # the best of one is the unguided row
+    found[budget.candidates(chain)] = AS_CHAIN
+    found[budget.candidates(stepwise)] = AS_STEPWISE
+    return {count: equal for count, equal in sorted(found.items()) if count > 1}
 
 
 def run_row(

@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 
-from cg_augment.method.losses import FEATURE_WEIGHT
-from cg_augment.rivals.adversarial import Adversarial
 from cg_augment.study.rounds import Place, Plan, distil_balanced
-from cg_augment.train import check_classes, fit
-from cg_augment.use.classifiers import (
-    CONFIG,
-    Classifier,
-    load_classifier,
-    load_timm,
-    of_timm,
-    save_classifier,
+from cg_augment.study.train_setup import (
+    MAP,
+    Recipe,
+    about,
+    length_of,
+    map_of,
+    names_of,
+    recipe_of,
+    student_of,
 )
+from cg_augment.train import check_classes, fit
+from cg_augment.use.classifiers import CONFIG, save_classifier
 from cg_augment.use.datasets.generated import generated as read_generated
 from cg_augment.use.distillation import Distillation
-from cg_augment.use.lessons import View
 from cg_augment.use.pictures import Pictures, Union, check_files
 from cg_augment.use.sources import Kind, grouped_source
 from cg_augment.use.teachers import load_teacher
 from cg_augment.use.zero_shot import TEMPLATE
-from repro_shared.evidence.hashing import resolved_config
 from repro_shared.runtime.checks import check_device, require
 from repro_shared.runtime.distributed import from_first, processes
 from repro_shared.runtime.errors import UserError
-from repro_shared.runtime.files import sha256_bytes
+from repro_shared.runtime.files import ensure_output_dir, sha256_bytes
 from repro_shared.runtime.progress import say
-from repro_shared.runtime.rng import derive_seed
+from repro_shared.runtime.weights import save_weights
 from repro_shared.study.alone import flat, occupied
-
-Recipe = Literal[
-    "kd", "feature-kd", "randaugment", "mixup", "cutmix", "adversarial", "tab", "labels"
-]
-MODEL = "resnet18"
 
 
 def train(
@@ -116,23 +109,25 @@ def train(
     pictures = _pictures(set, data, drop)
     extra = [read_generated(folder, pictures.classes) for folder in generated]
     every = Union([pictures, *extra]) if extra else None
-    count = _length(steps, epochs, len(every or pictures), batch_size)
-    config = _recipe(
+    count = length_of(steps, epochs, len(every or pictures), batch_size)
+    config = recipe_of(
         Distillation(
             count, batch_size, optimiser, learning_rate, weight_decay, amp=amp,
             temperature=temperature, labels=labels, generated=share if extra else 0.0,
         ),
         recipe, bool(extra),
     )  # fmt: skip
-    student, began = _student(model, init, pictures.classes, image_size, seed)
+    student, began = student_of(model, init, pictures.classes, image_size, seed)
     taught = None
     if teacher:
-        taught = load_teacher(teacher, pictures.classes, template, _names(teacher_classes))
+        taught = load_teacher(teacher, pictures.classes, template, names_of(teacher_classes))
     check_classes(student, taught, pictures)
+    begun_map, map_digest = map_of(init, config, taught)
     if batch_size % world:
         raise UserError(f"a batch of {batch_size} does not divide over {world} processes")
-    about = _about(config, recipe, pictures, extra, taught, student, began, drop, seed)
-    identity = sha256_bytes(json.dumps(about, sort_keys=True).encode())
+    said = about(config, recipe, pictures, extra, taught, student, began,
+                 map_digest, drop, seed)  # fmt: skip
+    identity = sha256_bytes(json.dumps(said, sort_keys=True).encode())
     folder = Path(out)
 
     def make() -> None:
@@ -142,22 +137,27 @@ def train(
             device, folder / "checkpoints", identity, f"{student.name}, {recipe}", workers
         )
         if recipe == "tab" and taught is not None:
-            helper, _ = _student(model, init, pictures.classes, image_size, seed)
+            helper, _ = student_of(model, init, pictures.classes, image_size, seed)
             plan = Plan(config, config, rounds=0)
             phase = distil_balanced(student, helper, taught, pictures, plan, seed, place).phases[-1]
         else:
             joined = Union(extra) if extra else None
-            phase = fit(student, taught, pictures, config, seed, joined, **place.phase("first"))
+            phase = fit(
+                student, taught, pictures, config, seed, joined, **place.phase("first"),
+                begun=begun_map,
+            )  # fmt: skip
         if rank == 0:
             losses = [round(value, 6) for value in phase.losses]
+            if phase.map is not None:
+                save_weights(phase.map, ensure_output_dir(folder) / MAP)
             save_classifier(
-                student.cpu(), folder, **about, losses=losses, seconds=round(phase.seconds, 3),
+                student.cpu(), folder, **said, losses=losses, seconds=round(phase.seconds, 3),
                 images=phase.images, versions={"torch": torch.__version__},
             )  # fmt: skip
 
     there = from_first((folder / CONFIG).is_file, device)
     if rank == 0:
-        with occupied(folder, identity, flat(about), lambda: _begun(folder)):
+        with occupied(folder, identity, flat(said), lambda: _begun(folder)):
             if there:
                 say(f"{folder} holds this student already")
             else:
@@ -175,89 +175,6 @@ def _pictures(kind: Kind, data: str, drop: tuple[str, ...]) -> Pictures:
     if drop and kind == "folders":
         raise UserError("--drop needs groups: give --set groups, or a data set that has them")
     return (grouped.without(drop) if drop else grouped).pictures
-
-
-def _length(steps: int | None, epochs: float | None, pictures: int, batch_size: int) -> int:
-    if steps is not None and epochs is not None:
-        raise UserError(f"--steps {steps} and --epochs {epochs:g} are two lengths: give one")
-    require(batch_size >= 1, "--batch-size", "at least 1", batch_size)
-    if steps is not None:
-        return steps
-    passes = 10.0 if epochs is None else epochs
-    require(0 < passes < float("inf"), "--epochs", "above 0", passes)
-    return max(1, round(passes * pictures / batch_size))
-
-
-def _recipe(config: Distillation, recipe: Recipe, extra: bool) -> Distillation:
-    """The settings that a row differs in."""
-    if recipe == "tab" and extra:
-        raise UserError("--recipe tab balances the pictures alone: leave out --generated")
-    changes: dict[str, dict[str, Any]] = {
-        "feature-kd": {"features": FEATURE_WEIGHT},
-        "randaugment": {"view": View(augment="randaugment")},
-        "mixup": {"mixing": "mixup"},
-        "cutmix": {"mixing": "cutmix"},
-        "adversarial": {"attack": Adversarial()},
-    }
-    return replace(config, **changes.get(recipe, {}))
-
-
-def _student(
-    model: str | None, init: str | None, classes: tuple[str, ...], size: int | None, seed: int
-) -> tuple[Classifier, str]:
-    """The student as it begins, and the digest of what it begins with."""
-    if init is not None and Path(init).is_dir():
-        student, _ = load_classifier(init)
-        for flag, given, own in (
-            ("--model", model, student.name.removeprefix("timm:")),
-            ("--image-size", size, student.size),
-        ):
-            if given not in (None, own):
-                raise UserError(f"{flag} {given}: the student of {init} has {own}; leave it out")
-        student.requires_grad_(True)
-        return student, student.sha256
-    student = of_timm(model or MODEL, classes, size, derive_seed(seed, "weights"))
-    if init is None:
-        return student, ""
-    load_timm(student, init, new_head=True)
-    return student, student.sha256
-
-
-def _names(path: str | None) -> tuple[str, ...]:
-    if path is None:
-        return ()
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"--teacher-classes {path}: cannot be read ({error.strerror})") from None
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def _about(
-    config: Distillation,
-    recipe: Recipe,
-    pictures: Pictures,
-    extra: list[Any],
-    teacher: Classifier | None,
-    student: Classifier,
-    began: str,
-    drop: tuple[str, ...],
-    seed: int,
-) -> dict[str, Any]:
-    """All that decides the student, for its file."""
-    return {
-        "student": student.name,
-        "image_size": student.size,
-        "recipe": recipe,
-        "training": resolved_config(config),
-        "data": pictures.fingerprint(),
-        "dropped": list(drop),
-        "generated": [each.fingerprint() for each in extra],
-        "teacher": None if teacher is None else teacher.name,
-        "teacher_sha256": None if teacher is None else teacher.sha256,
-        "start": began,
-        "seed": seed,
-    }
 
 
 def _begun(folder: Path) -> bool:

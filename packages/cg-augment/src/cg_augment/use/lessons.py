@@ -38,14 +38,15 @@ class View:
         pixels: of the largest shift.
         mirror: flip left and right with probability 1/2.
         augment: `randaugment` is torchvision's with 2 operations of magnitude 9, the values of its
-            authors for a ResNet-50 on ImageNet (arXiv 1909.13719).
+            authors for a ResNet-50 on ImageNet (arXiv 1909.13719). `corrupted` cuts a square out
+            (arXiv 1708.04552), blurs and adds noise, each in half of the views (`corrupted`).
     """
 
     kind: Literal["crop", "shift"] = "crop"
     smallest: float = 0.7
     pixels: int = 2
     mirror: bool = True
-    augment: Literal["none", "randaugment"] = "none"
+    augment: Literal["none", "randaugment", "corrupted"] = "none"
 
     def __post_init__(self) -> None:
         require(0 < self.smallest <= 1, "--smallest", "above 0 and at most 1", self.smallest)
@@ -61,13 +62,40 @@ class View:
             picture = np.asarray(image)
         if self.kind == "shift":
             moved = Shift(self.pixels, self.mirror)(sized(picture, size), seed)
-            return (moved + 1) / 2
+            return self._corrupted((moved + 1) / 2, seed)
         with isolated_rng(seed):
             crop = v2.RandomResizedCrop(size, scale=(self.smallest, 1.0), antialias=True)
             seen = crop(Image.fromarray(picture))
             if self.mirror:
                 seen = v2.RandomHorizontalFlip()(seen)
-        return tensor(np.asarray(seen))
+        return self._corrupted(tensor(np.asarray(seen)), seed)
+
+    def _corrupted(self, image: Tensor, seed: int) -> Tensor:
+        return corrupted(image, seed) if self.augment == "corrupted" else image
+
+
+def corrupted(image: Tensor, seed: int) -> Tensor:
+    """An image (3, h, w), 0 to 1, with a gray square, blurred and noisy, each with probability 1/2.
+
+    What is trained on them has less sensitive gradients than on clean pictures, and takes a small
+    change of all pixels for no evidence. Sizes are ours: a square of at most half the side, blur of
+    a deviation of 0.3 to 1 pixel, noise of at most 0.1.
+    """
+    from torchvision.transforms.v2 import functional
+
+    g = torch.Generator().manual_seed(derive_seed(seed, "corrupted"))
+    cut, blurred, noisy, *sizes = torch.rand(8, generator=g).tolist()
+    high, wide = image.shape[1:]
+    if cut < 0.5:
+        tall, broad = (round((0.2 + 0.3 * sizes[0]) * side) for side in (high, wide))
+        top, left = round(sizes[1] * (high - tall)), round(sizes[2] * (wide - broad))
+        image = image.clone()
+        image[:, top : top + tall, left : left + broad] = 0.5
+    if blurred < 0.5:
+        image = functional.gaussian_blur(image, [5, 5], [0.3 + 0.7 * sizes[3]])
+    if noisy < 0.5:
+        image = image + 0.1 * sizes[4] * torch.randn(image.shape, generator=g)
+    return image.clamp(0, 1)
 
 
 def sized(picture: Pixels, size: int) -> Pixels:

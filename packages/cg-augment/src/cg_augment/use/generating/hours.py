@@ -9,29 +9,11 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cg_augment.method import cost
-from cg_augment.method.chain import Chain
 from cg_augment.method.cost import Passes
 from cg_augment.method.guided import Task
 from cg_augment.method.sampler import frozen
-from cg_augment.method.select import Select
 from cg_augment.method.stepwise import Stepwise
 from repro_shared.timing.counts import count_operations
-
-
-def passes_of(engine: Chain | Stepwise | Select, steps: int) -> Passes:
-    """Of one image at most: samples that stop early make fewer."""
-    if isinstance(engine, Select):
-        return cost.select(steps, engine.candidates)
-    if isinstance(engine, Chain):
-        return cost.chain(
-            steps, engine.rounds, min(engine.scored, steps), checkpoints=engine.checkpoints
-        )
-    own = cost.stepwise(steps, engine.guided(steps), jacobian=engine.jacobian)
-    plain = cost.unguided(steps)
-    if not engine.unguided:
-        return own
-    return Passes(own.forward + plain.forward, own.backward, own.decodes + 1, own.decodes_backward)
 
 
 def macs_of(task: Task) -> tuple[int, int]:

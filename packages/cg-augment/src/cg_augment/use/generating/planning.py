@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cg_augment.method import cost
 from cg_augment.method.chain import Chain
 from cg_augment.method.select import Select
 from cg_augment.method.stepwise import Stepwise
@@ -32,7 +33,8 @@ def print_plan(
     records, there = read_records(out), where(out)
     left = sum(len(missing(unit, records, there)) for unit in mine)
     task = tasks.of(list(mine[0][:1]) if mine else list(items[:1]))
-    passes = hours.passes_of(engine, len(task.sampler.schedule))
+    schedule = task.sampler.schedule
+    passes = cost.of_engine(engine, len(schedule), schedule.blind)
     part = f"of this process (1 of {world})" if world > 1 else "in all"
     print(f"{len(items)} images of {len({item.name for item in items})} classes")
     print(

@@ -1,0 +1,75 @@
+"""What was tried before the final runs, on a seed that no final run has: generators and engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cg_augment.method.select import Select
+from cg_augment.study.image_worlds import (
+    CHAIN,
+    CHANNELS,
+    SHAPES,
+    SHAPES_97,
+    STEPWISE,
+    WIDE,
+    before,
+    lengths,
+)
+from cg_augment.study.rows import Way
+from cg_augment.study.tries import Tried, by_try, tried
+from repro_shared.study.paper import Arm, Scale, Study
+
+SEED = 100
+COUNT = 40  # images of a try
+LOOKED_AT = 200  # images of a generator
+SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
+RATES = (0.02, 0.05, 0.1, 0.2, 0.4)
+CANDIDATES = (2, 4, 8, 16, 32)
+
+
+def generator_training(scale: Scale) -> Study:
+    """Diffusion models of outlines, and what their images are without any guidance.
+
+    Cells: none. Cost: about 17 minutes of a core for 3,500 steps; with --controls those of 1,800
+    steps (9 minutes), whose weights came along first, and the wider ones. Deviations: the paper's
+    generator draws photographs from text; these have seen pictures that a program made, and their
+    classes.
+    """
+    smoke = scale == "smoke"
+    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke, seed=SEED)
+    arms = [teacher, judge, student]
+    longer = replace(SHAPES_97, steps=3500, channels=CHANNELS)
+    for drawn in (longer, replace(longer, steps=1800), replace(longer, channels=WIDE)):
+        generators, model = replace(drawn, sha256="").before(smoke, True, drawn != longer)
+        (training,) = generators
+        config = Tried(Way(Select(1)), model, 4 if smoke else LOOKED_AT)
+        looked = Arm(f"unguided, {training.name}", config, tried,
+                     (teacher, student, judge, training), control=training.control,
+                     seed=SEED)  # fmt: skip
+        arms += [training, looked]
+    return Study("generator_training" + "_smoke" * smoke, scale, world, tuple(arms), (SEED,),
+                 tables=(by_try,))  # fmt: skip
+
+
+def tries_on_shapes(scale: Scale) -> Study:
+    """Settings of each engine, as many of one as of another, on images that nobody trains on.
+
+    Cells: none. Cost: about 12 minutes of a core. Deviations: none; the paper's own settings could
+    not be read.
+    """
+    smoke = scale == "smoke"
+    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke, seed=SEED)
+    generators, model = SHAPES_97.before(smoke, False, False)
+    chain = replace(CHAIN, rounds=1) if smoke else CHAIN
+    ways = {"unguided": Way(Select(1))}
+    ways |= {f"stepwise, scale {s:g}": Way(replace(STEPWISE, scale=s)) for s in SCALES}
+    ways |= {f"chain, rate {r:g}": Way(replace(chain, learning_rate=r)) for r in RATES}
+    ways |= {f"best of {k}": Way(Select(k)) for k in CANDIDATES}
+    arms = tuple(
+        Arm(name, Tried(way, model, 4 if smoke else COUNT), tried,
+            (teacher, student, judge, *generators), seed=SEED)
+        for name, way in ways.items()
+    )  # fmt: skip
+    return Study("tries_on_shapes" + "_smoke" * smoke, scale, world,
+                 (*generators, teacher, judge, student, *arms), (SEED,),
+                 tables=(by_try,))  # fmt: skip
