@@ -62,7 +62,6 @@ PAPER = Paper(
         Recipe(regime.screen_digits, ("smoke", "cpu"), default=("smoke",)),
         Recipe(regime.screen_camvid, ("smoke", "cpu")),
         Recipe(regime.imagenet_student_camvid, ("smoke", "cpu")),
-        Recipe(regime.teacher_camvid, ("smoke", "cpu")),
         Recipe(published.published_numbers, ("cpu",)),
         Recipe(recipes.equal_time_digits, ("smoke", "cpu")),
         Recipe(recipes.equal_time_camvid, ("smoke", "cpu")),

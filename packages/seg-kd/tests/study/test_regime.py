@@ -12,14 +12,16 @@ import pytest
 import torch
 
 from repro_shared.evidence.claims import Claim
-from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.weights import save_weights
 from repro_shared.study.paper import Arm, Study
 from repro_shared.study.results import Results, load_results, reported
 from repro_shared.study.run import run_missing
 from repro_shared.study.session import Session
 from seg_kd.cli import PAPER
-from seg_kd.rivals.presets import NAMED
+from seg_kd.rivals.attention import attention_transfer
+from seg_kd.rivals.generation import generation
+from seg_kd.rivals.presets import NAMED, at_this_size
 from seg_kd.study import (
     break_even,
     freeze,
@@ -36,10 +38,11 @@ from seg_kd.train import aside
 from seg_kd.use.data import Samples, Scenes, Views
 from seg_kd.use.fixed import FixedViews, few_labels
 from seg_kd.use.kept import LISTING, Kept, keep
+from seg_kd.use.outputs import feature_channels
 
 STUDIES = {name: getattr(regime, name) for name in (
     "rivals_digits", "rivals_camvid", "screen_digits", "screen_camvid",
-    "imagenet_student_camvid", "teacher_camvid",
+    "imagenet_student_camvid",
 )}  # fmt: skip
 
 
@@ -183,6 +186,33 @@ def test_the_best_try_gives_the_rate(tmp_path: Path) -> None:
         with_best_rate(arm.config, context)
 
 
+def test_a_try_that_diverges_is_the_worst_and_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(_: Any) -> None:
+        raise DivergedError("not finite: attention")
+
+    monkeypatch.setattr(stages, "train", diverges)
+    monkeypatch.setattr(stages, "job_of", lambda *_: None)
+    arm = screen.by_objective(regime.screen_digits("cpu"), "screen: ", "try")["at"][3]
+    context: Any = SimpleNamespace(device="cpu", data=None, starts=(), folder=tmp_path)
+    outcome = stages.student(arm.config, context)
+    assert (outcome.metrics["miou"], outcome.notes) == (0.0, "not finite: attention")
+    assert stages.read_scores(tmp_path / SCORE) == {"miou": 0.0}
+    with pytest.raises(DivergedError):
+        stages.student(replace(arm.config, role="compared"), context)
+
+
+def test_what_is_settled_names_all_that_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = dict.fromkeys(("plain", "logit", "feature", "feature+logit"), 0.1)
+    whole = {"plateau": 1500, "first": ["at"], "canonical": "logit", "rates": {**own, "at": 0.1}}
+    monkeypatch.setattr(settled, "FROZEN", {"digits": whole, "camvid": {**whole, "rates": own}})
+    assert settled.placeholders("digits") == ()
+    assert settled.placeholders("camvid") == ("rates", "rates of the second pair")
+    monkeypatch.setattr(settled, "FROZEN", {})
+    assert settled.placeholders("digits") == ("plateau", "first", "canonical", "rates")
+
+
 @pytest.mark.parametrize("make", STUDIES.values(), ids=STUDIES)
 def test_every_arm_of_a_comparison_has_what_it_needs(make: Any) -> None:
     study: Study = make("cpu")
@@ -198,12 +228,16 @@ def test_every_arm_of_a_comparison_has_what_it_needs(make: Any) -> None:
     assert set(by_name.values()) <= {4}  # the same for every arm
 
 
-def records_of(study: Study, scores: dict[str, float], seeds: int) -> Any:
-    values = {
-        arm.id: [scores[arm.config.objective.name]] * seeds
-        for arms in screen.by_objective(study, "screen: ", "compared").values()
-        for arm in arms
-    }
+def records_of(study: Study, scores: dict[str, float], seeds: int, bad: str = "") -> Any:
+    def of(role: str, count: int) -> dict[str, list[float]]:
+        return {
+            arm.id: [scores[arm.config.objective.name]] * count
+            for arms in screen.by_objective(study, "screen: ", role).values()
+            for arm in arms
+        }
+
+    values = of("compared", seeds) | of("try", 1)
+    values |= {key: [0.0] if "rate" in key else [] for key in values if bad and bad in key}
     return SimpleNamespace(study=study, values=lambda arm, _: values[arm.id])
 
 
@@ -215,6 +249,10 @@ def test_the_first_three_are_the_best_elaborate_ones_once_all_have_run() -> None
     ranked = sorted(regime.ELABORATE, key=lambda name: (-scores[name], name))
     assert found == tuple(ranked[:3])
     assert screen.first(records_of(study, scores, 9)) == ()
+    # An objective that diverged at all of its rates is out, and does not hold up the others.
+    out = ranked[0]
+    left = tuple(name for name in ranked if name != out)
+    assert screen.first(records_of(study, scores, 10, f"screen-{out}")) == left[:3]
 
 
 def test_what_is_settled_follows_from_the_committed_records() -> None:
@@ -285,23 +323,37 @@ def test_a_plateau_is_where_twice_the_length_gains_little(
 def test_the_student_at_its_plateau_is_taken_over(tmp_path: Path) -> None:
     (arm,) = (a for a in regime.screen_camvid("cpu").arms if a.run is stages.at_plateau)
     starts = []
-    for each, score in zip(arm.starts_from, (1.0, 5.0, 5.5), strict=True):
+    for each, score in zip(arm.starts_from, (1.0, 5.0, 5.5, 10.0), strict=True):
         folder = tmp_path / each.id
         folder.mkdir()
-        (folder / SCORE).write_text(f'{{"miou": {score}, "iou/sky": {score}}}')
+        (folder / SCORE).write_text(f'{{"miou": {score}, "iou/sky": {score}, "scored/sky": 1}}')
         (folder / stages.WEIGHTS).write_text(each.id)
         starts.append(SimpleNamespace(arm=each, folder=folder))
     context: Any = SimpleNamespace(starts=starts, folder=tmp_path)
     outcome = arm.run(arm.config, context)
-    assert outcome.metrics == {"miou": 5.0, "iou/sky": 5.0}
+    assert outcome.metrics == {"miou": 5.0, "iou/sky": 5.0, "scored/sky": 1.0}
     assert (tmp_path / stages.WEIGHTS).read_text() == "plain-3000-iterations"
+
+    def closed(place: int, scores: str) -> str:
+        before = (starts[place].folder / SCORE).read_text()
+        (starts[place].folder / SCORE).write_text(scores)
+        with pytest.raises(UserError, match="the gate is closed: ") as caught:
+            arm.run(arm.config, context)
+        (starts[place].folder / SCORE).write_text(before)
+        return str(caught.value)
+
+    assert "the teacher is 4.9 mIoU above" in closed(-1, '{"miou": 9.9}')
+    assert "worse than plain training at sky" in closed(
+        -1, '{"miou": 20, "iou/sky": 4.9, "scored/sky": 1}'
+    )
+    assert "still gains 1 mIoU after 6000" in closed(-2, '{"miou": 6.0}')
 
 
 def test_the_trained_teacher_is_taken_into_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = regime.teacher_camvid("smoke")
-    (arm,) = study.arms
+    study = regime.screen_camvid("smoke")
+    arm = regime_claims.teacher(study)
     folder, into = tmp_path / "work" / study.name / arm.id / "seed-0-abc", tmp_path / "into"
     for path in (folder, into):
         path.mkdir(parents=True)
@@ -311,12 +363,63 @@ def test_the_trained_teacher_is_taken_into_the_package(
     results: Any = SimpleNamespace(study=study, runs=lambda _: [record])
     assert "weights and record" in freeze.take_teacher(results, tmp_path, into)
     monkeypatch.setattr(stages, "COMMITTED", into)
-    taken = stages.shipped(arm.config, study.name)
+    taken = stages.shipped(arm.config, places.TEACHER)
     assert (taken.sha256, taken.steps) == (sha256, 0)
     assert stages.committed(taken) is not None
     assert stages.shipped(arm.config, "none") == arm.config
     (folder / stages.WEIGHTS).unlink()
+    assert "is there already" in freeze.take_teacher(results, tmp_path, into)
+    (into / f"{places.TEACHER}.safetensors").unlink()
+    with pytest.raises(UserError, match="teacher's weights are neither below"):
+        freeze.take_teacher(results, tmp_path, into)
+    results.runs = lambda _: []
     assert "nothing is copied" in freeze.take_teacher(results, tmp_path, into)
+
+
+def test_freezing_one_place_keeps_the_other_and_forgets_nothing(tmp_path: Path) -> None:
+    before = {"camvid": {"plateau": 3000, "first": ["at"]}}
+    digits = {"digits": {"plateau": 1500}}
+    assert freeze.merged(before, digits, tmp_path) == {**before, **digits}
+    more = {"camvid": {"plateau": 1500, "first": ["mgd"], "rates": {}}}
+    assert freeze.merged(before, more, tmp_path) == more
+    with pytest.raises(UserError, match="camvid: first had been settled, and the records"):
+        freeze.merged(before, {"camvid": {"plateau": 3000}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place", [places.camvid("cpu"), places.digits("cpu")], ids=lambda p: p.name
+)
+def test_weights_do_on_small_maps_what_they_do_on_the_papers(place: places.Place) -> None:
+    network = stages.untrained(place.teacher, 0)
+    for layer, channels in zip(("c4", "pre-classifier"), place.teacher_channels, strict=True):
+        assert feature_channels(network, layer) == channels
+    g = torch.Generator().manual_seed(0)
+
+    def error(channels: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (2, channels, height, width)
+        teacher = torch.randn(shape, generator=g)
+        return teacher + 0.5 * torch.randn(shape, generator=g), teacher
+
+    (small,), (large,) = (o.terms for o in (place.objective("mgd"), NAMED["mgd"]))
+    parts = [term.weight * float(generation(*error(c, h, w)))
+             for term, (c, h, w) in ((small, (place.teacher_channels[0], *place.grid)),
+                                     (large, (64, 64, 128)))]  # fmt: skip
+    assert parts[0] == pytest.approx(parts[1] * 2048 / 64, rel=0.03)
+    (small,), (large,) = (o.terms for o in (place.objective("at"), NAMED["at"]))
+    parts = [term.weight * float(attention_transfer(*error(16, h, w)))
+             for term, (h, w) in ((small, place.grid), (large, (64, 128)))]  # fmt: skip
+    assert parts[0] == pytest.approx(parts[1], rel=0.2)
+    at_head = place.objective("mgd", at_head=True).terms[0]
+    assert at_head.weight / place.objective("mgd").terms[0].weight == pytest.approx(
+        place.teacher_channels[0] / place.teacher_channels[1]
+    )
+    assert place.objective("cirkd") == NAMED["cirkd"]
+    # The authors' weight for CamVid at 360 x 360 follows the rule.
+    crop = at_this_size(NAMED["af-dcd"], {"c4": 2048}, (45, 45))
+    assert crop.terms[0].weight == pytest.approx(8e-6, rel=0.02)
+    protocol = (PAPER.results / "protocol.md").read_text(encoding="utf-8")
+    assert f"{place.objective('at').terms[0].weight:.3g}" in protocol
+    assert f"{place.objective('af-dcd').terms[0].weight:.1e}".replace("e-0", "e-") in protocol
 
 
 def test_the_margin_of_recovery_is_the_distance_of_the_abstracts_cells() -> None:
@@ -333,12 +436,15 @@ def test_break_even_is_read_off_the_rising_curve() -> None:
     assert break_even.reaches(points, 31.0) == 800
 
 
-def test_a_verdict_is_withheld_where_the_teacher_or_the_assay_is_poor(ran: Results) -> None:
+def test_a_verdict_is_withheld_where_the_teacher_or_the_assay_is_poor(
+    ran: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = Claim("s2", "says", (), ran.study.name, "miou", "a", "b", "superiority")
-    best = next(r for r in ran.records if r.arm == "teacher")
+    best = next(r for r in ran.records if r.arm == "teacher-scored-again")
     low = best.model_copy(update={"metrics": {**best.metrics, "miou": -1.0}})
-    poor = replace(ran, records=[low, *(r for r in ran.records if r.arm != "teacher")])
+    poor = replace(ran, records=[low, *(r for r in ran.records if r.arm != best.arm)])
     poor.facts = {}
+    monkeypatch.setattr(regime_claims, "placeholders", lambda _: ())
     assert "above plain training at its plateau, not 5" in regime_claims.unsound(poor, claim)
     assert regime_claims.unsound(poor, replace(claim, negative_control=True)) == ""
     start = regime_claims.warm(ran.study)
@@ -349,7 +455,25 @@ def test_a_verdict_is_withheld_where_the_teacher_or_the_assay_is_poor(ran: Resul
                for r in ran.records]  # fmt: skip
     good = replace(ran, records=records)
     good.facts = {}
+    monkeypatch.setattr(regime_claims, "placeholders", lambda _: ("plateau", "rates"))
+    assert regime_claims.unsound(good, claim) == "not chosen on tuning data yet: plateau, rates"
+    monkeypatch.setattr(regime_claims, "placeholders", lambda _: ())
     assert regime_claims.unsound(good, claim) == ""
     control = replace(claim, id=f"{regime_claims.CONTROL}-digits", rival="c")
-    good.study = replace(good.study, claims=(control,))
-    assert "positive control is not supported" in regime_claims.unsound(good, claim)
+    wrong = replace(claim, id=f"{regime_claims.NEGATIVE}-digits", negative_control=True)
+    good.study = replace(good.study, claims=(control, wrong))
+
+    def says(positive: str, negative: str) -> str:
+        def judged(claims: Any, _: Any) -> Any:
+            word = negative if claims[0].negative_control else positive
+            return [SimpleNamespace(verdict=word)]
+
+        monkeypatch.setattr(regime_claims, "judge", judged)
+        assert regime_claims.unsound(good, wrong) == ""
+        return regime_claims.unsound(good, claim)
+
+    assert says("not run", "not run") == "the controls have not been run"
+    assert says("supported", "not run") == "the controls have not been run"
+    assert "positive control is not supported" in says("inconclusive", "inconclusive")
+    assert "negative control is supported" in says("supported", "supported")
+    assert says("supported", "inconclusive") == ""

@@ -7,6 +7,8 @@ published number isolates a term, and both are of interest. A part is switched o
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, OBJECTIVES, Objective
@@ -67,8 +69,38 @@ _ALL = (
     _pure("bpkd_like", Boundary()),
     _pure("bpkd_like-equal", Boundary(edge_weight=3.0, body_weight=3.0)),
 )
+PUBLISHED_MAP = (2048, 64, 128)
+"""Channels and places of the R101 teacher's last map at 512 x 1024, stride 8: what the weights of
+terms that depend on the size of maps were published for."""
+
 RIVALS = {each.name: each for each in _ALL}
 """The objectives that are not canonical, by name."""
 
 NAMED = {**OBJECTIVES, **RIVALS}
 """All objectives by name."""
+
+
+def at_this_size(
+    objective: Objective, channels: Mapping[str, int], grid: tuple[int, int]
+) -> Objective:
+    """With weights that do on small maps what the published ones do on the paper's (rule: ours).
+
+    Masked generation is summed over channels and places, so its weight is divided by how much
+    smaller the map is; attention transfer, a mean over places of vectors at length 1, grows as maps
+    get smaller, so its weight is multiplied by it. Af-DCD's own weights follow the same rule: 8e-6
+    on CamVid at 360 x 360 is 2e-6 for a quarter of the places. All others are means already.
+
+    Args:
+        objective: a preset with the published weights.
+        channels: of the teacher's layers, by name.
+        grid: height and width of the maps.
+    """
+    wide, *published = PUBLISHED_MAP
+    places = math.prod(published) / math.prod(grid)
+
+    def fitted(term: Term) -> Term:
+        if isinstance(term, MaskedGeneration | OmniContrast):
+            return replace(term, weight=term.weight * places * wide / channels[term.layer])
+        return replace(term, weight=term.weight / places) if isinstance(term, Attention) else term
+
+    return replace(objective, terms=tuple(map(fitted, objective.terms)))

@@ -133,8 +133,16 @@ class EqualTime:
         return isinstance(arm.config, Student)
 
     def close(self, study: Study, session: Session, facts: dict[str, Any]) -> dict[str, Any]:
-        """A second calibration, after the runs."""
-        last = compact(self._calibrate(study, session, objectives(study)))
+        """A second calibration, after the runs, as sure as the first.
+
+        Raises:
+            UserError: the machine is not quiet enough; it is still owed then.
+        """
+
+        def once() -> Calibration:
+            return self._calibrate(study, session, objectives(study))
+
+        last = compact(settled(once) if self.settled else once())
         return {**facts, "last": last, "earlier": closings(facts)}
 
     def refuse(self, results: Results) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from repro_shared.study.paper import Arm, Scale
 from repro_shared.study.protocols import DataSource
 from seg_kd.method.objectives import PLAIN, Objective
-from seg_kd.rivals.presets import NAMED
+from seg_kd.rivals.presets import NAMED, at_this_size
 from seg_kd.study import stages
 from seg_kd.study.configs import Student, Teacher
 from seg_kd.study.recipes import CAMVID, CAMVID_MAPS, SCENES
@@ -25,6 +25,7 @@ from seg_kd.use.models import Model
 
 SEED = 100  # of all that is chosen on tuning data
 LITE0 = "tf_efficientnet_lite0"
+TEACHER = "teacher_camvid"  # file of the weights that come along once a screen accepted it
 SCREEN_VIEWS = 16  # of an image, where many short runs share one frozen backbone
 
 CAMVID_SHARES = (
@@ -47,8 +48,10 @@ class Place:
 
     Attributes:
         name: `camvid` or `digits`; data: final and, held out, for tuning.
-        student: what all share, plain; teacher: how it is made; teacher_data: where it was.
-        shipped: the teacher of final runs, which is the one that comes along once there is one.
+        student: what all share, plain; teacher: how it is made; teacher_data: where, never on
+            tuning data; teacher_seed: of its training; teacher_channels: of its last map and of
+            its feature before the classifier.
+        shipped: the same as the one that comes along, once there is one.
         grid: places of a student's map.
         budgets, longer: of time; tuning: iterations of a try.
         screening: iterations on a frozen backbone; a try there has half as many.
@@ -61,7 +64,9 @@ class Place:
     tuning_data: DataSource
     student: Student
     teacher: Teacher
-    teacher_data: DataSource | None
+    teacher_data: DataSource
+    teacher_seed: int
+    teacher_channels: tuple[int, int]
     shipped: Teacher
     grid: tuple[int, int]
     budgets: tuple[int, ...]
@@ -78,21 +83,40 @@ class Place:
 
     def rivals(self) -> tuple[Objective, ...]:
         """The three that came first in the screen."""
-        return tuple(NAMED[name] for name in FIRST[self.name])
+        return tuple(map(self.objective, FIRST[self.name]))
+
+    def objective(self, name: str, at_head: bool = False) -> Objective:
+        """A preset with its weights for maps of this size.
+
+        With `at_head` its terms read the feature before the classifier: a frozen backbone learns
+        nothing.
+        """
+        found = NAMED[name]
+        if at_head:
+            terms = (
+                replace(term, layer="pre-classifier") if hasattr(term, "layer") else term  # type: ignore[call-arg]
+                for term in found.terms
+            )
+            found = replace(found, terms=tuple(terms))
+        maps = zip(("c4", "pre-classifier"), self.teacher_channels, strict=True)
+        return at_this_size(found, dict(maps), self.grid)
 
     def ground(self) -> Ground:
         """Teacher, starts and kept outputs of the final runs."""
-        return self._ground(self.shipped, 0, warm_start(self.student, self.plateau),
-                            RATES[self.name])  # fmt: skip
+        return self._ground(self.shipped, warm_start(self.student, self.plateau), RATES[self.name])
 
     def tuning_ground(self, warm: Arm) -> Ground:
-        """The same on tuning data, with a teacher that has not seen them, from a given start."""
+        """The same on tuning data, from a given start."""
         few = replace(self.student, views=min(SCREEN_VIEWS, self.student.views))
-        seed = 0 if self.teacher_data is not None else SEED  # the committed one saw no tuning data
-        return replace(self, student=few)._ground(self.teacher, seed, warm, {})
+        return replace(self, student=few)._ground(self.teacher, warm, {})
 
-    def _ground(self, config: Teacher, seed: int, warm: Arm, rates: Mapping[str, float]) -> Ground:
-        teacher = Arm("teacher", config, stages.teacher, data=self.teacher_data, seed=seed)
+    def teaching(self, config: Teacher) -> Arm:
+        """The teacher's arm."""
+        return Arm("teacher", config, stages.teacher, data=self.teacher_data,
+                   seed=self.teacher_seed)  # fmt: skip
+
+    def _ground(self, config: Teacher, warm: Arm, rates: Mapping[str, float]) -> Ground:
+        teacher = self.teaching(config)
         return Ground(
             self.student,
             teacher,
@@ -117,17 +141,20 @@ def camvid(scale: Scale) -> Place:
                       views=2 if smoke else 64, scored=SCORED)  # fmt: skip
     adam = Optimiser(1e-3, kind="AdamW", weight_decay=0.01, minimum_rate=1e-6, warmup=0.05,
                      batch_size=2 if smoke else 8)  # fmt: skip
+    held_out = CAMVID_MAPS if smoke else replace(CAMVID_MAPS, hold_out="0006R0")
     large = Model(LITE0, head_channels=64, auxiliary_channels=32, imagenet=True, skip_channels=24,
                   inputs="-1 to 1", class_weights=balanced(CAMVID_SHARES))  # fmt: skip
     teacher = Teacher(large, classes, view, adam, iterations=2 if smoke else 1500, scored=SCORED)
     return Place(
         "camvid",
         replace(CAMVID_MAPS, also="test"),
-        CAMVID_MAPS if smoke else replace(CAMVID_MAPS, hold_out="0006R0"),
+        held_out,
         student,
         teacher,
-        None,
-        teacher if smoke else shipped(teacher, "teacher_camvid"),
+        held_out,
+        SEED,
+        (320, 64),
+        teacher if smoke else shipped(teacher, TEACHER),
         (12, 16),
         budgets=(4,) if smoke else (120, 480),
         longer=(8,) if smoke else (240, 960),
@@ -169,6 +196,8 @@ def digits(scale: Scale) -> Place:
         student,
         teacher,
         Scenes(SCENES, 32 if smoke else 4000, scored),
+        0,
+        (128, 32) if smoke else (256, 64),
         teacher,
         (8, 8),
         budgets=(4,) if smoke else (40, 120),

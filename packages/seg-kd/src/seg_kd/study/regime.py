@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from repro_shared.study.paper import Arm, Scale, Study
-from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN, Objective
+from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
 from seg_kd.rivals.presets import NAMED
 from seg_kd.study import stages
 from seg_kd.study.calibration import EqualTime
@@ -93,17 +93,6 @@ def rivals_camvid(scale: Scale) -> Study:
     return rivalry(camvid(scale), scale)
 
 
-def teacher_camvid(scale: Scale) -> Study:
-    """The teacher of the final runs on CamVid, on all of its training frames; needs `--data`.
-
-    Cells: none. Cost: half an hour of one core. `seg-kd freeze` then takes it into the package.
-    """
-    place = camvid(scale)
-    arm = Arm("teacher", place.teacher, stages.teacher, seed=0)
-    name = f"teacher_camvid{'_smoke' if scale == 'smoke' else ''}"
-    return Study(name, scale, place.data, (arm,), (0,), tables=(gate_table,))
-
-
 def screen(place: Place, scale: Scale) -> Study:
     """All that is chosen on tuning data, in this order: plateau and teacher's gate, ranks, rates.
 
@@ -111,10 +100,12 @@ def screen(place: Place, scale: Scale) -> Study:
     """
     smoke = scale == "smoke"
     plain = lengths(place.student, place.plateaus, SEED)
-    ground = place.tuning_ground(at_plateau(plain))
+    ground = place.tuning_ground(at_plateau(plain, place.teaching(place.teacher)))
     backbone = kept_backbone(ground.warm, ground.like)
     canonical = CANONICALS[: 2 if smoke else None]
-    elaborate = [_at_head(NAMED[name]) for name in (ELABORATE[:1] if smoke else ELABORATE)]
+    elaborate = [
+        place.objective(name, at_head=True) for name in (ELABORATE[:1] if smoke else ELABORATE)
+    ]
     tried = (*canonical, *(place.rivals() if ranked(place.name) and not smoke else ()))
     main = tries(ground, tried, place.tuning, "main", SEED)
     teacher, warm, *kept = ground.arms(tried)
@@ -129,17 +120,9 @@ def screen(place: Place, scale: Scale) -> Study:
     )
     return Study(
         f"screen_{place.name}{'_smoke' if smoke else ''}", scale, place.tuning_data, arms,
-        (0,) if smoke else tuple(range(10)), tables=(gate_table, rates_table, screen_table),
+        (SEED,) if smoke else tuple(range(SEED, SEED + 10)),
+        tables=(gate_table, rates_table, screen_table),
     )  # fmt: skip
-
-
-def _at_head(objective: Objective) -> Objective:
-    """With terms that read the feature before the classifier: a frozen backbone learns nothing."""
-    terms = tuple(
-        replace(term, layer="pre-classifier") if hasattr(term, "layer") else term  # type: ignore[call-arg]
-        for term in objective.terms
-    )
-    return replace(objective, terms=terms)
 
 
 def screen_digits(scale: Scale) -> Study:

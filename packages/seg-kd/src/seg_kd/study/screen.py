@@ -8,9 +8,9 @@ from repro_shared.study.paper import Arm, Study, ids
 from repro_shared.study.results import Results
 from seg_kd.method.objectives import FEATURE, LOGIT, PLAIN
 from seg_kd.study.configs import Student
-from seg_kd.study.regime_claims import GAP, data_of, poor_teacher, teacher
+from seg_kd.study.regime_claims import data_of, poor_teacher, teacher
 from seg_kd.study.settled import CANONICAL_NAMES
-from seg_kd.study.stages import ENOUGH, plateau_of
+from seg_kd.study.stages import ENOUGH, GAP, plateau_of
 
 WANTED = 3  # rivals of the main runs
 
@@ -27,10 +27,13 @@ def by_objective(study: Study, where: str, role: str) -> dict[str, list[Arm]]:
 
 def first(results: Results) -> tuple[str, ...]:
     """The elaborate objectives that came first: by mean mIoU over all seeds of the study, ties by
-    name; empty until every one has run with every seed."""
-    means = {}
+    name; empty until every one has run with every seed. One whose tries all diverged is out."""
+    means, tried = {}, by_objective(results.study, "screen: ", "try")
     for name, (arm,) in by_objective(results.study, "screen: ", "compared").items():
         if name in (PLAIN.name, *CANONICAL_NAMES):
+            continue
+        scores = [results.values(each, "miou") for each in tried[name]]
+        if all(scores) and max(score[0] for score in scores) <= 0:
             continue
         values = results.values(arm, "miou")
         if len(values) < len(results.study.seeds):

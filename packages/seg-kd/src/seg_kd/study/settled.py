@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT
+from seg_kd.method.objectives import FEATURE, FEATURE_LOGIT, LOGIT, PLAIN
 
 FILE = Path(__file__).parents[1] / "tables" / "settled.json"
 FROZEN: Mapping[str, Mapping[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))
@@ -62,5 +62,11 @@ def ranked(place: str) -> bool:
 
 
 def placeholders(place: str) -> tuple[str, ...]:
-    """What has not been chosen by records yet."""
-    return tuple(part for part in PLACEHOLDERS if part not in FROZEN.get(place, {}))
+    """What has not been chosen by records yet, the rates of objectives that take part included."""
+    found, named = FROZEN.get(place, {}), (PLAIN.name, *CANONICAL_NAMES)
+    missing = [part for part in PLACEHOLDERS if part not in found]
+    if "rates" in found and not {*named, *found.get("first", ())} <= {*found["rates"]}:
+        missing.append("rates")
+    if place == "camvid" and not {*named} <= {*found.get("pair_rates", ())}:
+        missing.append("rates of the second pair")
+    return tuple(missing)

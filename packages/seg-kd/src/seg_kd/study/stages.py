@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.errors import DivergedError, UserError
 from repro_shared.runtime.files import atomic_write_json, sha256_file
 from repro_shared.runtime.rng import isolated_rng
 from repro_shared.runtime.weights import read_weights, save_weights
@@ -37,6 +37,7 @@ COMMITTED = Path(__file__).parents[1] / "weights"
 WEIGHTS, SCORE = "model.safetensors", "score.json"  # what a run leaves in its folder
 SHA256 = "weights sha256 "  # before the sum, in the notes of a teacher's record
 ENOUGH = 1.0  # mIoU that twice the length must not gain at a plateau
+GAP = 5.0  # mIoU that a teacher must be above plain training at its plateau
 SCORED = 0.005  # of the labelled training pixels: classes with a smaller share are not scored
 
 
@@ -89,8 +90,10 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
         seconds, samples, memory = done.seconds, done.samples, done.peak_memory_mb
     # Scored as it will be used: after rounding to float16.
     network = _load(config, ctx.seed, path, str(path)).to(ctx.device)
+    found = all_scores(network, data, config.classes, config.scored, config.iterations)
+    atomic_write_json(ctx.folder / SCORE, found)
     return Outcome(
-        all_scores(network, data, config.classes, config.scored, config.iterations),
+        found,
         seconds,
         samples,
         peak_memory_mb=memory,
@@ -100,11 +103,21 @@ def teacher(config: Teacher, ctx: Context) -> Outcome:
 
 @steps_through(Distiller.forward)
 def student(config: Student, ctx: Context) -> Outcome:
-    """Train one student, score it on the test split, keep its weights."""
+    """Train one student, score it on the test split, keep its weights.
+
+    A try of a learning rate that diverges has an mIoU of 0: the others of its objective go on.
+    """
     adapter.set_device(ctx.device)
     data: Splits = ctx.data
     config = with_best_rate(config, ctx)
-    done = train(job_of(config, ctx, teacher_of(ctx)))
+    try:
+        done = train(job_of(config, ctx, teacher_of(ctx)))
+    except DivergedError as error:
+        if config.role != "try":
+            raise
+        atomic_write_json(ctx.folder / SCORE, {"miou": 0.0})
+        rate = config.optimiser.learning_rate
+        return Outcome({"miou": 0.0, "learning_rate": rate}, notes=str(error))
     found = all_scores(done.student, data, config.classes, config.scored, config.iterations)
     save_weights(done.student, ctx.folder / WEIGHTS)
     if config.role in ("try", "length"):
@@ -125,10 +138,23 @@ def teacher_of(ctx: Context) -> nn.Module | None:
 
 @steps_through(Distiller.forward)
 def at_plateau(config: Student, ctx: Context) -> Outcome:
-    """Take over the student of the shortest length at which it is at its plateau."""
-    folders = {start.arm.config.iterations: start.folder for start in ctx.starts}
+    """Take over the student of the shortest length at which it is at its plateau.
+
+    Raises:
+        UserError: none of several lengths is a plateau, or the teacher is not accepted.
+    """
+    plain = [start for start in ctx.starts if isinstance(start.arm.config, Student)]
+    folders = {start.arm.config.iterations: start.folder for start in plain}
     scores = {length: read_scores(folder / SCORE) for length, folder in folders.items()}
     chosen = plateau_of({length: found["miou"] for length, found in scores.items()})
+    if len(scores) > 1:
+        (above,) = (each for each in ctx.starts if isinstance(each.arm.config, Teacher))
+        taught = read_scores(above.folder / SCORE)
+        problem = poor(taught, scores[chosen], above.arm.config.scored)
+        if chosen == max(scores):
+            problem = f"plain training still gains {ENOUGH:g} mIoU after {chosen} iterations"
+        if problem:
+            raise UserError(f"the gate is closed: {problem}; change what the protocol says of it")
     shutil.copyfile(folders[chosen] / WEIGHTS, ctx.folder / WEIGHTS)
     return Outcome(scores[chosen])
 
@@ -143,6 +169,28 @@ def plateau_of(scores: Mapping[int, float]) -> int:
         if scores[longer] - scores[shorter] < ENOUGH:
             return shorter
     return max(scores)
+
+
+def poor(teacher: Mapping[str, float], plain: Mapping[str, float], scored: float) -> str:
+    """Why a teacher is not accepted, or "".
+
+    It must be 5 mIoU above plain training at its plateau, and below it in no scored class.
+
+    Args:
+        teacher, plain: metrics of both on the same images.
+        scored: the least share of a class that is scored; 0 where all are.
+    """
+    gap = teacher["miou"] - plain["miou"]
+    if gap < GAP:
+        return f"the teacher is {gap:.1f} mIoU above plain training at its plateau, not {GAP:g}"
+    worse = [
+        key.removeprefix("iou/")
+        for key in sorted(teacher)
+        if key.startswith("iou/")
+        and teacher.get(f"scored/{key[4:]}", float(scored == 0))
+        and teacher[key] < plain.get(key, 0.0)
+    ]
+    return f"the teacher is worse than plain training at {', '.join(worse)}" if worse else ""
 
 
 def with_best_rate(config: Student, ctx: Context) -> Student:

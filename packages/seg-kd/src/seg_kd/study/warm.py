@@ -96,10 +96,11 @@ def lengths(like: Student, several: Iterable[int], seed: int) -> tuple[Arm, ...]
     )  # fmt: skip
 
 
-def at_plateau(tried: tuple[Arm, ...]) -> Arm:
-    """The student of the length that `plateau_of` takes: made already, and taken over."""
+def at_plateau(tried: tuple[Arm, ...], teacher: Arm) -> Arm:
+    """The student of the length that `plateau_of` takes, if the teacher is accepted beside it."""
     config = replace(tried[0].config, role="warm start", budget=0, iterations=0)
-    return Arm("plain to its plateau", config, stages.at_plateau, tried, seed=tried[0].seed)
+    starts = (*tried, teacher)
+    return Arm("plain to its plateau", config, stages.at_plateau, starts, seed=tried[0].seed)
 
 
 def compared(
