@@ -13,18 +13,18 @@ import torch
 
 from cg_augment.method.schedule import clean
 from cg_augment.rivals.generating import Order
-from cg_augment.study import generator
+from cg_augment.study import committed, generator
+from cg_augment.study.committed import Committed, sampler_of
 from cg_augment.study.generator import (
-    Committed,
     Network,
     TrainGenerator,
     folded,
-    sampler_of,
     scheduler,
     train,
     unfolded,
 )
-from cg_augment.study.image_recipes import DRAWN, generator_training
+from cg_augment.study.image_worlds import BLIND, DRAWN, SAMPLED
+from cg_augment.study.try_recipes import generator_training
 from cg_augment.study.worlds import Pool
 from cg_augment.use.schedules import read_schedule
 from repro_shared.evidence.hashing import resolved_config
@@ -33,7 +33,7 @@ from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.weights import save_weights
 
-TINY = TrainGenerator(4, Network(channels=(8, 8)), batch_size=4, amp=False)
+TINY = TrainGenerator(4, Network(2, (8, 8), 32), batch_size=4, amp=False)
 
 
 def pictures() -> Any:
@@ -57,6 +57,10 @@ def test_what_is_trained_gives_x0_back() -> None:
         alpha, sigma = level.sqrt(), (1 - level).sqrt()
         found = clean(step, "v_prediction", alpha * x0 + sigma * noise, alpha * noise - sigma * x0)
         assert torch.allclose(found, x0, atol=1e-6)
+
+
+def test_the_first_step_alone_is_blind() -> None:
+    assert read_schedule(scheduler(), SAMPLED).blind == BLIND
 
 
 def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -104,17 +108,17 @@ def test_sampling_is_of_the_class_and_of_each_seed(classifier_of: Callable[..., 
 
 
 def test_a_file_that_is_not_what_was_committed_is_refused(tmp_path: Path) -> None:
-    network = Network(channels=(8, 8))
+    network = Network(2, (8, 8), 32)
     digest = save_weights(network.make(), tmp_path / "own.safetensors", half=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generator, "FOLDER", tmp_path)
-        assert Committed("own", digest, network).load() is not None
+        patch.setattr(committed, "FOLDER", tmp_path)
+        assert Committed("own", digest, network, 3).load() is not None
         with pytest.raises(UserError, match=r"own\.safetensors is missing or damaged: restore it"):
-            Committed("own", "0" * 64, network).load()
+            Committed("own", "0" * 64, network, 3).load()
         with pytest.raises(UserError, match="missing or damaged"):
-            Committed("other", digest, network).load()
+            Committed("other", digest, network, 3).load()
         with pytest.raises(UserError, match="another architecture"):
-            Committed("own", digest, Network(channels=(8, 16))).load()
+            Committed("own", digest, replace(network, channels=(8, 16)), 3).load()
 
 
 @pytest.mark.parametrize("drawn", [d for d in DRAWN if d.sha256], ids=lambda drawn: drawn.file)
@@ -123,9 +127,10 @@ def test_recipe_record_and_file_belong_together(drawn: Any) -> None:
     assert file.stat().st_size <= 4_000_000
     assert sha256_file(file) == drawn.sha256
     beside = json.loads(file.with_suffix(".json").read_text())
-    study = generator_training("cpu")
-    arm = next(each for each in study.arms if each.data == drawn.pool)
-    assert beside["record"]["arm"] == arm.id
+    arms = [arm for arm in generator_training("cpu").arms if arm.data == drawn.pool]
+    (arm,) = (arm for arm in arms if arm.config == drawn.training(False).config)
+    assert beside["record"]["arm"] in (arm.id, "shapes-97-aligned")  # before it had its steps
+    assert beside["record"]["origin"]["data_fingerprint"] == drawn.pool.open(None).fingerprint
     assert beside["record"]["notes"] == f"weights sha256 {drawn.sha256}"
     assert beside["config"] == json.loads(json.dumps(resolved_config(arm.config)))
     assert beside["pictures"] == json.loads(json.dumps(resolved_config(drawn.pool)))

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from cg_augment.cli import PAPER
 from cg_augment.method.stepwise import Stepwise
 from cg_augment.study.generation import Worlds
 from cg_augment.study.mixture import Mixture
-from cg_augment.study.point_recipes import SHARES, claims, named, students_of_the_mixture, ways
+from cg_augment.study.point_claims import broken, claims, named, suspended
+from cg_augment.study.point_recipes import students_of_the_mixture, ways
+from cg_augment.study.point_scores import described, scored
 from cg_augment.study.points import (
     Further,
     Lesson,
     begin,
-    described,
     distil_points,
     go_on,
     make,
-    scored,
     student_of,
     training_points,
 )
+from cg_augment.study.recipes import SHARES
 from repro_shared.study.paper import Arm, Context, Start
+from repro_shared.study.results import Results
 
 WORLD, FIRST = Mixture(), Lesson(30)
 
@@ -98,6 +102,52 @@ def test_every_claim_is_of_arms_that_there_are() -> None:
     assert {claim.arm for claim in made} | {claim.rival for claim in made} <= known
     assert len(study.arms) == 4 + len(SHARES) * len(ways())
     ends = {claim.arm for claim in made if claim.negative_control}
-    assert ends == {
-        arm.id for arm in study.arms if arm.name in (named("stepwise", 1.0), named("stepwise", 0.5))
-    }
+    assert ends == {arm.id for arm in study.arms if arm.name == named("stepwise", 1.0)}
+    bounds = [claim for claim in made if claim.family == "balanced-mixture"]
+    assert [claim.margin for claim in bounds] == [2.0, 2.0]
+    assert (bounds[0].arm, bounds[0].rival) == (bounds[1].rival, bounds[1].arm)
+
+
+def runs(study: Any, values: dict[str, list[float]]) -> list[Any]:
+    """Records of these worst-group accuracies by arm and seed, as far as verdicts read them."""
+    by_name = {arm.name: arm.id for arm in study.arms}
+    return [
+        SimpleNamespace(
+            study="students_of_the_mixture", arm=by_name[name], seed=seed, status="complete",
+            metrics={"worst-group": value}, method_version=2, data_fingerprint="x",
+        )
+        for name, each in values.items() for seed, value in enumerate(each)
+    ]  # fmt: skip
+
+
+def test_a_control_that_fails_suspends_what_is_said_of_guidance() -> None:
+    study: Any = students_of_the_mixture("cpu")
+    flat = [0.1, -0.1, 0.2, -0.2, 0.0]
+
+    def around(mean: float) -> list[float]:
+        return [mean + each for each in flat]
+
+    fine = {
+        "KD": around(2), "oracle": around(97),
+        named("unguided", 1.0): around(2), named("stepwise", 1.0): [2.0, 2.1, 1.9, 2.2, 2.0],
+        named("unguided", 0.5): around(95), named("stepwise", 0.5): [95.3, 95.0, 94.6, 95.1, 95.2],
+    }  # fmt: skip
+    guidance = next(claim for claim in study.claims if claim.family == "guidance-mixture")
+    other = next(claim for claim in study.claims if claim.family == "cost-mixture")
+
+    def why(claim: Any = guidance, **changes: list[float]) -> str:
+        found = Results(PAPER, study, runs(study, {**fine, **changes}), Path())
+        return suspended(found, claim)
+
+    assert why() == ""
+    better = {named("stepwise", 0.5): around(98.1)}  # more than the two points either way
+    assert "a control is contradicted" in why(**better)
+    assert "better than unguided" in why(**better)
+    assert "worse than unguided" in why(**{named("stepwise", 0.5): around(91)})
+    assert why(**{named("stepwise", 0.5): [93.0, 99.0, 91.0, 97.0, 95.0]}) == ""  # inconclusive
+    assert "a control is supported" in why(**{named("stepwise", 1.0): around(40)})
+    assert "not been run on all seeds" in why(**{named("stepwise", 1.0): [2.0]})
+    assert why(other, **better) == ""
+    assert "it is not biased" in why(KD=around(60))
+    assert why(oracle=around(20)) == "the oracle gains 18.0 points, less than 30"
+    assert broken(Results(PAPER, study, [], Path())).startswith("a control has not been run")

@@ -19,11 +19,14 @@ from cg_augment.method.schedule import Schedule, Step
 from cg_augment.method.select import Select
 from cg_augment.method.stepwise import Stepwise
 from cg_augment.rivals.generating import DiffAug, FromImages, Guiding, Order
+from cg_augment.study import rounds
 from cg_augment.study.rounds import Place, Plan, distil
-from cg_augment.study.rows import Budget, Row, rows, run_row
+from cg_augment.study.rows import AS_CHAIN, AS_STEPWISE, IMAGES, Budget, Row, rows, run_row
+from cg_augment.train import fit
 from cg_augment.use.distillation import Distillation
 from cg_augment.use.grouped import Grouped
 from cg_augment.use.lessons import View
+from repro_shared.evidence.hashing import recipe_hash
 from repro_shared.runtime.errors import UserError
 
 Make = Callable[..., Any]
@@ -66,7 +69,8 @@ def test_every_row_trains_at_its_cost(row: Row, classifier_of: Make, grouped_of:
     )
     steps = 6 if row.name == "KD" else 10
     assert done.images == 8 * steps == 8 * row.plan.steps
-    assert (done.helper_steps == 6) == (row.name == "TAB")
+    assert (done.helper_steps == 6) == (row.name == "TAB") == (done.helper_seconds > 0)
+    assert done.seconds == done.helper_seconds + sum(phase.seconds for phase in done.phases)
     assert bool(torch.isfinite(done.student.head.weight).all())
     if row.way is None:
         assert done.generated is None
@@ -76,20 +80,43 @@ def test_every_row_trains_at_its_cost(row: Row, classifier_of: Make, grouped_of:
     assert done.generated is not None
     assert done.generated.targets.tolist() == [0, 1, 0, 1, 0, 1]
     passes = {
-        "DiffAug": 6, "SDEdit": 6 * 2, "unguided": 6 * 5, "best of several": 6 * 5 * 2,
+        "DiffAug": 6, "SDEdit": 6 * 2, "unguided": 6 * 5,
+        "best of 2": 6 * 5 * 2, "best of 7": 6 * 5 * 7, "best of 8": 6 * 5 * 8,
         "ConfiG, stepwise": 6 * (5 + 3), "teacher alone": 6 * 8, "student alone": 6 * 8,
     }  # fmt: skip
     if row.name in passes:
         assert ledger.forward + ledger.backward == passes[row.name]
 
 
+def test_the_map_of_features_goes_from_phase_to_phase(
+    classifier_of: Make, grouped_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[Any]()
+
+    def watched(*args: Any, **more: Any) -> Any:
+        begun.append(more.get("begun"))
+        return fit(*args, **more)
+
+    monkeypatch.setattr(rounds, "fit", watched)
+    row = next(row for row in all_rows() if row.name == "feature KD")
+    done = run_row(row, lambda: classifier_of(2), classifier_of(1, 12), grouped_of().pictures, 0)
+    assert begun[0] is None
+    assert begun[1] is done.phases[0].map is done.phases[1].map  # trained on, not made anew
+
+
+def test_a_name_is_in_no_key() -> None:
+    row = all_rows()[0]
+    assert recipe_hash(replace(row, name="x", equal="y")) == recipe_hash(row)
+
+
 def test_names_and_budgets_are_told() -> None:
     found = {row.name: row for row in all_rows()}
-    assert len(found) == 17
+    assert len(found) == 19
     assert all(row.equal for row in found.values())
-    way = found["best of several"].way
-    assert way is not None
-    assert way.engine == Select(2)  # 8 passes of the guided row, 5 an image
+    # 5 forward and 3 backward of 1.2 are 1.7 images; 25 and 10 backward are 7.4.
+    assert {name: row.equal for name, row in found.items() if name.startswith("best")} == {
+        "best of 2": AS_STEPWISE, "best of 7": AS_CHAIN, "best of 8": IMAGES,
+    }  # fmt: skip
     assert found["oracle"].sampling == "true groups"
     assert [name for name, row in found.items() if row.plan.steps != 10] == ["KD"]
 

@@ -157,13 +157,13 @@ def lengths(smoke: bool, mirror: bool = True, per_class: int = 100, taught: int 
 
 
 def before(
-    world: World, own: Lengths, smoke: bool, empty: bool = False, seed: int | None = None
+    world: World, own: Lengths, smoke: bool, empty: bool = False
 ) -> tuple[tuple[Arm, Arm, Arm], World]:
     """Teacher, judge and biased student, and the world at this scale."""
     small = replace(world, student=48, teacher=72, judge=72, test=4) if smoke else world
     teach = Teach(own.teacher, TEACHER, empty=empty)
-    teacher = Arm("teacher", teach, stages.teach, data=small, seed=seed)
-    judge = Arm("judge", Judge(own.teacher, JUDGE), stages.judge, data=small, seed=seed)
+    teacher = Arm("teacher", teach, stages.teach, data=small)
+    judge = Arm("judge", Judge(own.teacher, JUDGE), stages.judge, data=small)
     kd = Arm("KD", Biased(own.row("KD"), STUDENT, empty=empty), stages.biased, (teacher,),
-             data=small, seed=seed)  # fmt: skip
+             data=small)  # fmt: skip
     return (teacher, judge, kd), small

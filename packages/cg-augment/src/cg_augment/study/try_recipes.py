@@ -36,7 +36,7 @@ def generator_training(scale: Scale) -> Study:
     classes.
     """
     smoke = scale == "smoke"
-    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke, seed=SEED)
+    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke)
     arms = [teacher, judge, student]
     longer = replace(SHAPES_97, steps=3500, channels=CHANNELS)
     for drawn in (longer, replace(longer, steps=1800), replace(longer, channels=WIDE)):
@@ -44,8 +44,7 @@ def generator_training(scale: Scale) -> Study:
         (training,) = generators
         config = Tried(Way(Select(1)), model, 4 if smoke else LOOKED_AT)
         looked = Arm(f"unguided, {training.name}", config, tried,
-                     (teacher, student, judge, training), control=training.control,
-                     seed=SEED)  # fmt: skip
+                     (teacher, student, judge, training), control=training.control)  # fmt: skip
         arms += [training, looked]
     return Study("generator_training" + "_smoke" * smoke, scale, world, tuple(arms), (SEED,),
                  tables=(by_try,))  # fmt: skip
@@ -58,7 +57,7 @@ def tries_on_shapes(scale: Scale) -> Study:
     not be read.
     """
     smoke = scale == "smoke"
-    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke, seed=SEED)
+    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke)
     generators, model = SHAPES_97.before(smoke, False, False)
     chain = replace(CHAIN, rounds=1) if smoke else CHAIN
     ways = {"unguided": Way(Select(1))}
@@ -67,7 +66,7 @@ def tries_on_shapes(scale: Scale) -> Study:
     ways |= {f"best of {k}": Way(Select(k)) for k in CANDIDATES}
     arms = tuple(
         Arm(name, Tried(way, model, 4 if smoke else COUNT), tried,
-            (teacher, student, judge, *generators), seed=SEED)
+            (teacher, student, judge, *generators))
         for name, way in ways.items()
     )  # fmt: skip
     return Study("tries_on_shapes" + "_smoke" * smoke, scale, world,
