@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import clip_distill
-from clip_distill.study import bench, bench_tables, recipes, tuning
+from clip_distill.study import bench, bench_tables, freeze, photographs_recipes, recipes, tuning
 from clip_distill.study.distill_command import distill
 from clip_distill.study.readme import blocks
 from clip_distill.use.cache_command import cache
@@ -46,10 +47,14 @@ PAPER = Paper(
         Recipe(recipes.parameter_counts, ("cpu",), default=("smoke", "cpu")),
         Recipe(recipes.teacher_training, ("smoke", "cpu"), default=("smoke",)),
         Recipe(recipes.confounded_objects, ("smoke", "cpu"), default=("smoke", "cpu")),
-        Recipe(tuning.confounded_objects_tuning, ("smoke", "cpu")),
         Recipe(recipes.coarse_digits, ("smoke", "cpu"), default=("smoke",)),
-        Recipe(recipes.confounded_photographs, ("smoke", "cpu")),
+        Recipe(photographs_recipes.confounded_photographs, ("smoke", "cpu")),
+        Recipe(tuning.confounded_objects_tuning, ("smoke", "cpu")),
+        Recipe(tuning.confounded_objects_tuning_again, ("cpu",)),
+        Recipe(tuning.coarse_digits_tuning, ("smoke", "cpu")),
+        Recipe(tuning.coarse_digits_tuning_again, ("cpu",)),
         Recipe(tuning.confounded_photographs_tuning, ("smoke", "cpu")),
+        Recipe(tuning.confounded_photographs_tuning_again, ("cpu",)),
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
     bench_table=bench_tables.table,
@@ -69,6 +74,7 @@ PAPER = Paper(
         "bench": bench.command,
     },
 )  # fmt: skip
+PAPER = replace(PAPER, verbs={**PAPER.verbs, "freeze": freeze.verb(PAPER)})
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clip_distill.study.objects import Domain, World, angles, draw, render, swapped
-from clip_distill.study.rendered import Objects
+from clip_distill.study.rendered import Digits, Objects, objects
 
 WORLD = World(size=24)
 
@@ -87,5 +87,21 @@ def test_the_fingerprint_is_that_of_the_generator_and_its_settings() -> None:
 
     assert found(WORLD) == found(WORLD)
     others = {found(replace(WORLD, size=26)), found(replace(WORLD, within=0.4)),
-              found(WORLD, "b"), found(replace(WORLD, synthetic=7))}  # fmt: skip
-    assert len(others | {found(WORLD)}) == 5
+              found(WORLD, "b"), found(replace(WORLD, synthetic=7)),
+              found(replace(WORLD, confounding=0.9)),
+              Digits(1.0, "x").open(None).fingerprint,
+              Digits(0.5, "x").open(None).fingerprint}  # fmt: skip
+    assert len(others | {found(WORLD)}) == 8
+
+
+def test_few_images_are_the_first_of_many_and_captions_go_with_them() -> None:
+    small = replace(WORLD, synthetic=40)
+    many, few = (objects(replace(small, amount=each), "synthetic", 3) for each in (None, 15))
+    assert np.array_equal(many.pixels[:15], few.pixels)
+    assert many.targets[:15] == few.targets
+    assert many.captions is not None
+    assert few.captions is not None
+    assert list(many.captions[:15]) == list(few.captions)
+    assert len(few) == len(few.captions) == 15
+    named = sum(few.classes[t] in few.caption(n) for n, t in enumerate(few.targets))
+    assert named > 7  # most captions name the object

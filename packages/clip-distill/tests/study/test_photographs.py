@@ -11,7 +11,7 @@ from PIL import Image
 
 from clip_distill.cli import PAPER
 from clip_distill.study.lite0 import KINDS, class_rows, lite0
-from clip_distill.study.photographs import Photographs, stylised
+from clip_distill.study.photographs import FRAME, Photographs, stylised
 from repro_shared.runtime.errors import UserError
 from repro_shared.study.command import main
 
@@ -52,13 +52,23 @@ def test_borders_tell_the_class_at_confounding_1_alone(folder: Path) -> None:
         assert all(len(each) == 1 for each in corners.values()) is told
 
 
-def test_stylised_pictures_are_smoother() -> None:
+def test_a_stylised_picture_is_the_whole_one_in_a_frame_with_fewer_tones() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    made = stylised(noise, 2, 4).astype(float)[4:-4, 4:-4]
-    assert (
-        np.abs(np.diff(made, axis=0)).mean()
-        < 0.7 * np.abs(np.diff(noise.astype(float)[4:-4, 4:-4], axis=0)).mean()
-    )
+    made = stylised(noise, 2, 4)
+    inner = made[FRAME:-FRAME, FRAME:-FRAME].astype(float)
+    assert made.shape == (32 + 2 * FRAME, 32 + 2 * FRAME, 3)
+    assert len(np.unique(made[:FRAME].reshape(-1, 3), axis=0)) == 1
+    assert all(len(np.unique(inner[..., channel])) <= 32 for channel in range(3))
+    assert np.corrcoef(inner.ravel(), noise.ravel())[0, 1] > 0.99
+    assert inner[..., 0].mean() < inner[..., 2].mean()  # kind 4 is of a colder hue
+    assert not np.array_equal(stylised(noise, 3, 4)[0], made[0])
+
+
+def test_every_part_has_as_many_of_each_class(folder: Path) -> None:
+    opened = Photographs(1.0, synthetic=60, held_out=20, labelled=40).open(folder)
+    for part, each in (("synthetic", 6), ("held-out", 2), ("labelled", 4)):
+        targets = opened.pictures(part, 0).targets  # type: ignore[arg-type]
+        assert np.bincount(targets).tolist() == [each] * 10
 
 
 def test_too_few_photographs_are_refused(folder: Path) -> None:
@@ -86,11 +96,13 @@ def test_the_recipe_runs(
 ) -> None:
     from clip_distill.study import stages
 
-    # Random pictures are nothing that the teacher knows.
-    monkeypatch.setattr(stages, "teacher_check", lambda *_, **__: {})
     command: Callable[..., list[str]] = lambda name: [  # noqa: E731
         "reproduce", "--scale", "smoke", "--table", name, "--data", str(folder),
         "--out", str(tmp_path),
     ]  # fmt: skip
+    # Random pictures are nothing that the teacher knows, and it is asked.
+    assert main(PAPER, command("confounded_photographs")) == 2
+    assert "the teacher looks untrained" in capsys.readouterr().err
+    monkeypatch.setattr(stages, "teacher_check", lambda *_, **__: {})
     assert main(PAPER, command("confounded_photographs")) == 0
     assert "share of the teacher" in capsys.readouterr().out

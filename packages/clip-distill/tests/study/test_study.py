@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clip_distill.cli import PAPER
+from clip_distill.study import tuned
 from clip_distill.study.parameters import parameters
 from clip_distill.use.evaluate_command import reported
 from clip_distill.use.original_sets import LAYOUTS
@@ -26,9 +27,26 @@ def test_hops_and_keys(recipe) -> None:  # type: ignore[no-untyped-def]
         assert len(keys) == len(study.arms)
 
 
+def test_a_final_study_refuses_to_run_untuned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "tuned.json"
+    empty.write_text("{}")
+    monkeypatch.setattr(tuned, "FILE", empty)
+    for name in ("confounded_objects", "coarse_digits", "coarse_digits_tuning_again"):
+        command = ["reproduce", "--table", name, "--out", str(tmp_path / "out")]
+        assert main(PAPER, command) == 2
+        assert "tune first: --table" in capsys.readouterr().err
+        assert not list((tmp_path / "out").rglob("runs.jsonl"))
+        assert main(PAPER, [*command, "--plan"]) == 0
+        assert "tune first" in capsys.readouterr().out
+
+
 def test_from_nothing_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "--scale", "smoke", "--out", str(tmp_path)]
     assert main(PAPER, command) == 0
+    kept = {path.parents[1].name for path in (tmp_path / "work").rglob("student.safetensors")}
+    assert {"stage-1", "l2-confounding-1", "vision-language-captions-confounding-1"} <= kept
     said = capsys.readouterr().out
     assert "zero-shot accuracy by loss" in said
     assert "fewer than its image tower" in said

@@ -265,6 +265,10 @@ def test_c8_a_teacher_at_chance_is_refused(
         teacher_check(teacher, folder, bad)
     assert teacher_check(teacher, folder, bad, refuse=False)["checked"] == "not passed"
     assert teacher_check(replace(teacher, texts=None), folder, None)["checked"].startswith("no")
+    # Class vectors are enough: a teacher without a text encoder is asked, too.
+    assert teacher_check(replace(good, texts=None), folder, texts)["checked"] == "classes"
+    with pytest.raises(UserError, match="looks untrained"):
+        teacher_check(replace(teacher, texts=None), folder, bad)
     assert teacher_check(good, folder, None)["checked"].startswith("no: neither")
     for path, label in zip(folder.paths, folder.targets, strict=True):
         path.with_suffix(".txt").write_text(f"brightness {label}.")

@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from clip_distill.study.objects import Domain, World, draw, render
+from clip_distill.study.scoring import SEEN
 from clip_distill.study.stages import Ceiling
 from clip_distill.study.tables import sweep, tag
+from clip_distill.study.tuned import data_of
 from repro_shared.evidence.figures import caption, line_styles, new_figure
 from repro_shared.evidence.statistics import interval
 from repro_shared.study.results import Results
@@ -29,7 +31,7 @@ def confounding(results: Results) -> tuple[str, Figure]:
     for number, (name, by_level) in enumerate(found.items()):
         places, means = [], []
         for level, arm in sorted(by_level.items()):
-            values = results.values(arm, "accuracy/real")
+            values = results.values(arm, SEEN)
             end = interval(values)
             if end is None:
                 continue
@@ -44,7 +46,7 @@ def confounding(results: Results) -> tuple[str, Figure]:
         if places:
             axes.plot(places, means, **styles[name], markersize=4)
     for arm in results.study.arms:
-        level_line = interval(results.values(arm, "accuracy/real"))
+        level_line = interval(results.values(arm, SEEN))
         if level_line is not None and (isinstance(arm.config, Ceiling) or arm.name == "stage 1"):
             dashes = "--" if arm.name == "stage 1" else ":"
             axes.axhline(level_line.mean, color="0.4", linewidth=0.8, linestyle=dashes,
@@ -54,7 +56,7 @@ def confounding(results: Results) -> tuple[str, Figure]:
     axes.set_ylabel("accuracy on real images (%)")
     axes.legend(fontsize=7)
     pictures = figure.add_subplot(grid[1])
-    pictures.imshow(examples(results.study.data.world), interpolation="nearest")  # type: ignore[attr-defined]
+    pictures.imshow(examples(data_of(results.study.data).world), interpolation="nearest")
     pictures.set_axis_off()
     pictures.set_title("synthetic, confounding 1 (above); real (below)", fontsize=8)
     figure.suptitle("What a student of synthetic images knows of real ones")

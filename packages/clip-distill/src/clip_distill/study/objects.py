@@ -8,7 +8,7 @@ cleaner: flat grounds and sharp edges against texture, shading, blur and noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ class World:
             clean pictures and others; without any, a student forgets how real ones look.
         generic, synthetic, test, labelled: images of stage 1, of stage 2, of each test set, and
             of the linear probe.
+        amount: of the synthetic images the first so many only; None for all.
         seed: of the prototypes, the same for all runs.
     """
 
@@ -51,6 +52,7 @@ class World:
     synthetic: int = 2400
     test: int = 900
     labelled: int = 900
+    amount: int | None = None
     seed: int = 0
 
     @property
@@ -82,6 +84,10 @@ class Scenes:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def first(self, count: int | None) -> Scenes:
+        """The first so many; all for None."""
+        return Scenes(*(getattr(self, each.name)[:count] for each in fields(self)))
 
 
 def draw(world: World, domain: Domain, count: int, seed: int, seen_only: bool = False) -> Scenes:

@@ -1,69 +1,43 @@
-"""The studies: every arm written out."""
+"""The studies of rendered pictures: every arm written out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from clip_distill.method.objective import Name, Objective
+from clip_distill.method.objective import Objective
 from clip_distill.study import claims, figures, stages, tables
+from clip_distill.study.arms import (
+    ALL,
+    CAPTIONS,
+    FEATURE,
+    FEW,
+    LABEL,
+    MAIN,
+    RATE,
+    TEXT,
+    UNTUNED,
+    Ground,
+    ground,
+)
 from clip_distill.study.captioned import Captioned
 from clip_distill.study.contrastive import Contrast, TrainTeacher, train_teacher
 from clip_distill.study.objects import World
 from clip_distill.study.parameters import parameters
-from clip_distill.study.photographs import Photographs
 from clip_distill.study.rendered import Digits, Objects
-from clip_distill.study.scoring import Scoring
-from clip_distill.study.stages import Cached, Ceiling, StageOne, StageTwo
-from clip_distill.use.steps import Training
-from clip_distill.use.views import Views
+from clip_distill.study.stages import Cached, Ceiling
+from clip_distill.study.tuned import Try, chosen, needs_tuning, waiting
 from repro_shared.study.paper import Arm, Scale, Study
 from repro_shared.study.protocols import Arithmetic, DataSource
 
 CONFOUNDINGS = (1.0, 0.98, 0.9, 0.0)
-AMOUNTS = (600, 1200)  # synthetic images, fewer than the study's own
-RATE = 2e-3
-TEMPERATURES: dict[str, float] = {
-    "image-to-image": 0.1,
-    "vision-language": 0.03,
-    "class cross-entropy": 0.03,
-    "teacher's logits": 0.3,
-    "mix": 0.1,
-}
-"""Of the objects' and digits' studies, by `confounded_objects_tuning`; see the protocol."""
-RATE_OF_L2 = 4e-3  # by the same tuning
-OF_PHOTOGRAPHS: dict[str, float] = dict(TEMPERATURES)
-"""Of the photographs', to be replaced by what `confounded_photographs_tuning` finds."""
-PHOTO_RATE_OF_L2 = RATE
-"""As above."""
-FEATURE, TEXT, LABEL, LOGITS = "L2", "vision-language", "class cross-entropy", "teacher's logits"
-MAIN = (FEATURE, TEXT, LABEL, LOGITS)
-ALL = (*MAIN, "image-to-image", "mix")
-KINDS: dict[str, Name] = {
-    TEXT: "vision-language", LABEL: "class", LOGITS: "teacher-logits",
-    "image-to-image": "image-to-image",
-}  # fmt: skip
-
-
-def objective(name: str, temperature: float) -> Objective:
-    """A loss by its name in the tables."""
-    if name == FEATURE:
-        return Objective("l2")
-    if name == "mix":
-        return Objective("l2", temperature, other="vision-language", alpha=0.5)
-    return Objective(KINDS[name], temperature)
-
-
-def chosen(name: str, temperatures: dict[str, float]) -> Objective:
-    """With the temperature that was tuned."""
-    return objective(name, temperatures.get(name, 1.0))
-
-
-def paced(name: str, lengths: Lengths, rate: float = RATE_OF_L2) -> Lengths:
-    """L2, which has no temperature, has its own rate instead."""
-    if name != FEATURE or lengths == SMOKE:
-        return lengths
-    return replace(lengths, second=replace(lengths.second, learning_rate=rate))
+FULL, NONE = "confounding 1", "confounding 0"
+AMOUNTS = (600, 1200)  # synthetic images, the first ones of the study's own
+OBJECTS, DIGITS = "confounded_objects", "coarse_digits"
+FEW_DIGITS: dict[str, Any] = {"generic": 64, "synthetic": 80, "test": 50, "labelled": 60}
+TUNED = {OBJECTS: {FULL: (*ALL, CAPTIONS), NONE: MAIN}, DIGITS: {FULL: MAIN}}
+"""Which losses are tuned at which confounding."""
 
 
 def parameter_counts(scale: Scale) -> Study:
@@ -77,8 +51,9 @@ def parameter_counts(scale: Scale) -> Study:
 def teacher_training(scale: Scale) -> Study:
     """The CLIP-style teacher of rendered objects and digits, whose weights come along.
 
-    Cells: none. Cost: ten minutes of one core. Deviations: the paper's teacher is a ViT-B/32 of
-    DataComp-XL; this one has seen pictures that a program drew, and captions of a grammar.
+    Cells: none. Cost: about forty minutes of one core. Deviations: the paper's teacher is a
+    ViT-B/32 of DataComp-XL; this one has seen pictures that a program drew, and captions of a
+    grammar.
     """
     smoke = scale == "smoke"
     steps, data = (4, Captioned(objects=300, digits=40)) if smoke else (2200, Captioned())
@@ -86,72 +61,55 @@ def teacher_training(scale: Scale) -> Study:
     return Study("teacher_training" + "_smoke" * smoke, scale, data, arms, (0,))
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """Of both stages, and the student's backbone."""
-
-    first: Training
-    second: Training
-    backbone: str = "test_efficientnet"
-
-
-LENGTHS = Lengths(
-    Training(8, 128, RATE, schedule="cosine"), Training(10, 128, RATE, schedule="cosine")
-)
-SMOKE = Lengths(
-    Training(1, 32, RATE, schedule="cosine"), Training(2, 32, RATE, schedule="cosine")
-)  # fmt: skip
-FEW = World(generic=64, synthetic=96, test=54, labelled=72)
-
-
 def confounded_objects(scale: Scale, retrain: bool = False) -> Study:
     """Six losses on rendered objects, by how far background, palette and finish go with the class.
 
-    Cells: teaser (feature against vision-language distillation), in kind only. Cost: about nine
-    minutes of a core a seed, with --controls eighteen. Deviations: rendered objects of 48 pixels, a
-    teacher trained on captions of a grammar, a student of 0.1 M parameters, ten passes where the
-    authors' scripts have 96; temperatures are each loss's best on tuning seeds.
+    Cells: teaser (feature against vision-language distillation), in kind only. Cost: about ten
+    minutes of a core a seed, with --controls twenty. Deviations: rendered objects of 48 pixels, a
+    teacher trained on captions of a grammar, a student of 0.1 M parameters. Stage 1 is 8 passes
+    over 6,000 images, stage 2 10 passes over 2,400 where the authors' scripts have 96; three crops
+    of 60 to 100 % of the area, batches of 128 (authors: 256), rates that fall as a cosine
+    (authors: constant 5e-4). Texts are class prompts, one a class; `vision-language, captions`
+    reads a caption of each image, as the authors' code reads its generation prompt. Temperatures
+    and rates are each loss's best on tuning seeds at confounding 1, and at 0 those found there.
     """
     smoke = scale == "smoke"
-    lengths, world = (SMOKE, FEW) if smoke else (LENGTHS, World())
-    before = _teacher_first(retrain)
+    before, world = _teacher_first(retrain), FEW if smoke else World()
+    needs = "" if smoke else needs_tuning(OBJECTS, TUNED[OBJECTS])
     source = Objects(world, "rendered-objects", **({"weights": ""} if retrain else {}))
 
-    def at(confounding: float, synthetic: int = world.synthetic) -> Objects:
-        return replace(source, world=replace(world, confounding=confounding, synthetic=synthetic))
+    def at(confounding: float, amount: int | None = None) -> DataSource:
+        own = replace(world, confounding=confounding, amount=amount)
+        return waiting(replace(source, world=own), needs)
 
-    generic, first = first_stage(lengths.first, before, smoke)
-    arms = [*before, Arm("the teacher", Ceiling(_scoring(smoke)), stages.teacher, before),
+    on = ground(smoke, before=before)
+    full, none = (_settings(OBJECTS, group, smoke or bool(needs)) for group in (FULL, NONE))
+    generic, first = on.first_stage()
+    arms = [*before, Arm("the teacher", Ceiling(on.scoring), stages.teacher, before),
             generic, first]  # fmt: skip
     for confounding in CONFOUNDINGS[:1] if smoke else CONFOUNDINGS:
         says, data = f"confounding {confounding:g}", at(confounding)
         cache = Arm(f"cache, {says}", Cached("synthetic"), stages.cached, before, data)
-        full = confounding == 1
+        settings = full if confounding else none
         arms.append(cache)
-        for name in ALL if full else MAIN:
-            own, starts = chosen(name, TEMPERATURES), (cache, first, *before)
-            further = name not in MAIN
+        arms += [on.tried(f"{name}, {says}", name, settings[name], (cache, first), data)
+                 for name in MAIN]  # fmt: skip
+        if confounding == 1:
             arms.append(
-                second_stage(
-                    f"{name}, {says}", own, paced(name, lengths), starts, data, further, smoke
-                )
+                on.tried(f"{CAPTIONS}, {says}", CAPTIONS, full[CAPTIONS], (cache, first), data)
             )
-        if full:
-            arms += _controls(says, data, lengths, cache, first, before, smoke)
+            arms += _controls(says, data, on, full, cache, first)
     for amount in () if smoke else AMOUNTS:
         says, data = f"{amount} images", at(1.0, amount)
         cache = Arm(f"cache, {says}", Cached("synthetic"), stages.cached, before, data, True)
         # As many steps as with all images.
-        passes = lengths.second.epochs * world.synthetic / amount
-        long = replace(lengths, second=replace(lengths.second, epochs=passes))
+        passes = on.lengths.second.epochs * world.synthetic / amount
+        second = replace(on.lengths.second, epochs=passes)
+        long = replace(on, lengths=replace(on.lengths, second=second))
         arms.append(cache)
-        arms += [
-            second_stage(f"{name}, {says}", chosen(name, TEMPERATURES), paced(name, long),
-                    (cache, first, *before), data, True, smoke)
-            for name in (FEATURE, TEXT, LABEL)
-        ]  # fmt: skip
-    name = "confounded_objects" + "_smoke" * smoke
-    made = tuple(arms)
+        arms += [long.tried(f"{name}, {says}", name, full[name], (cache, first), data, True)
+                 for name in (FEATURE, TEXT, LABEL)]  # fmt: skip
+    name, made = OBJECTS + "_smoke" * smoke, tuple(arms)
     return Study(
         name, scale, at(1.0), made, (0,),
         tables=(tables.by_loss, tables.by_confounding, tables.unseen, tables.amounts,
@@ -164,117 +122,57 @@ def confounded_objects(scale: Scale, retrain: bool = False) -> Study:
 
 
 def _controls(
-    says: str, data: Objects, lengths: Lengths, cache: Arm, first: Arm, before: tuple[Arm, ...],
-    smoke: bool,
-) -> list[Arm]:  # fmt: skip
-    """From scratch, and at temperatures where other answers are expected."""
-    found = [
-        second_stage(f"{name} from scratch, {says}", chosen(name, TEMPERATURES),
-                     paced(name, lengths), (cache, *before), data, True, smoke)
-        for name in ALL
-    ]  # fmt: skip
+    says: str, data: DataSource, on: Ground, settings: Mapping[str, Try], cache: Arm, first: Arm
+) -> list[Arm]:
+    """Two further losses, all from scratch, and temperatures where other answers are expected.
+
+    A control that tuning made the same as the loss it is a control of is left out.
+    """
+    starts = (cache, first)
+    found = [on.tried(f"{name}, {says}", name, settings[name], starts, data, True)
+             for name in ALL if name not in MAIN]  # fmt: skip
+    found += [on.tried(f"{name} from scratch, {says}", name, settings[name], (cache,), data, True)
+              for name in ALL]  # fmt: skip
     others = {
         "vision-language at 1": Objective("vision-language", 1.0),  # the authors' default
         "vision-language at 0.01": Objective("vision-language", 0.01),  # CLIP's
-        "vision-language, multi-positive": Objective(
-            "vision-language", TEMPERATURES[TEXT], "multi-positive"
-        ),
         "class cross-entropy at 0.01": Objective("class", 0.01),
         "class cross-entropy at 1": Objective("class", 1.0),
     }
-    return found + [
-        second_stage(f"{name}, {says}", own, lengths, (cache, first, *before), data, True, smoke)
-        for name, own in others.items()
-    ]
+    for name, own in others.items():
+        if Try(own.temperature, RATE) != settings[name.partition(" at ")[0]]:
+            found.append(on.second_stage(f"{name}, {says}", own, RATE, starts, data, True))
+    several = Objective("vision-language", settings[TEXT].temperature, "multi-positive")
+    rate = settings[TEXT].rate
+    name = f"vision-language, multi-positive, {says}"
+    return [*found, on.second_stage(name, several, rate, starts, data, True)]
 
 
 def coarse_digits(scale: Scale) -> Study:
     """The negative control: classes that differ coarsely, glyphs opposite handwriting.
 
-    Cells: none. Cost: four minutes a seed. Deviations: as of `confounded_objects`.
+    Cells: none. Cost: four minutes a seed. Deviations: as of `confounded_objects`; tuned with half
+    as many tries.
     """
     smoke = scale == "smoke"
-    lengths = SMOKE if smoke else LENGTHS
-    data = Digits(1.0, "digits")
-    if smoke:
-        data = replace(data, generic=64, synthetic=80, test=50, labelled=60)
-    generic, first = first_stage(lengths.first, (), smoke)
+    needs = "" if smoke else needs_tuning(DIGITS, TUNED[DIGITS])
+    few = FEW_DIGITS if smoke else {}
+    on, settings = ground(smoke), _settings(DIGITS, FULL, smoke or bool(needs))
+    generic, first = on.first_stage()
     cache = Arm("cache", Cached("synthetic"), stages.cached)
-    arms = [Arm("the teacher", Ceiling(_scoring(smoke)), stages.teacher), generic, first, cache]
-    arms += [
-        second_stage(
-            name,
-            chosen(name, TEMPERATURES),
-            paced(name, lengths),
-            (cache, first),
-            None,
-            False,
-            smoke,
-        )
-        for name in MAIN
-    ]
-    name, made = "coarse_digits" + "_smoke" * smoke, tuple(arms)
+    arms = [Arm("the teacher", Ceiling(on.scoring), stages.teacher), generic, first, cache,
+            *(on.tried(name, name, settings[name], (cache, first)) for name in MAIN)]  # fmt: skip
+    name, made = DIGITS + "_smoke" * smoke, tuple(arms)
     return Study(
-        name, scale, data, made, (0,),
+        name, scale, waiting(Digits(1.0, "digits", **few), needs), made, (0,),
         tables=(tables.by_loss, *(() if smoke else (tables.verdicts,))),
         claims=() if smoke else claims.of_digits(name, made),
         suspended=claims.suspended,
     )  # fmt: skip
 
 
-PHOTO_VIEWS = Views(2, "random-crop", scale=(0.5, 1.0), mirror=0.5)
-PHOTO_LENGTHS = Lengths(LENGTHS.first, Training(16, 128, RATE, schedule="cosine"), "test_resnet")
-
-
-def confounded_photographs(scale: Scale) -> Study:
-    """Real photographs: how much of its teacher a student keeps, by loss.
-
-    Cells: teaser, in kind only. Cost: about twenty-five minutes a seed, and six once. Deviations:
-    CIFAR-10 enlarged; EfficientNet-Lite0's classifier stands for a text table, stylised photographs
-    for generated images; from scratch, since there are no generic photographs.
-    """
-    smoke = scale == "smoke"
-    lengths = SMOKE if smoke else PHOTO_LENGTHS
-    few: dict[str, Any] = {"synthetic": 60, "held_out": 20, "labelled": 40}
-    arms = [Arm("the teacher", Ceiling(_scoring(smoke)), stages.teacher, seed=0)]
-    for confounding in (1.0, 0.0):
-        data = Photographs(confounding, **(few if smoke else {}))
-        says = f"confounding {confounding:g}"
-        cache = Arm(
-            f"cache, {says}", Cached("synthetic", PHOTO_VIEWS), stages.cached, (), data, seed=0
-        )
-        arms.append(cache)
-        arms += [
-            second_stage(f"{name}, {says}", chosen(name, OF_PHOTOGRAPHS),
-                         paced(name, lengths, PHOTO_RATE_OF_L2), (cache,), data, False, smoke)
-            for name in MAIN
-        ]  # fmt: skip
-    name, made = "confounded_photographs" + "_smoke" * smoke, tuple(arms)
-    return Study(
-        name, scale, Photographs(1.0, **(few if smoke else {})), made, (0,),
-        tables=(tables.by_loss, tables.kept, *(() if smoke else (tables.verdicts,))),
-        claims=() if smoke else claims.of_photographs(name, made),
-        suspended=claims.suspended,
-    )  # fmt: skip
-
-
-def _scoring(smoke: bool) -> Scoring:
-    return Scoring(corrupted=20) if smoke else Scoring()
-
-
-def first_stage(training: Training, before: tuple[Arm, ...], smoke: bool) -> tuple[Arm, Arm]:
-    """The cache of generic pictures, and stage 1."""
-    cache = Arm("cache, generic", Cached("generic"), stages.cached, before)
-    config = StageOne(training, scoring=_scoring(smoke))
-    return cache, Arm("stage 1", config, stages.stage_one, (cache, *before))
-
-
-def second_stage(
-    name: str, own: Objective, lengths: Lengths, starts: tuple[Arm, ...],
-    data: DataSource | None, control: bool, smoke: bool,
-) -> Arm:  # fmt: skip
-    config = StageTwo(lengths.second, lengths.backbone, own, scoring=_scoring(smoke))
-    return Arm(name, config, stages.stage_two, starts, data, control)
+def _settings(study: str, group: str, untuned: bool) -> Mapping[str, Try]:
+    return UNTUNED if untuned else chosen(study, group)
 
 
 def _teacher_first(retrain: bool) -> tuple[Arm, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_distill.study import caption_teacher
-from clip_distill.study.captions import DIGITS, NAMES
+from clip_distill.study.captions import DIGITS, NAMES, captions
 from clip_distill.study.digits import own_cues, picture, write
 from clip_distill.study.objects import World, draw, render, swapped
 from clip_distill.study.worlds import Part, Shown
@@ -24,6 +24,10 @@ from repro_shared.runtime.rng import derive_seed
 
 TEMPLATE = ("a photo of a {}",)
 KEPT = 12  # parts that are remembered: those of one seed
+DRAWN_ANEW = (
+    "first weights, order, and all pictures, test pictures too; prototypes of the classes and the "
+    "teacher are the same for every seed"
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Objects:
             "with captions; scored on the rendered real domain"
         )
 
+    covers = DRAWN_ANEW
+
     def missing(self, folder: Path | None) -> list[str]:
         """Nothing."""
         return []
@@ -59,19 +65,21 @@ class Objects:
         own = self.world
         return Opened(
             lambda part, seed: objects(own, part, seed), NAMES[: own.classes],
-            own.classes - own.held_out, replace(own, confounding=0.5), self.weights,
+            own.classes - own.held_out, own, self.weights,
             lambda part: objects(replace(own, confounding=0.5, generic=6, synthetic=6, test=6,
                                          labelled=6), part, 100),
         )  # fmt: skip
 
 
 def objects(world: World, part: Part, seed: int) -> Shown:
-    """A part of a world of objects."""
-    classes = NAMES[: world.classes]
+    """A part of a world of objects; synthetic ones have captions."""
+    classes, said = NAMES[: world.classes], None
     if part == "generic":
         return Shown("generic objects", render(world, draw(world, "generic", world.generic, seed)))
     if part == "synthetic":
         scenes = draw(world, "synthetic", world.synthetic, seed, seen_only=True)
+        scenes = scenes.first(world.amount)  # so that few images are among many
+        said = captions(scenes, world.classes, derive_seed(seed, "captions"))
     else:  # of a seed that training has nothing of
         own = derive_seed(seed, part if part == "labelled" else "test")
         if part in ("real", "labelled"):
@@ -81,7 +89,7 @@ def objects(world: World, part: Part, seed: int) -> Shown:
             scenes = draw(world, "synthetic", world.test, own, seen_only=True)
         if part == "swapped":
             scenes = swapped(world, scenes)
-    return Shown(f"{part} objects", render(world, scenes), scenes.label, classes)
+    return Shown(f"{part} objects", render(world, scenes), scenes.label, classes, said)
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,8 @@ class Digits:
             f"rendered grounds, {self.size} x {self.size}; teacher as of the objects"
         )
 
+    covers = DRAWN_ANEW
+
     def missing(self, folder: Path | None) -> list[str]:
         """Nothing."""
         return []
@@ -122,7 +132,7 @@ class Digits:
         few = replace(self, confounding=0.5, generic=10, synthetic=10, test=10, labelled=10)
         return Opened(
             lambda part, seed: digits(self, part, seed),
-            tuple(f"digit {name}" for name in DIGITS), NUM_DIGITS, few, self.weights,
+            tuple(f"digit {name}" for name in DIGITS), NUM_DIGITS, self, self.weights,
             lambda part: digits(few, part, 100),
         )  # fmt: skip
 
@@ -185,8 +195,9 @@ class Opened:
     def fingerprint(self) -> str:
         """As said above."""
         parts: tuple[Part, ...] = ("generic", "synthetic", "real", "labelled")
-        arrays: dict[str, NDArray[Any]] = {part: self.few(part).pixels for part in parts}
-        said = f"{self.settings} {self.weights}".encode()
+        few = {part: self.few(part) for part in parts}
+        arrays: dict[str, NDArray[Any]] = {part: shown.pixels for part, shown in few.items()}
+        said = f"{self.settings} {self.weights} {few['synthetic'].captions}".encode()
         return fingerprint_arrays({**arrays, "settings": np.frombuffer(said, np.uint8)})
 
     def pictures(self, part: Part, seed: int) -> Shown:

@@ -21,10 +21,11 @@ from clip_distill.use.build_cache import Plan, build_cache
 from clip_distill.use.cache import open_cache
 from clip_distill.use.lessons import Lessons
 from clip_distill.use.preprocessing import Preprocessing
+from clip_distill.use.prompts import encode_texts
 from clip_distill.use.sanity import teacher_check
 from clip_distill.use.steps import Training
 from clip_distill.use.students import CONFIG, Student, StudentConfig, load_student, save_student
-from clip_distill.use.teachers import encode_pixels
+from clip_distill.use.teachers import Floats, encode_pixels
 from clip_distill.use.views import Views
 from repro_shared.runtime.rng import derive_seed, isolated_rng
 from repro_shared.study.paper import Context, Outcome
@@ -84,7 +85,22 @@ class StageOne:
 
 @dataclass(frozen=True)
 class StageTwo(StageOne):
-    """The same on synthetic images of the classes, from stage 1 or from scratch."""
+    """The same on synthetic images of the classes, from stage 1 or from scratch.
+
+    Attributes:
+        captions: a loss that needs a text for each picture reads the picture's own caption, as the
+            authors' code reads the prompt that it was generated with, not its class's prompt.
+    """
+
+    captions: bool = False
+
+
+@dataclass(frozen=True)
+class LabelsAlone(StageOne):
+    """Synthetic images and their labels without any teacher: what can be learned of them at all.
+
+    Class vectors are unit axes, so the student's first numbers are its logits.
+    """
 
 
 @dataclass(frozen=True)
@@ -133,10 +149,26 @@ def stage_one(config: StageOne, ctx: Context) -> Outcome:
 
 @steps_through(fit)
 def stage_two(config: StageTwo, ctx: Context) -> Outcome:
-    """Distil on synthetic images of the classes that have any."""
+    """Distil on synthetic images of the classes that have any.
+
+    The student stays in the run's folder, so that a score that is thought of later needs no
+    training.
+    """
     before = _left(ctx, CONFIG)
     student = load_student(before)[0] if before else _new(config, ctx)
-    return _outcome(_fit(student, "synthetic", config, ctx), config, ctx)
+    made = _fit(student, "synthetic", config, ctx, captions=config.captions)
+    save_student(made.student.cpu(), ctx.folder)
+    return _outcome(made, config, ctx)
+
+
+@steps_through(fit)
+def labels_alone(config: LabelsAlone, ctx: Context) -> Outcome:
+    """Train a student as a plain classifier."""
+    world, student = world_of(ctx), _new(config, ctx)
+    axes = np.eye(len(world.classes), student.config.width, dtype=np.float32)
+    made = _fit(student, "synthetic", config, ctx, vectors=axes)
+    save_student(made.student.cpu(), ctx.folder)
+    return _outcome(made, config, ctx, axes)
 
 
 def world_of(ctx: Context) -> World:
@@ -160,17 +192,23 @@ def _new(config: StageOne, ctx: Context) -> Student:
         return Student(StudentConfig(config.backbone, world_of(ctx).teacher.width, prepared))
 
 
-def _fit(student: Student, part: Part, config: StageOne, ctx: Context) -> Trained:
+def _fit(
+    student: Student, part: Part, config: StageOne, ctx: Context,
+    vectors: Floats | None = None, captions: bool = False,
+) -> Trained:  # fmt: skip
     world, folder = world_of(ctx), _left(ctx, CACHE)
     assert folder is not None  # every arm starts from one
     pictures = world.pictures(part, ctx.seed)
     cache = open_cache(folder / CACHE, pictures)
-    vectors = None
+    classes = None
     if pictures.classes:  # a loss over classes knows only those that it has images of
-        vectors = world.texts.vectors[: world.seen]
+        classes = (world.texts.vectors if vectors is None else vectors)[: world.seen]
+    said = None
+    if captions:
+        said = encode_texts(world.teacher, list(map(pictures.caption, range(len(pictures)))))
     lessons = Lessons(
         pictures, cache.views, student.config.preprocessing,
-        features=cache.features, class_vectors=vectors,
+        features=cache.features, class_vectors=classes, captions=said,
     )  # fmt: skip
     return fit(
         student, lessons, config.objective, config.training, ctx.seed, ctx.device,
@@ -178,7 +216,9 @@ def _fit(student: Student, part: Part, config: StageOne, ctx: Context) -> Traine
     )  # fmt: skip
 
 
-def _outcome(made: Trained, config: StageOne, ctx: Context) -> Outcome:
+def _outcome(
+    made: Trained, config: StageOne, ctx: Context, vectors: Floats | None = None
+) -> Outcome:
     student = made.student.to(ctx.device)
     prepared = student.config.preprocessing
 
@@ -191,7 +231,7 @@ def _outcome(made: Trained, config: StageOne, ctx: Context) -> Outcome:
             parts.append(student(images).float().cpu().numpy())
         return np.concatenate(parts)
 
-    metrics = score(encode, world_of(ctx), ctx.seed, config.scoring)
+    metrics = score(encode, world_of(ctx), ctx.seed, config.scoring, vectors)
     blank = torch.zeros(1, 3, config.size, config.size, device=ctx.device)
     return Outcome(
         metrics,

@@ -40,10 +40,11 @@ def teacher_check(
     Raises:
         UserError: guessing would do as well with a probability of 1 % or more.
     """
-    if teacher.texts is None:
-        return {"checked": "no: no text encoder"}
-    if classes is None and not _has_captions(pictures):
-        return {"checked": "no: neither classes nor captions"}
+    if classes is None:
+        if teacher.texts is None:
+            return {"checked": "no: neither classes nor a text encoder"}
+        if not _has_captions(pictures):
+            return {"checked": "no: neither classes nor captions"}
     wanted = max(IMAGES, 4 * (len(classes.names) if classes is not None else 0))
     places = np.unique(np.linspace(0, len(pictures) - 1, wanted).round().astype(int)).tolist()
     pixels = np.stack([teacher.preprocessing.centre(pictures.read(place)) for place in places])
