@@ -63,7 +63,7 @@ def sampler_of(network: Any, steps: int, device: str = "cpu") -> Callable[[Order
 
     def made(order: Order) -> Sampler:
         origin = None if order.start is None else folded(order.start).to(device)
-        own = by_class(network, order.labels.to(device))
+        own = by_class(network, order.labels)
         return Sampler(
             schedule, own, (channels, side, side), unfolded, origin=origin, modules=(network,),
             device=device,

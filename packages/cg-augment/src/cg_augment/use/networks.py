@@ -66,7 +66,7 @@ def by_class(unet: Any, labels: Tensor) -> Conditioned:
             f"label {int(labels.max())}: the diffusion model knows {count} classes, from 0 to "
             f"{count - 1}"
         )
-    given = {} if embedding is None else {"class_labels": labels}
+    given = {} if embedding is None else {"class_labels": labels.to(unet.device)}
 
     def call(x: Tensor, times: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         made: Tensor = unet(x, times, **conditions, return_dict=False)[0]
