@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 import cg_augment
-from cg_augment.study import image_recipes, point_recipes, recipes, try_recipes
+from cg_augment.study import bench, image_recipes, point_recipes, recipes, try_recipes
+from cg_augment.study.bench_tables import table
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
 from cg_augment.use.audit_command import audit
@@ -49,8 +50,10 @@ PAPER = Paper(
         Recipe(image_recipes.images_to_look_at, ("smoke", "cpu")),
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
+    bench_table=table,
     blocks=blocks,
     verbs={
+        "bench": bench.command,
         "train": train,
         "generate": generate,
         "audit": audit,

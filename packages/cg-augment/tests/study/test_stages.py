@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from cg_augment.cli import PAPER
 from cg_augment.method.groups import Figure
 from cg_augment.rivals.generating import Order
 from cg_augment.study import stages
 from cg_augment.study.committed import sampler_of
-from cg_augment.study.image_worlds import SHAPES, SHAPES_97, before, lengths
+from cg_augment.study.image_worlds import CHAIN, SHAPES, SHAPES_97, STEPWISE, before, lengths
 from cg_augment.study.manifold import denoising_error, off_manifold, saturated
 from cg_augment.study.nets import STUDENT
 from cg_augment.study.nothing import KINDS, nothing
 from cg_augment.study.scoring import judged_classes, judged_pictures, percent
 from cg_augment.study.stages import Rowed
-from cg_augment.study.tries import chosen
+from cg_augment.study.tries import chosen, tries
 from cg_augment.study.try_recipes import tries_on_shapes
 from cg_augment.use.grouped import Grouped
 from cg_augment.use.lessons import corrupted
@@ -27,6 +28,7 @@ from cg_augment.use.pictures import Arrays
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.weights import read_weights
 from repro_shared.study.paper import Arm, Context, Outcome, Start
+from repro_shared.study.results import load_results
 
 OWN = lengths(True)
 (TEACHER, JUDGE, KD), WORLD = before(SHAPES, OWN, True)
@@ -44,7 +46,7 @@ class Refused:
     __hash__ = None  # type: ignore[assignment]
 
 
-class Chain:
+class Runner:
     """Runs arms in one folder, each from those before."""
 
     def __init__(self, folder: Path, seed: int = 100) -> None:
@@ -64,8 +66,8 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    made = Chain(tmp_path_factory.mktemp("stages"))
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    made = Runner(tmp_path_factory.mktemp("stages"))
     for arm, starts in ((TRAINING, ()), (TEACHER, ()), (JUDGE, ()), (KD, ("teacher",))):
         made(arm, *starts)
     return made
@@ -87,14 +89,14 @@ WEIGHTS = {  # sums of absolute weights of one layer: a step that differs at all
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_golden_weights_of_trainings(chain: Chain, name: str) -> None:
+def test_golden_weights_of_trainings(chain: Runner, name: str) -> None:
     """Whoever changes these on purpose raises METHOD_VERSION."""
     file, layer, value = WEIGHTS[name]
     found = read_weights(chain.made[name].folder / file)[layer].float().abs().sum()
     assert float(found) == pytest.approx(value, rel=1e-4)
 
 
-def test_golden_values_of_a_guided_row(chain: Chain) -> None:
+def test_golden_values_of_a_guided_row(chain: Runner) -> None:
     """As above."""
     found = chain(row_of("ConfiG, stepwise"), *STARTS).metrics
     assert found["student"] == pytest.approx(50.1405, abs=2e-3)
@@ -103,9 +105,9 @@ def test_golden_values_of_a_guided_row(chain: Chain) -> None:
     assert (found["forward"], found["backward"], found["decodes"]) == (3, 2, 3)
 
 
-def test_no_stage_reads_a_group_label_for_training_or_images(chain: Chain, tmp_path: Path) -> None:
+def test_no_stage_reads_a_group_label_for_training_or_images(chain: Runner, tmp_path: Path) -> None:
     """With labels that raise, rows end with the same student; the judge and the oracle raise."""
-    poisoned = Chain(tmp_path)
+    poisoned = Runner(tmp_path)
     poisoned.made = dict(chain.made)
     drawn = poisoned.world._drawn
 
@@ -205,14 +207,26 @@ def test_the_rule_keeps_the_largest_objective_of_those_that_are_believed() -> No
 
     found: Any = Found()
     found.study = study
-    assert chosen(found, arms) is arms[1]  # the third is off, the fourth believed too seldom
+    assert chosen(found, arms) == (
+        arms[1],
+        True,
+    )  # the third is off, the fourth believed too seldom
     rows["unguided"] = (0.9, 95.0, 4.0)  # then 80 % is the bound, and none passes
-    assert chosen(found, arms) is None
+    assert chosen(found, arms) == (arms[0], False)
     rows[arms[0].name] = (1.0, 80.0, 14.0)
-    assert chosen(found, arms) is arms[0]
+    assert chosen(found, arms) == (arms[0], True)
     del rows[arms[4].name]
     with pytest.raises(UserError, match="has not been run"):
         chosen(found, arms)
+
+
+def test_settings_are_those_that_the_rule_keeps() -> None:
+    """Of the committed tries, once there are any."""
+    results = load_results(PAPER, tries_on_shapes("cpu"), PAPER.results)
+    for engine, arms in tries(results).items():
+        if engine != "Select" and results.records:
+            arm, _ = chosen(results, arms)
+            assert arm.config.way.engine == {"Stepwise": STEPWISE, "Chain": CHAIN}[engine]
 
 
 def test_sampling_runs_where_it_is_told() -> None:

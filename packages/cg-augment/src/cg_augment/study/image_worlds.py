@@ -44,8 +44,8 @@ CHANNELS = (32, 64, 64)
 WIDE = (56, 112)  # at most 4 MB in float16
 VIEWS = Views(4)
 # Engines as the rule in the protocol chooses them from `tries_on_shapes`.
-STEPWISE = Stepwise(scale=30.0, share=1.0, views=VIEWS, unguided=False)
-CHAIN = Chain(rounds=10, learning_rate=0.1, views=VIEWS, checkpoints=False)
+STEPWISE = Stepwise(scale=10.0, share=1.0, views=VIEWS, unguided=False)
+CHAIN = Chain(rounds=10, learning_rate=0.02, views=VIEWS, checkpoints=False)
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,10 @@ def objective(found: Scored) -> float:
     return float((found.teacher**GAMMA + (1 - found.student) ** GAMMA).mean())
 
 
-def chosen(results: Results, arms: list[Arm]) -> Arm | None:
-    """Of an engine's tries, weakest first, the one that the rule keeps; None where none passes.
+def chosen(results: Results, arms: list[Arm]) -> tuple[Arm, bool]:
+    """Of an engine's tries, weakest first, the one that the rule keeps, and whether it passes.
+
+    Where none is believed, the weakest is kept: it is the least of what the engine can do.
 
     Raises:
         UserError: the images without guidance, or one of the tries, have not been made.
@@ -113,7 +115,17 @@ def chosen(results: Results, arms: list[Arm]) -> Arm | None:
     passing = [
         arm for arm in arms if mean(arm, "valid") >= least and mean(arm, "off") <= most
     ]  # fmt: skip
-    return max(passing, key=lambda arm: mean(arm, "objective"), default=None)
+    best = max(passing, key=lambda arm: mean(arm, "objective"), default=None)
+    return (arms[0], False) if best is None else (best, True)
+
+
+def tries(results: Results) -> dict[str, list[Arm]]:
+    """The tries of each engine, weakest first, without the images that nothing guides."""
+    found = dict[str, list[Arm]]()
+    for arm in results.study.arms:
+        if isinstance(arm.config, Tried) and not arm.name.startswith(UNGUIDED):
+            found.setdefault(type(arm.config.way.engine).__name__, []).append(arm)
+    return found
 
 
 MEASURES = (
@@ -131,25 +143,17 @@ MEASURES = (
 )
 
 
-def engine_of(arm: Arm) -> str:
-    """The engine's name."""
-    return type(arm.config.way.engine).__name__
-
-
 def by_try(results: Results) -> Table:
     """Every try, and which of each engine the rule keeps."""
     arms = [arm for arm in results.study.arms if isinstance(arm.config, Tried)]
-    engines = dict.fromkeys(engine_of(arm) for arm in arms if not plain(arm))
-    kept = list[str]()
-    for engine in engines:
-        try:
-            found = chosen(results, [a for a in arms if engine_of(a) == engine and not plain(a)])
-        except UserError:
-            continue
-        kept += [found.id] if found is not None else []
+    kept = dict[str, str]()
+    for own in tries(results).values():
+        if all(results.values(arm, "valid") for arm in own):
+            arm, passes = chosen(results, own)
+            kept[arm.id] = "kept" if passes else "kept, none passes"
     rows = list[tuple[Cell, ...]]()
     for arm in arms:
-        cells: list[Cell] = [arm.name, "kept" if arm.id in kept else ""]
+        cells: list[Cell] = [arm.name, kept.get(arm.id, "")]
         cells += [interval(results.values(arm, metric)) for metric, _ in MEASURES]
         rows.append(tuple(cells))
     return Table(
@@ -160,14 +164,10 @@ def by_try(results: Results) -> Table:
             f"Kept of each engine: the largest t^{GAMMA:g} + (1 - f)^{GAMMA:g} among tries of "
             f"which the judge believes at least {LEAST_VALID:g} % (or as many as without guidance, "
             f"where that is less) and at most {MOST_OFF:g} points more than without guidance are "
-            "off the manifold: denoised worse by the diffusion model than 99 % of real pictures. "
+            "off the manifold: denoised worse by the diffusion model than 99 % of real pictures; "
+            "the weakest where none passes. "
             "No student was trained on the images, and no group is counted.",
             *results.notes,
         ),
         ids(arms),
     )  # fmt: skip
-
-
-def plain(arm: Arm) -> bool:
-    """Whether the images are those without guidance."""
-    return arm.name.startswith(UNGUIDED)
