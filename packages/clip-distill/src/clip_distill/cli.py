@@ -6,7 +6,15 @@ import sys
 from dataclasses import replace
 
 import clip_distill
-from clip_distill.study import bench, bench_tables, freeze, photographs_recipes, recipes, tuning
+from clip_distill.study import (
+    bench,
+    bench_tables,
+    freeze,
+    paper_recipes,
+    photographs_recipes,
+    recipes,
+    tuning,
+)
 from clip_distill.study.distill_command import distill
 from clip_distill.study.readme import blocks
 from clip_distill.use.cache_command import cache
@@ -55,10 +63,12 @@ PAPER = Paper(
         Recipe(tuning.coarse_digits_tuning_again, ("cpu",)),
         Recipe(tuning.confounded_photographs_tuning, ("smoke", "cpu")),
         Recipe(tuning.confounded_photographs_tuning_again, ("cpu",)),
+        Recipe(paper_recipes.teaser, ("paper",), default=("paper",)),
     ),
     distributions=("clip-distill", "torch", "timm", "open_clip_torch", "numpy", "pillow"),
     bench_table=bench_tables.table,
     blocks=blocks,
+    estimate=paper_recipes.estimate,
     verbs={
         "prompts": prompts,
         "generate": generate,

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clip_distill.method.objective import Objective
 from clip_distill.use.lessons import Lessons, collate
-from clip_distill.use.steps import Learner, Stepper, Training, optimiser_of
+from clip_distill.use.steps import (
+    Learner,
+    Stepper,
+    Training,
+    optimiser_of,
+    resumed,
+    save_progress,
+)
 from clip_distill.use.students import Student
 from repro_shared.datasets.views import readable
 from repro_shared.runtime.checkpoint import CheckpointStore
@@ -95,7 +101,7 @@ def fit(
     learner = Learner(student, objective).to(device).train()
     optimiser = optimiser_of(learner, training)
     store = CheckpointStore(directory) if directory else None
-    done, seconds, losses = _resume(store, learner, optimiser, identity)
+    done, seconds, losses = resumed(store, learner, optimiser, identity)
     trained: nn.Module = learner
     if world > 1:
         if device == "cuda":
@@ -117,30 +123,12 @@ def fit(
             progress.update(done, loss=value)
             if store and rank == 0 and done < steps and began - last_save > CHECKPOINT_SECONDS:
                 last_save = began
-                store.save(done, {
-                    "identity": identity, "seconds": seconds, "losses": losses,
-                    "learner": learner.state_dict(), "optimiser": optimiser.state_dict(),
-                })  # fmt: skip
+                save_progress(store, done, learner, optimiser, identity, seconds, losses)
     if world > 1:
         dist.barrier()
     tenths = [sum(part) / len(part) for part in _tenths(losses)]
     learned = None if learner.temperature is None else float(learner.temperature().detach())
     return Trained(student.eval(), seconds, done * size, tenths, learned, memory.mb())
-
-
-def _resume(
-    store: CheckpointStore | None, learner: nn.Module, optimiser: Any, identity: str
-) -> tuple[int, float, list[float]]:
-    """Steps, seconds and losses so far; the weights are put where they belong."""
-    saved = store.load_latest() if store else None
-    if store is None or saved is None:
-        return 0, 0.0, []
-    done, state = saved
-    if state["identity"] != identity:
-        raise UserError(f"{store.directory} holds another run: give another --out, or remove it")
-    learner.load_state_dict(state["learner"])
-    optimiser.load_state_dict(state["optimiser"])
-    return done, state["seconds"], list(state["losses"])
 
 
 def _tenths(losses: list[float]) -> list[list[float]]:

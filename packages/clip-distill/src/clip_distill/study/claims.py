@@ -102,8 +102,8 @@ GATES: Mapping[str, Mapping[str, Gate]] = {
         "stage 1": {SEEN: (15.0, 90.0)},
     },
     "confounded_photographs": {
-        "the teacher": {SEEN: (45.0, 100.0), HELD_OUT: (35.0, 100.0)},
-        "the teacher, confounding 0": {HELD_OUT: (35.0, 100.0)},
+        "the teacher": {SEEN: (45.0, 100.0), HELD_OUT: (40.0, 100.0)},
+        "the teacher, confounding 0": {HELD_OUT: (40.0, 100.0)},
     },
 }
 """By study and arm: accuracy in percent, from and to, between which a study's claims are read."""

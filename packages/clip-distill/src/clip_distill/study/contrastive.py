@@ -17,8 +17,9 @@ from torch.nn import functional
 from clip_distill.study.caption_teacher import PREPARED, CaptionTeacher, TwoTowers
 from clip_distill.study.captioned import OpenedCaptions
 from clip_distill.study.captions import WordTokenizer
+from clip_distill.use.steps import adamw, resumed, save_progress
 from repro_shared.runtime.checkpoint import CheckpointStore
-from repro_shared.runtime.errors import DivergedError, UserError
+from repro_shared.runtime.errors import DivergedError
 from repro_shared.runtime.progress import Progress
 from repro_shared.runtime.rng import derive_seed, isolated_rng
 from repro_shared.runtime.weights import save_weights
@@ -81,8 +82,9 @@ def contrast(
     """
     from open_clip.loss import ClipLoss
 
-    loss_of, optimiser = ClipLoss(), _optimiser(network, config)
-    done, seconds, losses = _resume(store, network, optimiser, identity)
+    loss_of = ClipLoss()
+    optimiser = adamw(network, config.learning_rate, config.weight_decay)
+    done, seconds, losses = resumed(store, network, optimiser, identity)
     network.train()
     last_save, size = time.perf_counter(), config.batch_size
     with Progress(config.steps, label, done) as progress:
@@ -107,10 +109,7 @@ def contrast(
             progress.update(done, loss=value)
             if done < config.steps and began - last_save > CHECKPOINT_SECONDS:
                 last_save = began
-                store.save(done, {
-                    "identity": identity, "seconds": seconds, "losses": losses,
-                    "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                })  # fmt: skip
+                save_progress(store, done, network, optimiser, identity, seconds, losses)
     return seconds, losses
 
 
@@ -122,29 +121,6 @@ def _batch(count: int, captions: int, size: int, seed: int, step: int) -> tuple[
     chosen = torch.randperm(count, generator=order)[place : place + size]
     said = torch.Generator().manual_seed(derive_seed(seed, "said", step))
     return chosen, torch.randint(captions, (size,), generator=said)
-
-
-def _optimiser(network: CaptionTeacher, config: Contrast) -> torch.optim.Optimizer:
-    weights = list(network.parameters())
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, config.learning_rate, (0.9, 0.98), 1e-6)
-
-
-def _resume(
-    store: CheckpointStore, network: CaptionTeacher, optimiser: Any, identity: str
-) -> tuple[int, float, list[float]]:
-    saved = store.load_latest()
-    if saved is None:
-        return 0, 0.0, []
-    done, state = saved
-    if state["identity"] != identity:
-        raise UserError(f"{store.directory} holds another run: give another --out, or remove it")
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    return done, state["seconds"], list(state["losses"])
 
 
 @dataclass(frozen=True)

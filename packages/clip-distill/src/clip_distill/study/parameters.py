@@ -37,7 +37,7 @@ def parameters(results: Results) -> Table:
         (
             f"Teacher: {TEACHER}, {whole / 1e6:.2f} M parameters, {tower / 1e6:.2f} M of them in "
             "the image tower.",
-            "The abstract says up to 92 % fewer; which students and which way of counting it means "
-            "was not to be read.",
+            "The abstract says up to 92 % fewer. We could not read which students it means, nor "
+            "which way of counting.",
         ),
     )

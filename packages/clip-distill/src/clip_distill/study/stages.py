@@ -21,7 +21,7 @@ from clip_distill.use.build_cache import Plan, build_cache
 from clip_distill.use.cache import open_cache
 from clip_distill.use.lessons import Lessons
 from clip_distill.use.preprocessing import Preprocessing
-from clip_distill.use.prompts import encode_texts
+from clip_distill.use.prompts import captions_of, encode_texts
 from clip_distill.use.sanity import teacher_check
 from clip_distill.use.steps import Training
 from clip_distill.use.students import CONFIG, Student, StudentConfig, load_student, save_student
@@ -131,7 +131,9 @@ def cached(config: Cached, ctx: Context) -> Outcome:
     texts = world.texts if pictures.classes else None
     checked = teacher_check(world.teacher, pictures, texts, BATCH)
     plan = Plan(config.views, batch=BATCH)
-    cache = build_cache(ctx.folder / CACHE, world.teacher, pictures, plan, checked, texts)
+    cache = build_cache(
+        ctx.folder / CACHE, world.teacher, pictures, plan, checked, texts, workers=ctx.workers
+    )
     counts = {"pictures": float(len(pictures)), "views": float(cache.views.count)}
     if "right" in checked:
         counts["teacher"] = 100 * checked["right"] / checked["images"]
@@ -141,8 +143,8 @@ def cached(config: Cached, ctx: Context) -> Outcome:
 @steps_through(fit)
 def stage_one(config: StageOne, ctx: Context) -> Outcome:
     """Distil on generic pictures; the student is left for stage 2."""
-    student = _new(config, ctx)
-    made = _fit(student, "generic", config, ctx)
+    student = new_student(config, ctx)
+    made = fit_part(student, "generic", config, ctx)
     save_student(made.student.cpu(), ctx.folder)
     return _outcome(made, config, ctx)
 
@@ -154,9 +156,9 @@ def stage_two(config: StageTwo, ctx: Context) -> Outcome:
     The student stays in the run's folder, so that a score that is thought of later needs no
     training.
     """
-    before = _left(ctx, CONFIG)
-    student = load_student(before)[0] if before else _new(config, ctx)
-    made = _fit(student, "synthetic", config, ctx, captions=config.captions)
+    before = left_folder(ctx, CONFIG)
+    student = load_student(before)[0] if before else new_student(config, ctx)
+    made = fit_part(student, "synthetic", config, ctx, captions=config.captions)
     save_student(made.student.cpu(), ctx.folder)
     return _outcome(made, config, ctx)
 
@@ -164,9 +166,9 @@ def stage_two(config: StageTwo, ctx: Context) -> Outcome:
 @steps_through(fit)
 def labels_alone(config: LabelsAlone, ctx: Context) -> Outcome:
     """Train a student as a plain classifier."""
-    world, student = world_of(ctx), _new(config, ctx)
+    world, student = world_of(ctx), new_student(config, ctx)
     axes = np.eye(len(world.classes), student.config.width, dtype=np.float32)
-    made = _fit(student, "synthetic", config, ctx, vectors=axes)
+    made = fit_part(student, "synthetic", config, ctx, vectors=axes)
     save_student(made.student.cpu(), ctx.folder)
     return _outcome(made, config, ctx, axes)
 
@@ -174,29 +176,30 @@ def labels_alone(config: LabelsAlone, ctx: Context) -> Outcome:
 def world_of(ctx: Context) -> World:
     """The data's own world; with the teacher that was trained for the run, where one was."""
     world: World = ctx.data
-    folder = _left(ctx, WEIGHTS)
+    folder = left_folder(ctx, WEIGHTS)
     if folder is not None:
         world.teach_with(folder / WEIGHTS)
+    world.teacher.network.to(ctx.device)
     return world
 
 
-def _left(ctx: Context, name: str) -> Path | None:
+def left_folder(ctx: Context, name: str) -> Path | None:
     """The folder of what the run starts from that holds such a file."""
     return next((s.folder for s in ctx.starts if (s.folder / name).exists()), None)
 
 
-def _new(config: StageOne, ctx: Context) -> Student:
+def new_student(config: StageOne, ctx: Context) -> Student:
     """The same weights for every arm of a seed."""
     prepared = Preprocessing(config.size, HALF, (0.25,) * 3)
     with isolated_rng(derive_seed(ctx.seed, "weights")):
         return Student(StudentConfig(config.backbone, world_of(ctx).teacher.width, prepared))
 
 
-def _fit(
+def fit_part(
     student: Student, part: Part, config: StageOne, ctx: Context,
     vectors: Floats | None = None, captions: bool = False,
 ) -> Trained:  # fmt: skip
-    world, folder = world_of(ctx), _left(ctx, CACHE)
+    world, folder = world_of(ctx), left_folder(ctx, CACHE)
     assert folder is not None  # every arm starts from one
     pictures = world.pictures(part, ctx.seed)
     cache = open_cache(folder / CACHE, pictures)
@@ -205,7 +208,8 @@ def _fit(
         classes = (world.texts.vectors if vectors is None else vectors)[: world.seen]
     said = None
     if captions:
-        said = encode_texts(world.teacher, list(map(pictures.caption, range(len(pictures)))))
+        own = list(map(pictures.caption, range(len(pictures))))
+        said = encode_texts(world.teacher, captions_of(own, world.teacher))
     lessons = Lessons(
         pictures, cache.views, student.config.preprocessing,
         features=cache.features, class_vectors=classes, captions=said,

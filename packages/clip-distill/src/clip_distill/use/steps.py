@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from clip_distill.method.objective import Objective, Temperature
 from clip_distill.use.lessons import Lessons
 from clip_distill.use.students import Student
+from repro_shared.runtime.checkpoint import CheckpointStore
 from repro_shared.runtime.checks import require
-from repro_shared.runtime.errors import DivergedError
+from repro_shared.runtime.errors import DivergedError, UserError
 
 _NAMED = 3  # samples of a batch that an error names
 
@@ -164,12 +165,48 @@ class Stepper:
 
 def optimiser_of(learner: nn.Module, training: Training) -> torch.optim.Optimizer:
     """AdamW as the authors' code has it, of all weights that are trained."""
-    weights = [weight for weight in learner.parameters() if weight.requires_grad]
+    return adamw(learner, training.learning_rate, training.weight_decay)
+
+
+def adamw(module: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
+    """AdamW with betas (0.9, 0.98) and eps 1e-6; biases and normalisations do not decay."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
     groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": decay},
         {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, training.learning_rate, (0.9, 0.98), 1e-6)
+    return torch.optim.AdamW(groups, rate, (0.9, 0.98), 1e-6)
+
+
+def save_progress(
+    store: CheckpointStore, done: int, module: nn.Module, optimiser: torch.optim.Optimizer,
+    identity: str, seconds: float, losses: list[float],
+) -> None:  # fmt: skip
+    """A checkpoint after `done` steps, as `resumed` reads it."""
+    store.save(done, {
+        "identity": identity, "seconds": seconds, "losses": losses,
+        "weights": module.state_dict(), "optimiser": optimiser.state_dict(),
+    })  # fmt: skip
+
+
+def resumed(
+    store: CheckpointStore | None, module: nn.Module, optimiser: torch.optim.Optimizer,
+    identity: str,
+) -> tuple[int, float, list[float]]:  # fmt: skip
+    """Steps, seconds and losses so far; the weights are put where they belong.
+
+    Raises:
+        UserError: the checkpoint is of another run.
+    """
+    saved = store.load_latest() if store else None
+    if store is None or saved is None:
+        return 0, 0.0, []
+    done, state = saved
+    if state["identity"] != identity:
+        raise UserError(f"{store.directory} holds another run: give another --out, or remove it")
+    module.load_state_dict(state["weights"])
+    optimiser.load_state_dict(state["optimiser"])
+    return done, state["seconds"], list(state["losses"])
 
 
 def _autocast(amp: bool, device: str) -> AbstractContextManager[Any]:
