@@ -65,8 +65,9 @@ class Lengths:
 def teaser(scale: Scale) -> Study:
     """Zero-shot accuracy on six sets, feature against vision-language distillation.
 
-    Cells: the twelve of the teaser. Cost: stage 1 is one pass over the web images given, stage 2
-    96 passes over 9,805 to 51,940 synthetic images a set, twice: days of a GPU, as `--plan` says.
+    Cells: the twelve of the teaser. Cost: as `--plan` says, about 15 hours of
+    a GPU a seed in arithmetic, besides decoding: stage 1 is one pass over the web images given,
+    stage 2 96 passes over 9,805 to 51,940 synthetic images a set, twice.
     Deviations: see this module.
     """
     return study_of(Lengths(), scale)

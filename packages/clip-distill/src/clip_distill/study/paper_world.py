@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from clip_distill.study.worlds import Part
-from clip_distill.use.original_sets import LAYOUTS, OriginalSet, SetName
+from clip_distill.use.original_sets import LAYOUTS, OriginalSet
 from clip_distill.use.pictures import Folder, Pictures, check_same_names
 from clip_distill.use.prompts import TEMPLATES, ClassTexts, class_texts
 from clip_distill.use.shards import Shards
@@ -48,10 +48,10 @@ class Domain:
     """One of the paper's six sets: synthetic images of its classes, its test images, the teacher.
 
     Attributes:
-        set: which.
+        set: which, by its name in `use.original_sets`.
     """
 
-    set: SetName
+    set: str
 
     covers = COVERS
 
@@ -125,7 +125,7 @@ class OpenedWeb(_Opened):
 class OpenedDomain(_Opened):
     """Synthetic images with classes, in the order of their folders, and real ones."""
 
-    def __init__(self, folder: Path, name: SetName) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         super().__init__(folder)
         self.set = name
         self.synthetic = Folder(folder / SYNTHETIC / name / "images")

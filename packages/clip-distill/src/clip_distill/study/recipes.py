@@ -36,7 +36,10 @@ FULL, NONE = "confounding 1", "confounding 0"
 AMOUNTS = (600, 1200)  # synthetic images, the first ones of the study's own
 OBJECTS, DIGITS = "confounded_objects", "coarse_digits"
 FEW_DIGITS: dict[str, Any] = {"generic": 64, "synthetic": 80, "test": 50, "labelled": 60}
-TUNED = {OBJECTS: {FULL: (*ALL, CAPTIONS), NONE: MAIN}, DIGITS: {FULL: MAIN}}
+TUNED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    OBJECTS: {FULL: (*ALL, CAPTIONS), NONE: MAIN},
+    DIGITS: {FULL: MAIN},
+}
 """Which losses are tuned at which confounding."""
 
 
