@@ -7,6 +7,7 @@ import sys
 import cg_augment
 from cg_augment.study import bench, image_recipes, point_recipes, recipes, try_recipes
 from cg_augment.study.bench_tables import table
+from cg_augment.study.demo_command import demo
 from cg_augment.study.readme import blocks
 from cg_augment.study.train_command import train
 from cg_augment.use.audit_command import audit
@@ -54,6 +55,7 @@ PAPER = Paper(
     blocks=blocks,
     verbs={
         "bench": bench.command,
+        "demo": demo,
         "train": train,
         "generate": generate,
         "audit": audit,

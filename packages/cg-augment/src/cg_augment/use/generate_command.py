@@ -99,13 +99,14 @@ def generate(
         prompt: for the pipeline, with {} for the class; several take turns.
         engine: stepwise moves predictions, chain optimises the initial noise, select takes the best
             of several.
-        scale: of stepwise, weight of the objective.
-        share: of stepwise, of the steps that are guided, the last ones.
+        scale: of stepwise, weight of the objective; 10 by default, 1 is a log-probability's.
+        share: of stepwise, of the steps that are guided, the last ones; all by default.
         rounds: of chain.
         learning_rate: of chain.
         candidates: of select; 1 is no guidance.
         jacobian: whether the gradient goes through the diffusion network.
-        views: random views in front of the classifiers; 0 for the image itself.
+        views: random views in front of the classifiers, 4 by default with stepwise; 0 for the image
+            itself.
         form: of the objective; pow is the paper's.
         gamma: exponent of pow.
         parts: both, teacher or student; what is given by default.

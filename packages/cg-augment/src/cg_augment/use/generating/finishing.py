@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from cg_augment.use.generating.store import (
     APART,
     IMAGES,
     LOGS,
+    Record,
     alone,
     missing,
     read_records,
     where,
 )
 
+LEAST_RISE = 0.01  # of the mean objective; less is told
 NAMED = 5  # images set apart that are printed; metadata.jsonl has all
 
 
@@ -48,8 +50,27 @@ def finish(out: Path, items: Sequence[Item], rules: Rules, about: Mapping[str, A
               f"{records[item.key].seed}")  # fmt: skip
     if len(apart) > NAMED:
         print(f"and {len(apart) - NAMED} more, in metadata.jsonl there")
+    if said := still(records.values()):
+        print(said)
     empty = [name for name, mine in form["counts"].items() if not mine["accepted"]]
     for name in empty:
         print(f"no image of {name} was accepted: raise --each, or change what is asked")
     damaged = form["set_apart"]["not finite"] + form["set_apart"]["constant"]
     return 1 if damaged or empty else 0
+
+
+def still(records: Iterable[Record]) -> str:
+    """What to say of guided images whose objective did not rise; "" where it did."""
+    gains = [
+        own.objective - own.objective_before
+        for own in records
+        if own.guided and own.backward and None not in (own.objective, own.objective_before)
+        and own.objective is not None and own.objective_before is not None
+    ]  # fmt: skip
+    if not gains or (mean := sum(gains) / len(gains)) > LEAST_RISE:
+        return ""
+    return (
+        f"guidance moved nothing: the objective changed by {mean:+.3g} in the mean of {len(gains)} "
+        "images; try a larger --scale or --share 1 (stepwise), more --rounds or a larger "
+        "--learning-rate (chain)"
+    )

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from cg_augment.method.sampler import Decode
-from cg_augment.use import networks
+from cg_augment.use.generating.pixel_models import pixels_of, scale_of
 from cg_augment.use.schedules import KNOWN
 from cg_augment.use.zero_shot import quiet
 from repro_shared.datasets.fingerprint import fingerprint_folder
@@ -48,6 +47,7 @@ class Loaded:
         digest: of the folder's weights and settings.
         scheduler: what it is sampled with.
         side: of its images in pixels.
+        scale: of a pixel model's latents, on pixels from -1 to 1.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Loaded:
     digest: str
     scheduler: str
     side: int
+    scale: float = 1.0
 
 
 def load(
@@ -79,6 +80,7 @@ def load(
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[compute]
     decode: Decode | None = None
     seen: Any = None
+    scale = 1.0
     try:
         with quiet():
             diffusers.utils.logging.disable_progress_bar()
@@ -104,7 +106,8 @@ def load(
             raise UserError(f"--preview: {where.name} makes pixels and has no decoder to replace")
         unet, own = source
         source = (unet, _exchanged(own, scheduler, where.name))
-        decode, side = _pixels(unet)
+        scale = scale_of(where)
+        decode, side = pixels_of(unet, scale)
     else:
         source.scheduler = _exchanged(source.scheduler, scheduler, where.name)
         source.vae.enable_slicing()
@@ -118,7 +121,7 @@ def load(
     used = source[1] if isinstance(source, tuple) else source.scheduler
     return Loaded(
         where.name, kind, source, kind in TEXTUAL, decode, seen, _digest(where, preview),
-        type(used).__name__, side,
+        type(used).__name__, side, scale,
     )  # fmt: skip
 
 
@@ -223,27 +226,6 @@ def _exchanged(own: Any, scheduler: Scheduler, name: str) -> Any:
     import diffusers
 
     return getattr(diffusers, _SCHEDULERS[scheduler]).from_config(own.config)
-
-
-def _pixels(unet: Any) -> tuple[Decode, int]:
-    """Decoder and side of the images of a pixel model.
-
-    One with 3 r^2 channels has pixels of r x r places in its channels, as `pixel_unshuffle` puts
-    them there.
-    """
-    channels, size = int(unet.config.in_channels), unet.config.sample_size
-    if not isinstance(size, int):
-        raise UserError("the diffusion model does not say the side of its square images")
-    factor = round((channels / 3) ** 0.5)
-    if channels == 1:
-        return lambda x: networks.pixels(x).expand(-1, 3, -1, -1), size
-    if channels != 3 * factor**2:
-        raise UserError(f"the diffusion model has {channels} channels: no pixels of red green blue")
-
-    def decode(x: Tensor) -> Tensor:
-        return networks.pixels(F.pixel_shuffle(x, factor) if factor > 1 else x)
-
-    return decode, size * factor
 
 
 def _digest(where: Path, preview: str | None) -> str:

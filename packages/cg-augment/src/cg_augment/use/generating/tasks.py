@@ -18,6 +18,7 @@ from cg_augment.method.scoring import Score
 from cg_augment.use.classifiers import Classifier
 from cg_augment.use.generating.items import Item
 from cg_augment.use.generating.loading import Loaded
+from cg_augment.use.generating.pixel_models import scaled
 from cg_augment.use.lessons import sized, tensor
 from cg_augment.use.pictures import Files, check_files, of_folder
 from cg_augment.use.pipelines import Sampling, sampler_of
@@ -116,5 +117,6 @@ class Tasks:
         unet = self.loaded.source[0]
         factor = self.loaded.side // int(unet.config.sample_size)
         if int(unet.config.in_channels) == 1:
-            return images.mean(dim=1, keepdim=True)
-        return F.pixel_unshuffle(images, factor) if factor > 1 else images
+            return scaled(images.mean(dim=1, keepdim=True), self.loaded.scale)
+        images = F.pixel_unshuffle(images, factor) if factor > 1 else images
+        return scaled(images, self.loaded.scale)
