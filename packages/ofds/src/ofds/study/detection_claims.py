@@ -73,7 +73,8 @@ def of_autolabels(arms: Sequence[Arm]) -> tuple[Claim, ...]:
             says = f"joint training with autolabels helps {share} of people's labels"
             claim(f"joint, {people}", people, says, f"joint-{kind}")
         says = "pre-training beats joint training, with 10 % of people's labels"
-        claim("pre-trained, 10 % people", "joint, 10 % people", says, f"forms-{kind}")
+        claim("pre-trained, 10 % people", "joint, 10 % people", says, f"forms-{kind}",
+              headline=True)  # fmt: skip
     return tuple(found)
 
 
