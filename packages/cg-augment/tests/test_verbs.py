@@ -18,6 +18,7 @@ from cg_augment.use.check_command import data_check
 from cg_augment.use.classifiers import load_classifier, of_timm, save_classifier
 from cg_augment.use.evaluate_command import evaluate
 from repro_shared.runtime.errors import UserError
+from repro_shared.runtime.files import sha256_file
 from repro_shared.runtime.weights import save_weights
 from repro_shared.study.command import main as command_line
 
@@ -59,6 +60,18 @@ def test_every_recipe_trains(root: Path, tmp_path: Path, recipe: str) -> None:
     assert about["images"] == 24
     before = of_timm(MODEL, CLASSES, 32)
     assert not torch.equal(student.head.weight, before.head.weight)
+
+
+def test_the_map_of_features_goes_on_with_its_student(root: Path, tmp_path: Path) -> None:
+    first = run(root, tmp_path / "first", recipe="feature-kd")
+    more: dict[str, Any] = {"recipe": "feature-kd", "init": str(first), "model": None}
+    assert file_of(first)["start_map"] == ""
+    one = run(root, tmp_path / "one", **more)
+    assert file_of(one)["start_map"] == sha256_file(first / "feature-map.safetensors")
+    (first / "feature-map.safetensors").unlink()
+    other = run(root, tmp_path / "other", **more)
+    assert file_of(other)["start_map"] == ""
+    assert (one / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
 
 
 def test_a_finished_student_is_not_trained_again_and_another_is_refused(

@@ -178,21 +178,23 @@ def decoders(sizes: Sizes, rounds: int) -> Bench:
     from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DModel
 
     levels = len(sizes.channels)
-    full = AutoencoderKL(
+    full: Any = AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, block_out_channels=sizes.channels,
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels, layers_per_block=2, norm_num_groups=8,
-    ).eval()  # fmt: skip
+    )  # fmt: skip
     width = sizes.channels[0]
-    tiny = AutoencoderTiny(
+    tiny: Any = AutoencoderTiny(
         encoder_block_out_channels=(width,) * 4, decoder_block_out_channels=(width,) * 4
-    ).eval()  # fmt: skip
-    unet = UNet2DModel(
+    )  # fmt: skip
+    unet: Any = UNet2DModel(
         sample_size=sizes.side, in_channels=4, out_channels=4, layers_per_block=1,
         block_out_channels=(32, 64), down_block_types=("DownBlock2D",) * 2,
         up_block_types=("UpBlock2D",) * 2, add_attention=False, norm_num_groups=8,
         num_class_embeds=len(CLASSES),
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    for each in (full, tiny, unet):
+        each.eval()
     order = order_of(sizes, tuple(range(sizes.batch)), 8 * sizes.side)
     sampler = Sampler(
         read_schedule(scheduler(), sizes.steps), by_class(unet, order.labels),

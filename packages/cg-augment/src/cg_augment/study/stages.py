@@ -202,7 +202,7 @@ def _loaded(ctx: Context, name: str, classes: Sequence[str], words: str) -> Clas
     """A classifier that an earlier run left, by that run's own network."""
     start = _left(ctx, name)
     assert start is not None  # the arms say what they start from
-    return start.arm.config.net.load(classes, ctx.data.scene.size, start.folder / name, words)  # type: ignore[no-any-return]
+    return start.arm.config.net.load(classes, ctx.data.scene.size, start.folder / name, words)
 
 
 def teacher_of(ctx: Context) -> Classifier:
@@ -218,7 +218,7 @@ def student_of(ctx: Context) -> Classifier:
 def network_of(generator: Committed, ctx: Context) -> Any:
     """The diffusion network that the run starts from, or that comes along."""
     start = _left(ctx, WEIGHTS)
-    return generator.load(start and start.folder / WEIGHTS)
+    return generator.load(None if start is None else start.folder / WEIGHTS)
 
 
 def _begun(config: Rowed, ctx: Context) -> Trained | None:
