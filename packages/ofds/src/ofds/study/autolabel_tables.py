@@ -149,12 +149,12 @@ def forms(results: Results) -> list[str]:
         return []
     words = ", ".join(results.verdict(claim).verdict for claim in claims)
     ends = " and ".join(
-        f"{abs(mean or 0.0):.1f} AP50 points {side(mean)} it on {kind} scenes"
+        f"{abs(mean or 0.0):.1f} AP50 points {side(mean)} joint training on {kind} scenes"
         for mean, kind in zip(means, ("simple", "complex"), strict=True)
     )
     return [
         "The abstract says that it is best to pre-train on autolabels before people's labels. "
-        f"**Compared with joint training on both, pre-training ends {ends}** ({words}; with 10 % "
+        f"**Here it ends {ends}** ({words}; with 10 % "
         "of people's labels)."
     ]
 
