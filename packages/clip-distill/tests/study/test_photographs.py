@@ -100,8 +100,9 @@ def test_the_recipe_runs(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from clip_distill.study import stages
+    from clip_distill.study import photographs, stages
 
+    monkeypatch.setattr(photographs, "lite0", lambda: lite0(32))  # for its speed
     command: Callable[..., list[str]] = lambda name: [  # noqa: E731
         "reproduce", "--scale", "smoke", "--table", name, "--data", str(folder),
         "--out", str(tmp_path),

@@ -8,6 +8,7 @@ from clip_distill.method.objective import Objective
 from clip_distill.study import claims, stages, tables
 from clip_distill.study.arms import LENGTHS, MAIN, RATE, UNTUNED, Lengths, ground
 from clip_distill.study.photographs import Photographs
+from clip_distill.study.scoring import ZERO_SHOT
 from clip_distill.study.stages import Cached, Ceiling, LabelsAlone
 from clip_distill.study.tuned import chosen, needs_tuning, waiting
 from clip_distill.use.steps import Training
@@ -47,9 +48,11 @@ def confounded_photographs(scale: Scale) -> Study:
         cache = Arm(f"cache, {says}", config, stages.cached, (), data, seed=0)
         plain = LabelsAlone(on.lengths.second, on.lengths.backbone, LABELS, scoring=on.scoring)
         settings = UNTUNED if smoke or needs else chosen(NAME, says)
+        # At confounding 0 it is asked for the sake of its gate alone.
+        full = confounding == 1 and not smoke
         name = "the teacher" if confounding == 1 else f"the teacher, {says}"
         arms += [
-            Arm(name, Ceiling(on.scoring), stages.teacher, (), data, seed=0),
+            Arm(name, Ceiling(on.scoring if full else ZERO_SHOT), stages.teacher, (), data, seed=0),
             cache,
             Arm(f"labels alone, {says}", plain, stages.labels_alone, (cache,), data, seed=0),
             *(on.tried(f"{name}, {says}", name, settings[name], (cache,), data) for name in MAIN),
