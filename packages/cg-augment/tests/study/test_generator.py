@@ -128,7 +128,9 @@ def test_recipe_record_and_file_belong_together(drawn: Any) -> None:
     assert sha256_file(file) == drawn.sha256
     beside = json.loads(file.with_suffix(".json").read_text())
     arms = [arm for arm in generator_training("cpu").arms if arm.data == drawn.pool]
-    (arm,) = (arm for arm in arms if arm.config == drawn.training(False).config)
+    (arm,) = (
+        arm for arm in arms if arm.config == drawn.training(generator.train_generator, False).config
+    )
     assert beside["record"]["arm"] in (arm.id, "shapes-97-aligned")  # before it had its steps
     assert beside["record"]["origin"]["data_fingerprint"] == drawn.pool.open(None).fingerprint
     assert beside["record"]["notes"] == f"weights sha256 {drawn.sha256}"

@@ -14,6 +14,7 @@ from cg_augment.method.groups import Figure
 from cg_augment.rivals.generating import Order
 from cg_augment.study import stages
 from cg_augment.study.committed import sampler_of
+from cg_augment.study.generator import train_generator
 from cg_augment.study.image_worlds import CHAIN, SHAPES, SHAPES_97, STEPWISE, before, lengths
 from cg_augment.study.manifold import denoising_error, off_manifold, saturated
 from cg_augment.study.nets import STUDENT
@@ -31,9 +32,9 @@ from repro_shared.study.paper import Arm, Context, Outcome, Start
 from repro_shared.study.results import load_results
 
 OWN = lengths(True)
-(TEACHER, JUDGE, KD), WORLD = before(SHAPES, OWN, True)
-TRAINING = SHAPES_97.training(True)
-MODEL = SHAPES_97.before(True, False, False)[1]
+(TEACHER, JUDGE, KD), WORLD = before((stages.teach, stages.judge, stages.biased), SHAPES, OWN, True)
+TRAINING = SHAPES_97.training(train_generator, True)
+MODEL = SHAPES_97.before(train_generator, True, False, False)[1]
 
 
 class Refused:

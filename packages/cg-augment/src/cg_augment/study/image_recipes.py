@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from cg_augment.study import figures, image_claims, image_tables, stages
 from cg_augment.study.gallery import Gallery, gallery
+from cg_augment.study.generator import train_generator
 from cg_augment.study.image_worlds import (
     DIGITS,
     DIGITS_95,
@@ -26,6 +27,7 @@ from cg_augment.study.stages import Rowed
 from cg_augment.study.worlds import World
 from repro_shared.study.paper import Arm, Scale, Study
 
+BEGIN = (stages.teach, stages.judge, stages.biased)
 ENGINES = ("unguided", "ConfiG, stepwise", "ConfiG, chain")
 MAIN = ("KD", "KD, longer", "mixup, relabelled", "CutMix, relabelled", *ENGINES, "oracle")
 
@@ -78,8 +80,8 @@ def images_to_look_at(scale: Scale) -> Study:
     """
     smoke = scale == "smoke"
     own = lengths(smoke)
-    (teacher, _, student), world = before(SHAPES, own, smoke)
-    generators, model = SHAPES_97.before(smoke, False, False)
+    (teacher, _, student), world = before(BEGIN, SHAPES, own, smoke)
+    generators, model = SHAPES_97.before(train_generator, smoke, False, False)
     ways = tuple(own.row(name) for name in ENGINES)
     arm = Arm("images to look at", Gallery(ways, model), gallery,
               (teacher, student, *generators))  # fmt: skip
@@ -106,7 +108,7 @@ def _study(
     all but the first are controls.
     """
     smoke = scale == "smoke"
-    (teacher, judge, student), small = before(world, own, smoke, empty)
+    (teacher, judge, student), small = before(BEGIN, world, own, smoke, empty)
     arms = [teacher, judge, student]
     kept = [row for row in own.rows() if not names or row.name in names]
     for row in kept:
@@ -116,7 +118,7 @@ def _study(
             arms.append(Arm(row.name, Rowed(row, STUDENT, empty=empty), stages.row, starts))
     for number, (drawn, drawing) in enumerate(known.items()):
         control = number > 0
-        generators, model = drawn.before(smoke, retrain, control)
+        generators, model = drawn.before(train_generator, smoke, retrain, control)
         arms = [*generators, *arms]
         arms += [
             Arm(named(row, drawn), Rowed(row, STUDENT, empty=empty, generator=model), stages.row,

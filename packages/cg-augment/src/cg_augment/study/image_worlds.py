@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from cg_augment.method.chain import Chain
 from cg_augment.method.stepwise import Stepwise
 from cg_augment.method.views import Views
-from cg_augment.study import stages
 from cg_augment.study.committed import Committed
-from cg_augment.study.generator import Network, TrainGenerator, train_generator
+from cg_augment.study.generator import Network, TrainGenerator
 from cg_augment.study.nets import JUDGE, STUDENT, TEACHER
 from cg_augment.study.rows import Budget, Row, rows
 from cg_augment.study.shapes import Shapes
@@ -18,7 +17,7 @@ from cg_augment.study.textured import Textured
 from cg_augment.study.worlds import Pool, World
 from cg_augment.use.distillation import Distillation
 from cg_augment.use.lessons import View
-from repro_shared.study.paper import Arm
+from repro_shared.study.paper import Arm, Stage
 
 SHAPES = World(
     "shapes",
@@ -85,23 +84,23 @@ class Drawn:
         """What rows say of it."""
         return f"{100 * self.pool.share:g} % aligned"
 
-    def training(self, smoke: bool, control: bool = False) -> Arm:
-        """The arm that trains it."""
+    def training(self, run: Stage, smoke: bool, control: bool = False) -> Arm:
+        """The arm that trains it; its stage is named by the recipe."""
         config = TrainGenerator(self.steps, self.network)
         pool = replace(self.pool, count=36) if smoke else self.pool
         config = replace(config, steps=2, batch_size=8) if smoke else config
         wide = "" if self.channels == CHANNELS else f", {' and '.join(map(str, WIDE))} channels"
         name = f"{self.pool.world.name}, {self.words}, {self.steps} steps{wide}"
-        return Arm(name, config, train_generator, data=pool, seed=0, control=control)
+        return Arm(name, config, run, data=pool, seed=0, control=control)
 
     def before(
-        self, smoke: bool, retrain: bool, control: bool
+        self, run: Stage, smoke: bool, retrain: bool, control: bool
     ) -> tuple[tuple[Arm, ...], Committed]:
         """The arm that trains it, where no weights come along, and the model for rows."""
         if self.sha256 and not retrain and not smoke:
             return (), self.committed
         model = replace(self.committed, sha256="", steps=3 if smoke else SAMPLED)
-        return (self.training(smoke, control),), model
+        return (self.training(run, smoke, control),), model
 
 
 SHAPES_97 = Drawn(
@@ -157,13 +156,13 @@ def lengths(smoke: bool, mirror: bool = True, per_class: int = 100, taught: int 
 
 
 def before(
-    world: World, own: Lengths, smoke: bool, empty: bool = False
+    run: tuple[Stage, Stage, Stage], world: World, own: Lengths, smoke: bool, empty: bool = False
 ) -> tuple[tuple[Arm, Arm, Arm], World]:
-    """Teacher, judge and biased student, and the world at this scale."""
+    """Teacher, judge and biased student, whose stages the recipe names, and the world as small."""
     small = replace(world, student=48, teacher=72, judge=72, test=4) if smoke else world
     teach = Teach(own.teacher, TEACHER, empty=empty)
-    teacher = Arm("teacher", teach, stages.teach, data=small)
-    judge = Arm("judge", Judge(own.teacher, JUDGE), stages.judge, data=small)
-    kd = Arm("KD", Biased(own.row("KD"), STUDENT, empty=empty), stages.biased, (teacher,),
+    teacher = Arm("teacher", teach, run[0], data=small)
+    judge = Arm("judge", Judge(own.teacher, JUDGE), run[1], data=small)
+    kd = Arm("KD", Biased(own.row("KD"), STUDENT, empty=empty), run[2], (teacher,),
              data=small)  # fmt: skip
     return (teacher, judge, kd), small

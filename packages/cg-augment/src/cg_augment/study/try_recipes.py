@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cg_augment.method.select import Select
+from cg_augment.study import stages
+from cg_augment.study.generator import train_generator
 from cg_augment.study.image_worlds import (
     CHAIN,
     CHANNELS,
@@ -19,6 +21,7 @@ from cg_augment.study.rows import Way
 from cg_augment.study.tries import Tried, by_try, tried
 from repro_shared.study.paper import Arm, Scale, Study
 
+BEGIN = (stages.teach, stages.judge, stages.biased)
 SEED = 100
 COUNT = 40  # images of a try
 LOOKED_AT = 200  # images of a generator
@@ -36,11 +39,14 @@ def generator_training(scale: Scale) -> Study:
     classes.
     """
     smoke = scale == "smoke"
-    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke)
+    (teacher, judge, student), world = before(BEGIN, SHAPES, lengths(smoke), smoke)
     arms = [teacher, judge, student]
     longer = replace(SHAPES_97, steps=3500, channels=CHANNELS)
-    for drawn in (longer, replace(longer, steps=1800), replace(longer, channels=WIDE)):
-        generators, model = replace(drawn, sha256="").before(smoke, True, drawn != longer)
+    others = (replace(longer, channels=WIDE), *(() if smoke else (replace(longer, steps=1800),)))
+    for drawn in (longer, *others):
+        generators, model = replace(drawn, sha256="").before(
+            train_generator, smoke, True, drawn != longer
+        )
         (training,) = generators
         config = Tried(Way(Select(1)), model, 4 if smoke else LOOKED_AT)
         looked = Arm(f"unguided, {training.name}", config, tried,
@@ -57,8 +63,8 @@ def tries_on_shapes(scale: Scale) -> Study:
     not be read.
     """
     smoke = scale == "smoke"
-    (teacher, judge, student), world = before(SHAPES, lengths(smoke), smoke)
-    generators, model = SHAPES_97.before(smoke, False, False)
+    (teacher, judge, student), world = before(BEGIN, SHAPES, lengths(smoke), smoke)
+    generators, model = SHAPES_97.before(train_generator, smoke, False, False)
     chain = replace(CHAIN, rounds=1) if smoke else CHAIN
     ways = {"unguided": Way(Select(1))}
     ways |= {f"stepwise, scale {s:g}": Way(replace(STEPWISE, scale=s)) for s in SCALES}
