@@ -45,7 +45,6 @@ Name = Literal["engines", "wide", "batches", "decoders"]
 ALL: tuple[Name, ...] = ("engines", "wide", "batches", "decoders")
 PACKAGES = ("cg-augment", "torch", "diffusers", "numpy")
 CLASSES = ("one", "other")
-ROUNDS = 10  # of `chain`
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Sizes:
     batch: int = 16
     steps: int = 12
     candidates: int = 8
-    rounds: int = ROUNDS
+    rounds: int = 10
     side: int = 8
     channels: tuple[int, ...] = (32, 64, 128, 128)
 
