@@ -48,6 +48,7 @@ PAPER = Paper(
         Recipe(image_recipes.six_grounds, ("smoke", "cpu")),
         Recipe(try_recipes.generator_training, ("smoke", "cpu")),
         Recipe(try_recipes.tries_on_shapes, ("smoke", "cpu")),
+        Recipe(try_recipes.gates, ("smoke", "cpu")),
         Recipe(image_recipes.images_to_look_at, ("smoke", "cpu")),
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),

@@ -26,7 +26,7 @@ from cg_augment.study.image_recipes import (
 from cg_augment.study.image_worlds import lengths
 from cg_augment.study.rows import run_row
 from cg_augment.study.stages import Biased, Rowed
-from cg_augment.study.try_recipes import generator_training, tries_on_shapes
+from cg_augment.study.try_recipes import gates, generator_training, tries_on_shapes
 from cg_augment.train import Trained
 from repro_shared.evidence.cells import read_cells
 from repro_shared.evidence.figures import save_figure
@@ -248,7 +248,7 @@ def test_images_that_come_along_belong_to_their_record(tmp_path: Path) -> None:
         assert about["config"] == json.loads(json.dumps(resolved_config(arm.config)))
 
 
-OTHERS = (images_to_look_at, generator_training, tries_on_shapes)
+OTHERS = (images_to_look_at, generator_training, tries_on_shapes, gates)
 
 
 @pytest.mark.parametrize("make", [*STUDIES, *OTHERS], ids=lambda make: make.__name__)

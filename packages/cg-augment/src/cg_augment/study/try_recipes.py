@@ -10,16 +10,23 @@ from cg_augment.study.generator import train_generator
 from cg_augment.study.image_worlds import (
     CHAIN,
     CHANNELS,
+    DIGITS,
     SHAPES,
     SHAPES_97,
+    SIX,
     STEPWISE,
     WIDE,
     before,
     lengths,
 )
+from cg_augment.study.nets import STUDENT
 from cg_augment.study.rows import Way
+from cg_augment.study.stages import Rowed
 from cg_augment.study.tries import Tried, by_try, tried
-from repro_shared.study.paper import Arm, Scale, Study
+from repro_shared.evidence.statistics import interval
+from repro_shared.evidence.tables import Column, Table
+from repro_shared.study.paper import Arm, Scale, Study, ids
+from repro_shared.study.results import Results
 
 BEGIN = (stages.teach, stages.judge, stages.biased)
 SEED = 100
@@ -78,3 +85,33 @@ def tries_on_shapes(scale: Scale) -> Study:
     return Study("tries_on_shapes" + "_smoke" * smoke, scale, world,
                  (*generators, teacher, judge, student, *arms), (SEED,),
                  tables=(by_try,))  # fmt: skip
+
+
+def gates(scale: Scale) -> Study:
+    """Teacher, plain student and oracle of every world: what the gates are about, nothing else.
+
+    Cells: none. Cost: about 6 minutes of a core. Deviations: none.
+    """
+    smoke, arms = scale == "smoke", list[Arm]()
+    for world, more in ((SHAPES, {}), (DIGITS, {"mirror": False}), (SIX, {"taught": 600})):
+        own, empty = lengths(smoke, **more), world is SIX
+        (teacher, _, student), small = before(BEGIN, world, own, smoke, empty)
+        taught = replace(teacher, name=f"{world.name}, teacher")
+        plain = replace(student, name=f"{world.name}, KD", starts_from=(taught,))
+        row = Rowed(own.row("oracle"), STUDENT, empty=empty)
+        oracle = Arm(f"{world.name}, oracle", row, stages.row, (taught,), data=small)
+        arms += [taught, plain, oracle]
+    first = arms[0].data
+    assert first is not None
+    return Study("gates" + "_smoke" * smoke, scale, first, tuple(arms), (SEED,),
+                 tables=(by_gate,))  # fmt: skip
+
+
+def by_gate(results: Results) -> Table:
+    """Worst-group accuracy, and the spurious score where the gate is about that."""
+    arms, metrics = results.study.arms, ("worst-group", "mean-group", "spurious-map")
+    rows = tuple((arm.name, *(interval(results.values(arm, m)) for m in metrics)) for arm in arms)
+    columns = (Column("trained"), Column("worst-group accuracy", "%", 1),
+               Column("mean-group accuracy", "%", 1), Column("spurious mAUC", "%", 1))  # fmt: skip
+    name = results.study.name.replace("_", "-")
+    return Table(name, "What the gates are about", columns, rows, results.notes, ids(arms))
