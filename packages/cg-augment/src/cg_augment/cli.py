@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import cg_augment
-from cg_augment.study import bench, image_recipes, point_recipes, recipes, try_recipes
+from cg_augment.study import bench, image_recipes, landing, point_recipes, recipes, try_recipes
 from cg_augment.study.bench_tables import table
 from cg_augment.study.demo_command import demo
 from cg_augment.study.readme import blocks
@@ -64,6 +65,7 @@ PAPER = Paper(
         "data check": data_check,
     },
 )
+PAPER = replace(PAPER, verbs={**PAPER.verbs, "freeze": landing.verb(PAPER)})
 
 
 def main() -> None:

@@ -1,24 +1,14 @@
-"""Put what a run left beside the package's sources, with its record: weights that come along.
-
-`python -m cg_augment.study.landing OUT STUDY ARM SEED FILE NAME`, for instance of the diffusion
-model of outlines:
-
-    python -m cg_augment.study.landing runs/cg-augment generator_training \\
-        shapes-97-aligned-3500-steps 0 generator.safetensors shapes-97
-
-It prints the line of the recipe that has to say so; a test then checks that recipe, record and file
-belong together.
-"""
+"""`cg-augment freeze`: what a run left, beside the package's sources, with its record."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from cg_augment.study.committed import FOLDER
 from repro_shared.evidence.hashing import resolved_config
+from repro_shared.runtime.cli import Command
 from repro_shared.runtime.errors import UserError
 from repro_shared.runtime.files import atomic_write_text, sha256_file
 from repro_shared.study.paper import Paper
@@ -37,6 +27,8 @@ def land(
     made = paper.recipe(study, "cpu").make("cpu")
     session = Session(paper, made, out)
     session.read()
+    if arm not in (known := [each.id for each in made.arms]):
+        raise UserError(f"{study} has no arm {arm!r}: choose one of {', '.join(known)}")
     one = made.arm(arm)
     record, source = session.made(one, seed), session.work(one, seed) / file
     if record is None or not source.is_file():
@@ -57,21 +49,26 @@ def land(
     return digest
 
 
-def main(words: list[str]) -> int:
-    """As the module's text says."""
-    from cg_augment.cli import PAPER
+def verb(paper: Paper) -> Command:
+    """The verb of this paper."""
 
-    if len(words) != 6:
-        print(__doc__, file=sys.stderr)
-        return 2
-    out, study, arm, seed, file, name = words
-    try:
-        print(f'sha256="{land(PAPER, Path(out), study, arm, int(seed), file, name)}"')
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    def freeze(
+        study: str, arm: str, file: str, name: str, *, seed: int = 0, out: str = "runs/cg-augment"
+    ) -> None:
+        """Take what a run left into the package, with its record: weights that come along.
 
+        It prints the line of the recipe that has to say so; a test then checks that recipe, record
+        and file belong together. For instance: freeze generator_training
+        shapes-97-aligned-3500-steps generator.safetensors shapes-97
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        Args:
+            study: that the run was made for.
+            arm: its id.
+            file: that it left.
+            name: of the file in the package's weights, without its ending.
+            seed: of the run.
+            out: output folder.
+        """
+        print(f'sha256="{land(paper, Path(out), study, arm, seed, file, name)}"')
+
+    return freeze
