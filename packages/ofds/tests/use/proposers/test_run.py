@@ -123,6 +123,7 @@ def test_a_pool_with_outlines_that_select_reads(
     assert run("ofds", "", {"select": select}, given, version="0") == 0
 
 
+@pytest.mark.usefixtures("all_passes")
 @pytest.mark.parametrize("kind", ["mm_grounding", "owl", "sam3"])
 def test_other_detectors_by_folder(
     kind: str, photos: Photos, pretrained: Callable[[str], Path]
