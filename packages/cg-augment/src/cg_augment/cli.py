@@ -6,7 +6,16 @@ import sys
 from dataclasses import replace
 
 import cg_augment
-from cg_augment.study import bench, image_recipes, landing, point_recipes, recipes, try_recipes
+from cg_augment.study import (
+    bench,
+    image_recipes,
+    landing,
+    paper_plan,
+    paper_recipes,
+    point_recipes,
+    recipes,
+    try_recipes,
+)
 from cg_augment.study.bench_tables import table
 from cg_augment.study.demo_command import demo
 from cg_augment.study.readme import blocks
@@ -51,10 +60,12 @@ PAPER = Paper(
         Recipe(try_recipes.tries_on_shapes, ("smoke", "cpu")),
         Recipe(try_recipes.gates, ("smoke", "cpu")),
         Recipe(image_recipes.images_to_look_at, ("smoke", "cpu")),
+        Recipe(paper_recipes.celeba_without_blond_men, ("paper",), default=("paper",)),
     ),
     distributions=("cg-augment", "torch", "diffusers", "numpy", "pillow"),
     bench_table=table,
     blocks=blocks,
+    estimate=paper_plan.estimate,
     verbs={
         "bench": bench.command,
         "demo": demo,

@@ -120,7 +120,7 @@ def load(
         side = own_side * int(source.vae_scale_factor)
     used = source[1] if isinstance(source, tuple) else source.scheduler
     return Loaded(
-        where.name, kind, source, kind in TEXTUAL, decode, seen, _digest(where, preview),
+        where.name, kind, source, kind in TEXTUAL, decode, seen, digest_of(where, preview),
         type(used).__name__, side, scale,
     )  # fmt: skip
 
@@ -228,7 +228,7 @@ def _exchanged(own: Any, scheduler: Scheduler, name: str) -> Any:
     return getattr(diffusers, _SCHEDULERS[scheduler]).from_config(own.config)
 
 
-def _digest(where: Path, preview: str | None) -> str:
+def digest_of(where: Path, preview: str | None) -> str:
     """Of all files that decide what a model makes."""
     folders = [where, *([Path(preview)] if preview else [])]
     parts = [
