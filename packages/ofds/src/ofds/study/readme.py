@@ -18,7 +18,7 @@ TRAINED = {
     "segmentation_long_tail": "segmenters of long-tailed scenes",
     "segmentation_balanced": "segmenters of balanced scenes",
     "roads_camvid": "segmenters of minority classes on CamVid's roads",
-    "active_learning": "detectors after rounds of active learning",
+    "active_learning": "detectors over three rounds of active learning from such a start",
 }
 """Studies that train networks, and what they train."""
 POOLS = {"selection_long_tail": "a long-tailed pool", "selection_balanced": "a balanced pool"}
